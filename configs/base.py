@@ -1,0 +1,140 @@
+"""Every key of a config, with its unit and default; each experiment changes some."""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+    """Returns the complete config; a key that is not here does not exist."""
+    config = ConfigDict()
+    config.seed = 0  # every random draw of a run follows from it
+    config.total_steps = 1000  # optimizer updates; see `epochs`
+    # Passes over the training set; when set, it replaces total_steps, and the
+    # schedule's *_steps keys must be given as *_epochs.
+    config.epochs = config_dict.placeholder(float)
+
+    config.model = ConfigDict()
+    config.model.backbone = "iresnet18"  # a key of qface_jax.models.BACKBONES
+    config.model.embedding_dim = 512  # d, length of a feature
+    config.model.dropout = 0.0  # probability before the last linear layer
+    config.model.dtype = "float32"  # of the compute: float32 or bfloat16
+    config.model.remat = False  # recompute activations in the backward pass
+
+    config.objective = "classification"  # a key of train.objective.OBJECTIVES
+
+    config.loss = ConfigDict()
+    config.loss.margin = "adaface"  # a key of qface_jax.losses.margin.MARGINS
+    config.loss.scale = 64.0  # s
+    # One group per margin function; only the chosen one is read.
+    config.loss.softmax = ConfigDict()
+    config.loss.sphereface = ConfigDict({"margin": 1.7})
+    config.loss.cosface = ConfigDict({"margin": 0.35})
+    config.loss.arcface = ConfigDict(
+        {"margin": 0.5, "threshold": False}  # threshold: CosFace-like beyond pi
+    )
+    config.loss.curricularface = ConfigDict({"margin": 0.5, "ema_new_weight": 0.01})
+    config.loss.magface = ConfigDict(
+        {
+            "l_a": 10.0,  # norm at which the margin is l_margin
+            "u_a": 110.0,  # norm at which the margin is u_margin
+            "l_margin": 0.45,
+            "u_margin": 0.8,
+            "lambda_g": 20.0,  # weight of the norm regulariser
+        }
+    )
+    config.loss.adaface = ConfigDict(
+        {
+            "margin": 0.4,  # m
+            "concentration": 0.333,  # h
+            "ema_new_weight": 0.01,  # the paper's 1 - alpha
+        }
+    )
+    config.loss.combined = ConfigDict(
+        {
+            "m1": 1.0,  # factor on the angle
+            "m2": 0.0,  # added to the angle
+            "m3": 0.4,  # taken off the cosine
+            # Cosine above which a negative is dropped as mislabelled; None: off.
+            "filter_threshold": config_dict.placeholder(float),
+        }
+    )
+
+    config.classifier = ConfigDict()
+    config.classifier.chunk = 8192  # classes per step of the stream, per device
+    config.classifier.pad_to = 512  # rows of the centre matrix: a multiple of this
+
+    config.data = ConfigDict()
+    config.data.source = "synthetic"  # a key of data_pipelines.sources.SOURCES
+    config.data.path = ""  # folder or file of the source
+    config.data.batch_size = 64  # images per step over all devices
+    config.data.drop_small_identities = 0  # leave out identities with fewer images
+    config.data.synthetic = ConfigDict(
+        {"identities": 200, "images_per_identity": 20, "seed": 0}
+    )
+    config.data.workers = 0  # decode threads; 0: TensorFlow decides
+
+    config.degrade = ConfigDict()
+    config.degrade.recipe = "adaface"  # a key of data_pipelines.degrade.RECIPES
+    config.degrade.clean = ConfigDict({"flip_probability": 0.5})
+    config.degrade.adaface = ConfigDict(
+        {
+            "flip_probability": 0.5,
+            "crop_probability": 0.2,
+            "crop_area": (0.2, 1.0),  # share of the image that stays, rest black
+            "crop_aspect": (0.75, 4 / 3),
+            "rescale_probability": 0.2,
+            "rescale_side": (0.2, 1.0),  # side after down-sampling, share of 112
+            "photometric_probability": 0.2,
+            "photometric_strength": 0.5,
+        }
+    )
+    config.degrade.resolution = ConfigDict(
+        {
+            "flip_probability": 0.5,
+            "probability": 0.5,  # of being degraded at all
+            "sides": (7, 14, 28),  # px; one is drawn per image
+            "antialias": True,
+            "jpeg_probability": 0.0,
+            "jpeg_quality": (60, 95),  # drawn, applied at the small size
+        }
+    )
+
+    config.optim = ConfigDict()
+    config.optim.name = "sgd"  # sgd, adamw, adam, adagrad
+    config.optim.learning_rate = 0.1  # peak, at the global batch size
+    config.optim.weight_decay = 5e-4  # not on biases, norms and PReLU slopes
+    config.optim.momentum = 0.9  # sgd
+    config.optim.b1 = 0.9  # adam, adamw
+    config.optim.b2 = 0.999  # adam, adamw
+    config.optim.eps = 1e-8  # adam, adamw, adagrad
+    config.optim.clip_norm = config_dict.placeholder(float)  # None: no clipping
+    config.optim.schedule = "cosine"  # constant, step, cosine, polynomial
+    config.optim.warmup_steps = 0  # linear from 0
+    config.optim.warmup_epochs = config_dict.placeholder(float)
+    config.optim.decay_steps = ()  # step: updates after which the rate falls
+    config.optim.decay_epochs = ()
+    config.optim.decay_factor = 0.1  # step
+    config.optim.power = 2.0  # polynomial
+    config.optim.end_factor = 0.0  # cosine, polynomial: last rate / peak
+
+    config.eval = ConfigDict()
+    config.eval.interval = 0  # updates between evaluations; 0: after the last only
+    config.eval.protocol = "verification"  # a key of evals.protocols.PROTOCOLS
+    # What is evaluated: "synthetic", a .bin file, or "pairs.txt::image folder".
+    config.eval.sets = ("synthetic",)
+    config.eval.resolutions = (112, 56, 28, 14, 7)  # px
+    config.eval.flip = True  # add the mirror image's feature
+    config.eval.folds = 10
+    config.eval.metric = "euclidean"  # or cosine
+    config.eval.batch_size = 128
+    config.eval.antialias = True  # in the down-sampling
+    config.eval.best_metric = "mean_cross"  # of the first set; picks the best
+
+    config.eval.synthetic = ConfigDict({"identities": 60, "pairs": 600, "seed": 1})
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.interval = 500  # updates; the last one is always saved
+    config.checkpoint.keep = 2  # most recent ones
+
+    config.log = ConfigDict()
+    config.log.interval = 50  # updates between log lines
+    return config

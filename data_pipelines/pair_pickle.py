@@ -1,0 +1,222 @@
+"""Reads the pickles in `.bin` verification sets without running what they ask for.
+
+A pickle is a program. Here it may use a short list of operations, and the only names
+it may call are those that pickled numpy arrays need; even these are stand-ins of this
+module, so that nothing but lists, tuples, numbers, bytes and plain arrays of numbers
+can come out.
+"""
+
+import io
+import pickle
+import pickletools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from qface_jax.errors import DataError
+
+# What builds lists, tuples, numbers and bytes, plus the way numpy arrays
+# are put together (GLOBAL, REDUCE, BUILD); no dicts, sets, objects, EXT, PERSID.
+_OPERATIONS = frozenset(
+    "PROTO FRAME STOP MARK POP POP_MARK DUP MEMOIZE PUT BINPUT LONG_BINPUT GET BINGET "
+    "LONG_BINGET NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 "
+    "STRING BINSTRING SHORT_BINSTRING BINBYTES BINBYTES8 SHORT_BINBYTES BYTEARRAY8 "
+    "UNICODE BINUNICODE BINUNICODE8 SHORT_BINUNICODE LIST EMPTY_LIST APPEND APPENDS "
+    "TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 GLOBAL STACK_GLOBAL REDUCE BUILD".split()
+)
+_DTYPES = frozenset("b1 u1 i1 i2 i4 i8 u2 u4 u8 f4 f8".split())
+
+
+class _RefusedError(Exception):
+    """The pickle asks for something that no verification set needs."""
+
+
+class _Dtype:
+    """Stands for `numpy.dtype`."""
+
+    __slots__ = ("order", "type")
+
+    def __init__(self, name: Any):
+        self.type = _text(name).lstrip("<>|=")
+        self.order = "<"
+        if self.type not in _DTYPES:
+            raise _RefusedError(
+                f"array of dtype {self.type!r}, where only numbers are allowed"
+            )
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = _text(state[1])
+
+    def numpy(self) -> np.dtype:
+        return np.dtype(self.type).newbyteorder(self.order)
+
+
+class _Array:
+    """Stands for `numpy.ndarray`."""
+
+    __slots__ = ("value",)
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, column_major, data = state
+        self.fill(data, dtype, shape, "F" if column_major else "C")
+
+    def fill(self, data: Any, dtype: Any, shape: Any, order: str) -> "_Array":
+        if not isinstance(data, bytes | bytearray) or not isinstance(dtype, _Dtype):
+            raise _RefusedError("an array of anything but plain numbers")
+        array = np.frombuffer(bytes(data), dtype.numpy())
+        self.value = array.reshape(shape, order=order)
+        return self
+
+
+class _Name:
+    """A name the pickle may call; refuses to be altered."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Any):
+        self._call = call
+
+    def __call__(self, *args: Any) -> Any:
+        return self._call(*args)
+
+    def __setstate__(self, state: Any) -> None:
+        raise _RefusedError("an attempt to alter a function")
+
+
+def _new_array(kind: Any, shape: Any, typecode: Any) -> _Array:
+    if kind is not _NDARRAY:
+        raise _RefusedError("an array of another class than numpy.ndarray")
+    return _Array()
+
+
+def _new_scalar(dtype: Any, data: Any) -> Any:
+    return _Array().fill(data, dtype, (1,), "C").value[0]
+
+
+def _array_from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+    return _Array().fill(data, dtype, shape, _text(order))
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    # How Python 3 writes bytes into pickles that Python 2 can read.
+    if not isinstance(text, str) or _text(encoding) != "latin1":
+        raise _RefusedError("a conversion other than of text to bytes")
+    return text.encode("latin1")
+
+
+def _refuse_call(*args: Any) -> None:
+    raise _RefusedError("a call of numpy.ndarray itself")
+
+
+_NDARRAY = _Name(_refuse_call)
+_NAMES = {
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _Name(lambda name, *flags: _Dtype(name)),
+    ("numpy.core.multiarray", "_reconstruct"): _Name(_new_array),
+    ("numpy._core.multiarray", "_reconstruct"): _Name(_new_array),
+    ("numpy.core.multiarray", "scalar"): _Name(_new_scalar),
+    ("numpy._core.multiarray", "scalar"): _Name(_new_scalar),
+    ("numpy.core.numeric", "_frombuffer"): _Name(_array_from_buffer),
+    ("numpy._core.numeric", "_frombuffer"): _Name(_array_from_buffer),
+    ("_codecs", "encode"): _Name(_encode),
+}
+
+
+def _refuse_operation(name: str) -> Callable[[Any], None]:
+    def refuse(unpickler: Any) -> None:
+        raise _RefusedError(f"the operation {name}")
+
+    return refuse
+
+
+class _Unpickler(pickle._Unpickler):
+    # The Python form of the unpickler: in the C form operations cannot be taken away,
+    # and a memo index in the file makes it allocate a table of that size.
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,
+        **{
+            ord(operation.code): _refuse_operation(operation.name)
+            for operation in pickletools.opcodes
+            if operation.name not in _OPERATIONS
+        },
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _NAMES:
+            raise _RefusedError(f"the global {module}.{name}")
+        return _NAMES[module, name]
+
+
+def load_pair_pickle(path: Path) -> tuple[list[bytes], np.ndarray]:
+    """Reads a `.bin` file: pickle of (images, issame).
+
+    Args:
+        path: the file; images are bytes or uint8 arrays [n] or [n, 1].
+
+    Returns:
+        images: 2p encoded images; pair i is images 2i and 2i + 1.
+        issame: bool [p].
+
+    Raises:
+        DataError: where the pickle is damaged, asks for anything but lists, tuples,
+            numbers, bytes and number arrays, or the counts do not fit.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        # Strings of Python 2 become bytes.
+        content = _Unpickler(io.BytesIO(data), encoding="bytes").load()
+    except _RefusedError as error:
+        raise DataError(
+            f"{path}: refused: the pickle holds {error}; a verification set holds "
+            "lists, tuples, bools, bytes and numpy arrays, nothing else"
+        ) from error
+    # What a damaged pickle can make the unpickler raise is not documented further.
+    except Exception as error:
+        raise DataError(
+            f"{path}: damaged or no verification pickle: {error}; copy it again"
+        ) from error
+    return _checked(path, content)
+
+
+def _checked(path: Path, content: Any) -> tuple[list[bytes], np.ndarray]:
+    if not isinstance(content, tuple | list) or len(content) != 2:
+        raise DataError(f"{path}: expected a pair (images, issame), got another pickle")
+    items, same = content
+    if isinstance(same, _Array):
+        same = same.value.ravel().tolist()
+    if not isinstance(items, list | tuple) or not isinstance(same, list | tuple):
+        raise DataError(f"{path}: expected two lists (images, issame)")
+    if len(items) % 2 or len(items) != 2 * len(same) or not items:
+        raise DataError(
+            f"{path}: {len(items)} images and {len(same)} pairs, expected two images "
+            "per pair"
+        )
+    wrong = [i for i, value in enumerate(same) if value not in (0, 1)]
+    if wrong:
+        raise DataError(f"{path}: issame[{wrong[0]}] is no bool")
+    images = [_image_bytes(path, i, item) for i, item in enumerate(items)]
+    return images, np.asarray(same, dtype=bool)
+
+
+def _image_bytes(path: Path, index: int, item: Any) -> bytes:
+    if isinstance(item, bytes | bytearray):
+        return bytes(item)
+    if isinstance(item, _Array) and item.value.dtype == np.uint8:
+        return item.value.tobytes()
+    kind = f"array of {item.value.dtype}" if isinstance(item, _Array) else type(item)
+    raise DataError(
+        f"{path}: image {index} is {kind}, expected bytes or an array of uint8"
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("latin1")
+    if not isinstance(value, str):
+        raise _RefusedError(f"a {type(value).__name__} where a name belongs")
+    return value

@@ -1,0 +1,185 @@
+"""`qface data`: import a set of images, look at it, see what the network sees."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from qface_jax.errors import ConfigError
+
+DESCRIPTION = "import, inspect and preview sets of face images"
+_IMPORTABLE = ("mxnet", "folder", "synthetic", "array_record")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the three actions and their arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_import(actions)
+    _add_inspect(actions)
+    preview = actions.add_parser(
+        "preview", help="draw what the network sees after degradation, as PNG"
+    )
+    preview.add_argument(
+        "--config", required=True, help="shipped config or path; --config.KEY=VALUE"
+    )
+    preview.add_argument("--out", type=Path, default=Path("preview.png"), help="PNG")
+    preview.add_argument("--count", type=_positive, default=32, help="images")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the chosen action; returns the exit status."""
+    return _ACTIONS[args.action](args)
+
+
+def _add_import(actions: Any) -> None:
+    parser = actions.add_parser(
+        "import",
+        help="copy a set into ArrayRecord shards; the same command resumes it",
+        description="Writes OUT at once when all is done; until then OUT.importing "
+        "keeps what is finished, and the same command goes on from there.",
+    )
+    parser.add_argument(
+        "path",
+        help="folder or .rec file; for synthetic faces IDENTITIESxIMAGES, as in 200x20",
+    )
+    parser.add_argument("out", type=Path, help="folder to make")
+    parser.add_argument(
+        "--source",
+        choices=("auto", *_IMPORTABLE),
+        default="auto",
+        help="what PATH is (default: found out)",
+    )
+    parser.add_argument(
+        "--skip-broken", action="store_true", help="leave out records without an image"
+    )
+    parser.add_argument(
+        "--drop-small-identities",
+        type=int,
+        default=0,
+        metavar="N",
+        help="leave out identities with fewer than N images",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of synthetic faces (default: 0)"
+    )
+
+
+def _add_inspect(actions: Any) -> None:
+    parser = actions.add_parser(
+        "inspect", help="count what a set holds and say what looks wrong"
+    )
+    parser.add_argument(
+        "path", help="folder, .rec or .bin file, or 'pairs.txt::image folder'"
+    )
+    parser.add_argument(
+        "--source",
+        choices=("auto", "mxnet", "folder", "array_record", "pairs"),
+        default="auto",
+        help="what PATH is (default: found out)",
+    )
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw a sample")
+    parser.add_argument(
+        "--sample", type=_positive, default=2000, help="images to decode at most"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _import(args: argparse.Namespace) -> int:
+    from qface_jax.data_pipelines.importer import import_source
+
+    source = _open(args.path, args.source, args.seed, args.drop_small_identities)
+    report = import_source(source, args.out, skip_broken=args.skip_broken)
+    print(
+        f"{args.out}: {report['images']:,} images of {report['identities']:,} "
+        f"identities, {report['bytes'] / 1e6:,.1f} MB; {report['skipped']} skipped, "
+        f"{report['odd']} not 112x112"
+    )
+    for problem in report["examples"]:
+        print(f"  {problem}")
+    print(
+        "use it with --config.data.source=array_record "
+        f"--config.data.path={args.out.resolve()}"
+    )
+    return 0
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from qface_jax.configs.base import get_config
+    from qface_jax.data_pipelines import inspection
+    from qface_jax.data_pipelines.pair_sets import open_pair_set
+
+    is_pairs = args.path.endswith(".bin") or "::" in args.path
+    if args.source == "pairs" or (args.source == "auto" and is_pairs):
+        pairs = open_pair_set(args.path, get_config().eval)
+        facts = inspection.inspect_pairs(pairs, args.sample)
+        if args.sheet:
+            inspection.pairs_sheet(pairs, args.sheet)
+    else:
+        source = _open(args.path, args.source)
+        facts = inspection.inspect_source(source, args.sample)
+        if args.sheet:
+            inspection.source_sheet(source, args.sheet)
+    if args.json:
+        print(json.dumps(facts, indent=1))
+    else:
+        print("\n".join(_lines(facts)))
+    if args.sheet:
+        print(f"contact sheet: {args.sheet}")
+    return 0
+
+
+def _preview(args: argparse.Namespace) -> int:
+    from qface_jax import config as configs
+    from qface_jax.data_pipelines.preview import preview
+
+    preview(configs.load(args.config, args.overrides), args.out, args.count)
+    print(f"preview: {args.out}")
+    return 0
+
+
+def _open(path: str, kind: str, seed: int = 0, drop_small: int = 0) -> Any:
+    from qface_jax.configs.base import get_config
+    from qface_jax.data_pipelines.sources import detect_source, open_source
+
+    data = get_config().data
+    if kind == "auto":
+        kind = detect_source(Path(path).expanduser())
+    data.source, data.path = kind, path
+    data.drop_small_identities = drop_small
+    if kind == "synthetic":
+        identities, _, images = path.partition("x")
+        if not (identities.isdigit() and images.isdigit()):
+            raise ConfigError(
+                f"synthetic faces: got {path!r}, expected IDENTITIESxIMAGES as in "
+                "200x20"
+            )
+        data.synthetic.identities = int(identities)
+        data.synthetic.images_per_identity = int(images)
+        data.synthetic.seed = seed
+    return open_source(data)
+
+
+def _lines(facts: dict, indent: str = "") -> list[str]:
+    """Returns nested facts as aligned lines, the warnings last."""
+    lines = []
+    for key, value in facts.items():
+        if key == "warnings":
+            continue
+        if isinstance(value, dict) and key == "sample":
+            lines += [f"{indent}{key}:", *_lines(value, indent + "  ")]
+        elif isinstance(value, dict):
+            text = ", ".join(f"{name} {count}" for name, count in value.items())
+            lines.append(f"{indent}{key}: {text or 'none'}")
+        else:
+            lines.append(f"{indent}{key}: {value}")
+    return lines + [f"warning: {warning}" for warning in facts.get("warnings", [])]
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"got {text}, must be at least 1")
+    return value
+
+
+_ACTIONS = {"import": _import, "inspect": _inspect, "preview": _preview}

@@ -1,0 +1,61 @@
+"""`qface eval`: judge a run at every resolution."""
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = """Evaluate a checkpoint of a run: ten-fold verification of every set at
+112 px and degraded, cross- and same-resolution. Without --config the run's own sets and
+settings are used; any --config.eval.KEY=VALUE overrides them, for example
+--config.eval.sets="('lfw.bin','pairs.txt::lfw_folder')"."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the command."""
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        type=Path,
+        metavar="RUN",
+        help="folder of a run (the --workdir of qface train)",
+    )
+    parser.add_argument(
+        "--which",
+        choices=("last", "best"),
+        default="last",
+        help="which of its checkpoints; default: last",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="NAME",
+        help="take the eval group of this config instead of the run's",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluates, prints a table per set, writes results and report."""
+    from qface_jax import config as configs
+    from qface_jax import models, parallel, run_folder
+    from qface_jax.checkpoint import load_parts
+    from qface_jax.evals import results
+    from qface_jax.evals.report import write_report
+    from qface_jax.evals.table import table
+    from qface_jax.train.evaluation import Evaluation
+    from qface_jax.train.setup import build_embedder, check_devices
+
+    found = run_folder.read(args.checkpoint)
+    evaluated = configs.override(found.config, args.overrides, eval_from=args.config)
+    check_devices(evaluated)
+    parts = ("params/backbone", "stats")
+    step, saved = load_parts(found.path, args.which, parts)
+    shard = parallel.shardings(parallel.make_mesh())
+    model = models.build(found.config.model)
+    embed_fn = build_embedder(model, shard)
+    evaluation = Evaluation(evaluated, shard)
+    backbone, stats = (parallel.replicate(saved[part], shard) for part in parts)
+    embed = evaluation.embedder(embed_fn, backbone, stats)
+    checkpoint = {"path": str(found.path), "which": args.which, "step": step}
+    for result in evaluation.run(embed, checkpoint=checkpoint):
+        print(table(result))
+        print(f"result: {results.write(found.path, result)}")
+    print(f"report: {write_report(found.path)}")
+    return 0

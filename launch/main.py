@@ -1,0 +1,93 @@
+"""The console command `qface`: finds the subcommand, turns errors into one line."""
+
+import argparse
+import errno
+import importlib
+import os
+import sys
+
+from qface_jax import __version__
+from qface_jax.errors import UserError
+from qface_jax.launch import backend
+
+# Name -> (module with add_arguments and run, what it does).
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("qface_jax.launch.train", "train a model, or go on with a run"),
+    "eval": ("qface_jax.launch.evaluate", "judge a run at every resolution"),
+    "data": ("qface_jax.launch.data", "import, inspect or preview images"),
+    "gst": ("qface_jax.launch.gst", "draw the gradient scaling term of margins"),
+    "report": ("qface_jax.launch.report", "write a run's report as one HTML page"),
+}
+EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+OVERRIDE = "--config."
+
+
+def _overview() -> str:
+    lines = [f"  {name:<8} {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(["commands:", *lines, "", "qface COMMAND --help says more."])
+
+
+def _parse(words: list[str]) -> tuple[str, argparse.Namespace]:
+    """The command's name and its arguments; exits on --help and on wrong words."""
+    top = argparse.ArgumentParser(
+        prog="qface",
+        description="Face recognition that still works when the picture is bad.",
+        epilog=_overview(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"qface {__version__}")
+    top.add_argument("command", choices=COMMANDS, metavar="COMMAND")
+    name = top.parse_args(words[:1] or ["--help"]).command
+    module = importlib.import_module(COMMANDS[name][0])
+    parser = argparse.ArgumentParser(
+        prog=f"qface {name}",
+        description=module.DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    args, rest = parser.parse_known_args(words[1:])
+    args.overrides = [word for word in rest if word.startswith(OVERRIDE)]
+    unknown = [word for word in rest if not word.startswith(OVERRIDE)]
+    if args.overrides and not hasattr(args, "config"):
+        unknown = rest
+    if unknown:
+        parser.error(f"unknown argument(s): {' '.join(unknown)}")
+    return name, args
+
+
+def main(words: list[str] | None = None) -> int:
+    """Runs `qface WORDS` and returns its exit status.
+
+    0 done; 2 something the user must mend (one line says what); 130 Ctrl-C, or 128 +
+    the number of the signal that ended a run after its state was saved.
+    """
+    name, args = _parse(sys.argv[1:] if words is None else words)
+    module = importlib.import_module(COMMANDS[name][0])
+    backend.prepare()
+    try:
+        return module.run(args)
+    except UserError as error:
+        print(f"qface {name}: error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        print(
+            f"qface {name}: error: no space left on the disk{where}; what was saved "
+            "before is whole; make room and run the same command again",
+            file=sys.stderr,
+        )
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print(f"\nqface {name}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""`qface train`: train a model, or go on with a run."""
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = """Train a model. A run lives in --workdir; the same command goes on with
+it after any interruption. Keys of the config are overridden by --config.KEY=VALUE."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the command."""
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="NAME",
+        help="a shipped config (qface train --config=list names them) or a .py file",
+    )
+    parser.add_argument(
+        "--workdir", type=Path, metavar="RUN", help="folder of the run; default runs/NAME"
+    )
+    parser.add_argument(
+        "--init-from",
+        type=Path,
+        metavar="RUN",
+        help="start from another run's weights; its classes may be other ones",
+    )
+    parser.add_argument(
+        "--allow-config-change",
+        action="store_true",
+        help="go on with a run that was started with another config",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains, evaluates, writes the report; returns the exit status."""
+    from qface_jax import config as configs
+
+    if args.config == "list":
+        print("\n".join(configs.shipped()))
+        return 0
+    config = configs.load(args.config, args.overrides)
+
+    from qface_jax.evals.report import write_report
+    from qface_jax.evals.table import table
+    from qface_jax.train.interrupt import Interrupted
+    from qface_jax.train.loop import train
+    from qface_jax.train.monitor import say
+
+    workdir = args.workdir or Path("runs") / Path(args.config).stem
+    try:
+        found = train(
+            config,
+            workdir,
+            init_from=args.init_from,
+            allow_config_change=args.allow_config_change,
+        )
+    except Interrupted as stop:
+        say(
+            f"stopped after step {stop.step:,}, saved in {workdir}; "
+            "the same command goes on from there"
+        )
+        return 128 + stop.signal_number
+    for result in found:
+        print(table(result))
+    print(f"report: {write_report(workdir)}")
+    return 0

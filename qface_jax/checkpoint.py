@@ -1,0 +1,197 @@
+"""Checkpoints of a run; the only file that imports orbax.
+
+`RUN/checkpoints/<step>` are the latest, `RUN/best/<step>` the one with the best score.
+Orbax writes aside and renames, so a checkpoint is whole or not there.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from qface_jax.errors import ConfigError, UserError
+from qface_jax.run_folder import BEST, CHECKPOINTS
+from qface_jax.train.state import TrainState
+
+policies = ocp.training.preservation_policies
+SPARE = 1.1  # share of the state's size that must be free before it is written
+
+
+def _key(entry: Any) -> str:
+    """The name of a path's step, for dict keys, attributes and positions alike."""
+    for name in ("key", "name", "idx"):
+        if hasattr(entry, name):
+            return str(getattr(entry, name))
+    raise TypeError(f"unexpected pytree path entry {entry!r}")
+
+
+def _leaves(tree: Any) -> dict[str, Any]:
+    return {
+        "/".join(_key(entry) for entry in path): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _describe(leaf: Any) -> str:
+    return f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
+
+
+def _refuse_other_tree(path: Path, saved: Any, wanted: Any) -> None:
+    """Says which leaves differ; orbax's own error hides it."""
+    have, want = _leaves(saved), _leaves(wanted)
+    lines = [f"  {name}: only in the checkpoint" for name in have if name not in want]
+    lines += [f"  {name}: not in the checkpoint" for name in want if name not in have]
+    lines += [
+        f"  {name}: {_describe(have[name])} saved, {_describe(want[name])} expected"
+        for name in want
+        if name in have and _describe(have[name]) != _describe(want[name])
+    ]
+    if lines:
+        shown = "\n".join(lines[:8])
+        more = f"\n  and {len(lines) - 8} more" if len(lines) > 8 else ""
+        raise ConfigError(
+            f"{path}: checkpoint of another model or optimizer\n{shown}{more}\n"
+            "give another --workdir, or --init-from to take over what fits"
+        )
+
+
+def _size(tree: Any) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+class Checkpoints:
+    """Saves and restores the states of one run.
+
+    Use as a context manager: leaving it waits for the last write.
+    """
+
+    def __init__(self, run: Path, *, keep: int):
+        """Opens the run's checkpoints.
+
+        Args:
+            run: Folder of the run.
+            keep: How many of the latest are kept; the best is kept beside them.
+        """
+        self._run = run
+        self._latest = ocp.training.Checkpointer(
+            (run / CHECKPOINTS).absolute(),
+            preservation_policy=policies.LatestN(keep),
+            cleanup_tmp_directories=True,
+        )
+        self._best = ocp.training.Checkpointer(
+            (run / BEST).absolute(),
+            preservation_policy=policies.LatestN(1),
+            cleanup_tmp_directories=True,
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *unused: Any) -> None:
+        """Waits for the last write."""
+        self._latest.close()
+        self._best.close()
+
+    @property
+    def latest_step(self) -> int | None:
+        """Step of the newest whole checkpoint; None where there is none."""
+        latest = self._latest.latest
+        return None if latest is None else latest.step
+
+    @property
+    def best_score(self) -> float:
+        """Score of the best checkpoint; -inf where there is none."""
+        best = self._best.latest
+        return -np.inf if best is None else float(best.metrics["score"])
+
+    def restore_latest(self, abstract: TrainState) -> TrainState | None:
+        """Returns the newest state laid out as `abstract` says; None if there is none.
+
+        Raises:
+            ConfigError: if it is of another model, naming the leaves that differ.
+        """
+        step = self.latest_step
+        if step is None:
+            return None
+        saved = self._latest.metadata(step).metadata
+        _refuse_other_tree(self._run / CHECKPOINTS / str(step), saved, abstract)
+        return self._latest.load(step, abstract)
+
+    def save(self, step: int, state: TrainState) -> None:
+        """Starts writing the state; nothing happens if that step is already saved."""
+        if self.latest_step != step:
+            self._check_space(state)
+            self._latest.save_async(step, state, force=True)
+
+    def save_best(self, step: int, state: TrainState, score: float) -> bool:
+        """Saves the state if its score is the best so far; returns whether it is."""
+        if not score > self.best_score:
+            return False
+        self._check_space(state)
+        self._best.save_async(
+            step, state, force=True, overwrite=True, metrics={"score": float(score)}
+        )
+        return True
+
+    def _check_space(self, state: TrainState) -> None:
+        need = int(_size(state) * SPARE)
+        free = shutil.disk_usage(self._run).free
+        if free < need:
+            raise UserError(
+                f"{self._run}: no space for a checkpoint: {free / 2**20:,.0f} MiB "
+                f"free, {need / 2**20:,.0f} MiB needed; the last one saved is step "
+                f"{self.latest_step}; make room and run the same command again"
+            )
+
+
+def saved_steps(run: Path) -> dict[str, int | None]:
+    """Returns the steps of a run's `last` and `best` checkpoint; None: not there."""
+    steps = {}
+    for which, folder in (("last", CHECKPOINTS), ("best", BEST)):
+        names = [p.name for p in (run / folder).glob("*") if p.name.isdigit()]
+        steps[which] = max(map(int, names), default=None)
+    return steps
+
+
+def load_parts(run: Path, which: str, parts: tuple[str, ...]) -> tuple[int, dict]:
+    """Returns parts of a saved state, on this host's memory.
+
+    Args:
+        run: Folder of the run.
+        which: "last" or "best".
+        parts: Paths of sub-trees, as "params/backbone".
+
+    Returns:
+        The checkpoint's step, and a dict from each part to its nested dicts of numpy
+        arrays. Leaves outside the parts are not read.
+
+    Raises:
+        ConfigError: if the run has no such checkpoint.
+    """
+    step = saved_steps(run)[which]
+    if step is None:
+        raise ConfigError(f"{run}: has no '{which}' checkpoint yet")
+    folder = run / (CHECKPOINTS if which == "last" else BEST)
+    with ocp.training.Checkpointer(folder.absolute()) as checkpointer:
+        saved = checkpointer.metadata(step).metadata
+
+        def wanted(path, leaf):
+            name = "/".join(_key(entry) for entry in path)
+            inside = any(f"{name}/".startswith(f"{part}/") for part in parts)
+            if not inside:
+                return ocp.PLACEHOLDER
+            return np.zeros(leaf.shape, leaf.dtype) if leaf.size == 0 else leaf
+
+        abstract = jax.tree_util.tree_map_with_path(wanted, saved)
+        loaded = checkpointer.load(step, abstract)
+    found = {}
+    for part in parts:
+        tree = loaded
+        for name in part.split("/"):
+            tree = tree[name]
+        found[part] = tree
+    return step, found

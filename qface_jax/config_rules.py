@@ -1,0 +1,195 @@
+"""What the values of a config must fulfil; `config.load` reports every breach."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+Rule = tuple[Callable[[Any], bool], str]
+
+POSITIVE: Rule = (lambda v: v > 0, "must be > 0")
+NOT_NEGATIVE: Rule = (lambda v: v >= 0, "must be >= 0")
+SHARE: Rule = (lambda v: 0 <= v <= 1, "must be within [0, 1]")
+BELOW_ONE: Rule = (lambda v: 0 <= v < 1, "must be within [0, 1)")
+SHARES: Rule = (
+    lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 1,
+    "must be (low, high) within (0, 1]",
+)
+SIDES: Rule = (
+    lambda v: len(v) > 0 and all(isinstance(r, int) and 1 <= r <= 112 for r in v),
+    "must be sides in px within 1..112",
+)
+QUALITIES: Rule = (
+    lambda v: len(v) == 2 and 1 <= v[0] <= v[1] <= 100,
+    "must be (low, high) within 1..100",
+)
+DTYPES: Rule = (
+    lambda v: v in ("float32", "bfloat16"),
+    "must be float32 or bfloat16",
+)
+METRICS: Rule = (
+    lambda v: v in ("euclidean", "cosine"),
+    "must be euclidean or cosine",
+)
+INCREASING: Rule = (
+    lambda v: all(a < b for a, b in zip(v, v[1:], strict=False)),
+    "must increase",
+)
+
+RULES: dict[str, Rule] = {
+    "total_steps": POSITIVE,
+    "epochs": POSITIVE,
+    "model.embedding_dim": POSITIVE,
+    "model.dropout": BELOW_ONE,
+    "model.dtype": DTYPES,
+    "loss.scale": POSITIVE,
+    "loss.sphereface.margin": (lambda v: v >= 1, "must be >= 1"),
+    "loss.cosface.margin": SHARE,
+    "loss.arcface.margin": (lambda v: 0 <= v < 3.14, "must be within [0, pi)"),
+    "loss.curricularface.margin": (lambda v: 0 <= v < 3.14, "must be within [0, pi)"),
+    "loss.curricularface.ema_new_weight": SHARE,
+    "loss.magface.l_a": POSITIVE,
+    "loss.magface.lambda_g": NOT_NEGATIVE,
+    "loss.adaface.margin": SHARE,
+    "loss.adaface.concentration": NOT_NEGATIVE,
+    "loss.adaface.ema_new_weight": SHARE,
+    "classifier.chunk": POSITIVE,
+    "classifier.pad_to": POSITIVE,
+    "data.batch_size": POSITIVE,
+    "data.drop_small_identities": NOT_NEGATIVE,
+    "data.workers": NOT_NEGATIVE,
+    "data.synthetic.identities": POSITIVE,
+    "data.synthetic.images_per_identity": POSITIVE,
+    "degrade.clean.flip_probability": SHARE,
+    "degrade.adaface.flip_probability": SHARE,
+    "degrade.adaface.crop_probability": SHARE,
+    "degrade.adaface.crop_area": SHARES,
+    "degrade.adaface.rescale_probability": SHARE,
+    "degrade.adaface.rescale_side": SHARES,
+    "degrade.adaface.photometric_probability": SHARE,
+    "degrade.adaface.photometric_strength": SHARE,
+    "degrade.resolution.flip_probability": SHARE,
+    "degrade.resolution.probability": SHARE,
+    "degrade.resolution.sides": SIDES,
+    "degrade.resolution.jpeg_probability": SHARE,
+    "degrade.resolution.jpeg_quality": QUALITIES,
+    "optim.learning_rate": POSITIVE,
+    "optim.weight_decay": NOT_NEGATIVE,
+    "optim.momentum": BELOW_ONE,
+    "optim.b1": BELOW_ONE,
+    "optim.b2": BELOW_ONE,
+    "optim.eps": POSITIVE,
+    "optim.clip_norm": POSITIVE,
+    "optim.warmup_steps": NOT_NEGATIVE,
+    "optim.warmup_epochs": NOT_NEGATIVE,
+    "optim.decay_steps": INCREASING,
+    "optim.decay_epochs": INCREASING,
+    "optim.decay_factor": POSITIVE,
+    "optim.power": POSITIVE,
+    "optim.end_factor": SHARE,
+    "eval.interval": NOT_NEGATIVE,
+    "eval.resolutions": SIDES,
+    "eval.folds": (lambda v: v >= 2, "must be >= 2"),
+    "eval.metric": METRICS,
+    "eval.batch_size": POSITIVE,
+    "eval.synthetic.identities": (lambda v: v >= 2, "must be >= 2"),
+    "eval.synthetic.pairs": POSITIVE,
+    "checkpoint.interval": POSITIVE,
+    "checkpoint.keep": POSITIVE,
+    "log.interval": POSITIVE,
+}
+
+
+def value_problems(config: ConfigDict) -> list[str]:
+    """Returns a line for each value that is out of range or does not fit another."""
+    from qface_jax.config import flatten
+
+    problems = []
+    for path, value in flatten(config):
+        holds, text = RULES.get(path, (None, ""))
+        if holds is not None and value is not None and not holds(value):
+            problems.append(f"{path}: got {value!r}, {text}")
+    return problems + _unknown_names(config) + _conflicts(config)
+
+
+def _unknown_names(config: ConfigDict) -> list[str]:
+    """Values that name something must be a key of its table."""
+    # The tables live in modules that load JAX and TensorFlow.
+    from qface_jax.data_pipelines.degrade import RECIPES
+    from qface_jax.data_pipelines.sources import SOURCES
+    from qface_jax.evals.protocols import PROTOCOLS
+    from qface_jax.losses.margin_family import MARGINS
+    from qface_jax.models import BACKBONES
+    from qface_jax.train.objective import OBJECTIVES
+    from qface_jax.train.optim import OPTIMIZERS, SCHEDULES
+
+    choices = [
+        ("model.backbone", config.model.backbone, BACKBONES),
+        ("objective", config.objective, OBJECTIVES),
+        ("loss.margin", config.loss.margin, MARGINS),
+        ("data.source", config.data.source, SOURCES),
+        ("degrade.recipe", config.degrade.recipe, RECIPES),
+        ("eval.protocol", config.eval.protocol, PROTOCOLS),
+        ("optim.name", config.optim.name, OPTIMIZERS),
+        ("optim.schedule", config.optim.schedule, SCHEDULES),
+    ]
+    return [
+        f"{path}: got {value!r}, must be one of {', '.join(sorted(table))}"
+        for path, value, table in choices
+        if value not in table
+    ]
+
+
+def _conflicts(config: ConfigDict) -> list[str]:
+    """Values that are each right but do not go together."""
+    problems = []
+    optim, magface = config.optim, config.loss.magface
+    if config.epochs is None:
+        if optim.warmup_steps >= config.total_steps:
+            problems.append(
+                f"optim.warmup_steps: got {optim.warmup_steps}, "
+                f"must be < total_steps {config.total_steps}"
+            )
+        if optim.warmup_epochs is not None or optim.decay_epochs:
+            problems.append("optim.*_epochs: set `epochs` too, or use optim.*_steps")
+        if any(s <= optim.warmup_steps for s in optim.decay_steps):
+            problems.append(
+                f"optim.decay_steps: got {optim.decay_steps}, "
+                f"must lie after optim.warmup_steps {optim.warmup_steps}"
+            )
+    else:
+        if optim.warmup_steps or optim.decay_steps:
+            problems.append("optim.*_steps: `epochs` is set, use optim.*_epochs")
+        if any(e <= (optim.warmup_epochs or 0) for e in optim.decay_epochs):
+            problems.append(
+                f"optim.decay_epochs: got {optim.decay_epochs}, "
+                f"must lie after optim.warmup_epochs {optim.warmup_epochs}"
+            )
+    if optim.schedule == "step" and not (optim.decay_steps or optim.decay_epochs):
+        problems.append("optim.schedule: step needs decay_steps or decay_epochs")
+    if magface.u_a <= magface.l_a:
+        problems.append(
+            f"loss.magface.u_a: got {magface.u_a}, must be > l_a {magface.l_a}"
+        )
+    if config.data.source != "synthetic" and not config.data.path:
+        problems.append(
+            f"data.path: got '', data.source {config.data.source} needs a folder or "
+            "file: give --config.data.path=..."
+        )
+    return problems
+
+
+def device_problems(config: ConfigDict, devices: int, hosts: int) -> list[str]:
+    """Returns a line for each value that cannot be cut over the devices."""
+    problems = []
+    for path, value in (
+        ("data.batch_size", config.data.batch_size),
+        ("eval.batch_size", config.eval.batch_size),
+        ("classifier.pad_to", config.classifier.pad_to),
+    ):
+        if value % devices:
+            problems.append(
+                f"{path}: got {value}, must be a multiple of the {devices} devices "
+                f"({hosts} host(s))"
+            )
+    return problems

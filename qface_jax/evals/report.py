@@ -1,0 +1,218 @@
+"""One self-contained HTML page about a run, or about several side by side."""
+
+import datetime
+import importlib.resources
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from qface_jax.errors import ConfigError, DataError
+from qface_jax.evals import results
+from qface_jax.evals.figures import curve_plot
+from qface_jax.evals.report_pictures import read_samples
+from qface_jax.evals.report_results import compare_results, flat, result_context
+from qface_jax.evals.results import Result
+from qface_jax.evals.training_log import Log, read_log
+from qface_jax.evals.training_log import panels as log_panels
+
+# What a reader wants to know first: label -> place in the config.
+_FACTS = {
+    "Backbone": "model.backbone",
+    "Embedding": "model.embedding_dim",
+    "Compute type": "model.dtype",
+    "Margin": "loss.margin",
+    "Scale": "loss.scale",
+    "Training data": "data.source",
+    "Data path": "data.path",
+    "Batch size": "data.batch_size",
+    "Degradation": "degrade.recipe",
+    "Optimizer": "optim.name",
+    "Learning rate": "optim.learning_rate",
+    "Schedule": "optim.schedule",
+    "Total steps": "total_steps",
+    "Seed": "seed",
+}
+
+
+def write_report(run_dir: str | Path, out: str | Path | None = None) -> Path:
+    """Writes the page of one run; parts that are not there yet are named on it.
+
+    Args:
+        run_dir: RUN, with any of config.json, metrics.jsonl, eval/ and samples/.
+        out: file to write; RUN/report.html by default.
+
+    Returns:
+        The file written.
+
+    Raises:
+        ConfigError: `run_dir` is no run folder.
+    """
+    run_dir = _run_folder(run_dir)
+    out = run_dir / "report.html" if out is None else Path(out)
+    missing: list[tuple[str, str]] = []
+    document = _read_config(run_dir, missing)
+    log = _read_log(run_dir, missing)
+    evaluations = _read_results(run_dir, missing)
+    samples = read_samples(run_dir / "samples")
+    if not samples.pictures and not samples.gst:
+        missing.append(("samples", "no pictures in samples/: qface train writes them"))
+    config = document.get("config", document)
+    context = {
+        "name": run_dir.resolve().name,
+        "written": _now(),
+        "facts": _facts(run_dir, config, log),
+        "environment": flat({k: v for k, v in document.items() if k != "config"})
+        if "config" in document
+        else [],
+        "missing": missing,
+        "sets": [result_context(found) for found in evaluations],
+        "panels": _panels(log),
+        "skipped_lines": log.skipped if log else 0,
+        "samples": samples,
+        "config": json.dumps(config, indent=2, ensure_ascii=False) if config else None,
+    }
+    return _render("report.html.j2", context, out)
+
+
+def write_comparison(run_dirs: Sequence[str | Path], out: str | Path) -> Path:
+    """Writes one page with the evaluations of several runs side by side.
+
+    Args:
+        run_dirs: two or more RUN folders.
+        out: file to write.
+
+    Raises:
+        ConfigError: one of them is no run folder.
+    """
+    found: dict[str, list[Result]] = {}
+    missing: list[tuple[str, str]] = []
+    folders = [_run_folder(run_dir) for run_dir in run_dirs]
+    names = _distinct_names(folders)
+    for name, folder in zip(names, folders, strict=True):
+        of_run: list[tuple[str, str]] = []
+        found[name] = _read_results(folder, of_run)
+        missing += [(f"{name}: {part}", what) for part, what in of_run]
+    context = {
+        "name": f"{len(names)} runs",
+        "written": _now(),
+        "missing": missing,
+        "sets": compare_results(found),
+    }
+    return _render("comparison.html.j2", context, Path(out))
+
+
+def _run_folder(run_dir: str | Path) -> Path:
+    run_dir = Path(run_dir)
+    parts = ("config.json", "metrics.jsonl", "eval", "checkpoints", "samples")
+    if not any((run_dir / part).exists() for part in parts):
+        found = "holds no part of a run" if run_dir.exists() else "does not exist"
+        raise ConfigError(
+            f"run folder {run_dir}: {found}, expected one of {', '.join(parts)} in "
+            "it; give the --workdir of a qface train"
+        )
+    return run_dir
+
+
+def _distinct_names(folders: Sequence[Path]) -> list[str]:
+    """The folders' names; whole paths where two are called the same."""
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) == len(names):
+        return names
+    return [str(folder) for folder in folders]
+
+
+def _read_config(run_dir: Path, missing: list) -> dict[str, Any]:
+    path = run_dir / "config.json"
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        missing.append(("config", "no config.json: not a run of qface train"))
+        return {}
+    except (OSError, ValueError) as error:
+        missing.append(("config", f"config.json cannot be read: {error}"))
+        return {}
+    if not isinstance(document, dict):
+        missing.append(("config", "config.json cannot be read: no JSON object"))
+        return {}
+    return document
+
+
+def _read_log(run_dir: Path, missing: list) -> Log | None:
+    path = run_dir / "metrics.jsonl"
+    log = read_log(path) if path.is_file() else None
+    if log is None or not log.curves:
+        missing.append(
+            ("training", f"no training log yet: run qface train --workdir={run_dir}")
+        )
+    return log
+
+
+def _read_results(run_dir: Path, missing: list) -> list[Result]:
+    found = []
+    paths = sorted((run_dir / "eval").glob("*.json"))
+    for path in paths:
+        try:
+            found.append(results.read(path))
+        except DataError as error:
+            missing.append(("evaluation", str(error)))
+    if not paths:
+        missing.append(
+            ("evaluation", f"no evaluation yet: run qface eval --checkpoint={run_dir}")
+        )
+    return found
+
+
+def _facts(run_dir: Path, config: dict, log: Log | None) -> list[tuple[str, str]]:
+    facts = []
+    for label, place in _FACTS.items():
+        value: Any = config
+        for key in place.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if value not in (None, ""):
+            facts.append((label, str(value)))
+    if log is not None and log.last_step is not None:
+        facts.append(("Last logged step", f"{log.last_step:,}"))
+    saved = sorted(
+        int(path.name)
+        for path in (run_dir / "checkpoints").glob("*")
+        if path.name.isdigit()
+    )
+    if saved:
+        facts.append(("Checkpoints", ", ".join(f"{step:,}" for step in saved)))
+    return facts
+
+
+def _panels(log: Log | None) -> list[tuple[str, str]]:
+    if log is None:
+        return []
+    return [
+        (panel.title, curve_plot(panel.lines, unit=panel.unit, factor=panel.factor))
+        for panel in log_panels(log)
+    ]
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _render(template: str, context: dict[str, Any], out: Path) -> Path:
+    folder = importlib.resources.files("qface_jax.evals")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(
+            lambda name: folder.joinpath(name).read_text("utf-8")
+        ),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template(template).render(context)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        results.replace_file(out, page.encode("utf-8", "replace"))
+    except OSError as error:
+        raise ConfigError(f"report {out}: cannot be written ({error})") from error
+    return out

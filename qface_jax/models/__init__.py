@@ -1,0 +1,5 @@
+"""Backbones: images to features. The only folder that knows Flax Linen."""
+
+from qface_jax.models.build import BACKBONES, DTYPES, IMAGE_SIDE, Model, build
+
+__all__ = ["BACKBONES", "DTYPES", "IMAGE_SIDE", "Model", "build"]

@@ -1,0 +1,136 @@
+"""The folder of a run: where its parts lie and what it was started with."""
+
+import json
+import os
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from qface_jax import config as configs
+from qface_jax.errors import ConfigError
+
+PACKAGES = ("qface-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+CONFIG, CHECKPOINTS, BEST = "config.json", "checkpoints", "best"
+EVAL, SAMPLES, METRICS, EVENTS = "eval", "samples", "metrics.jsonl", "tensorboard"
+
+
+class Run(NamedTuple):
+    """What `config.json` of a run says.
+
+    Attributes:
+        path: Folder of the run.
+        config: Its resolved config.
+        num_classes: Identities of its training set.
+        facts: Everything else: data, versions, commit, colour order.
+    """
+
+    path: Path
+    config: ConfigDict
+    num_classes: int
+    facts: dict[str, Any]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes aside, then renames: the file is either old or whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of the packages that decide a result."""
+    return {name: metadata.version(name) for name in PACKAGES}
+
+
+def commit() -> str | None:
+    """Returns the commit of the source tree, '+' where it has changes; None outside."""
+    here = Path(__file__).parent
+
+    def git(*words):
+        return subprocess.run(
+            ("git", "-C", str(here), *words), capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def read(path: str | Path) -> Run:
+    """Returns what the run in that folder was started with.
+
+    Raises:
+        ConfigError: if the folder is not a run's.
+    """
+    path = Path(path)
+    file = path / CONFIG
+    if not file.is_file():
+        raise ConfigError(
+            f"{path}: not the folder of a run: it has no {CONFIG}; "
+            "give the --workdir of a `qface train`"
+        )
+    content = json.loads(file.read_text(encoding="utf-8"))
+    config = configs.from_dict(content.pop("config"))
+    return Run(path, config, content["num_classes"], content)
+
+
+def open_or_create(
+    path: Path,
+    config: ConfigDict,
+    *,
+    num_classes: int,
+    data: dict[str, Any],
+    allow_config_change: bool = False,
+) -> None:
+    """Writes `config.json` of a new run, or checks that an old one is the same.
+
+    Args:
+        path: Folder of the run; made if it does not exist.
+        config: Resolved config.
+        num_classes: Identities of the training set.
+        data: `describe()` of the training set.
+        allow_config_change: Go on although the config differs.
+
+    Raises:
+        ConfigError: if the folder holds a run of another config or another data set.
+    """
+    if (path / CONFIG).is_file():
+        run = read(path)
+        changed = configs.differences(run.config, config)
+        if run.num_classes != num_classes:
+            raise ConfigError(
+                f"{path}: this run has {run.num_classes} classes, the data has "
+                f"{num_classes}; to start from its weights give another --workdir "
+                f"and --init-from={path}"
+            )
+        if changed and not allow_config_change:
+            lines = "\n".join(f"  {line}" for line in changed)
+            raise ConfigError(
+                f"{path}: holds a run of another config\n{lines}\n"
+                "give another --workdir, or --allow-config-change to go on with it"
+            )
+        if not changed:
+            return
+    elif path.is_dir() and any(path.iterdir()):
+        raise ConfigError(
+            f"{path}: is not empty and not the folder of a run (no {CONFIG}); "
+            "give a new or empty --workdir"
+        )
+    content = {
+        "config": configs.to_dict(config),
+        "config_digest": configs.digest(config),
+        "num_classes": num_classes,
+        "data": data,
+        "color_order": "RGB",
+        "pixel_scale": "x / 127.5 - 1",
+        "versions": versions(),
+        "commit": commit(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    write_text(path / CONFIG, json.dumps(content, indent=2) + "\n")

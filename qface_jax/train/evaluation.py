@@ -1,0 +1,117 @@
+"""Runs the evaluation protocols on a state, during training and after it."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from qface_jax import config as configs
+from qface_jax import parallel
+from qface_jax.data_pipelines import faces, pair_sets
+from qface_jax.evals import results
+from qface_jax.evals.protocols import PROTOCOLS
+from qface_jax.evals.results import Result
+
+Embed = Callable[[np.ndarray], np.ndarray]
+
+
+class Evaluation:
+    """The sets of a config, opened once and evaluated as often as asked."""
+
+    def __init__(self, config: ConfigDict, shard: parallel.Shardings):
+        """Opens every set, so that a missing file is known before any training.
+
+        Args:
+            config: Validated config.
+            shard: Where batches go.
+
+        Raises:
+            DataError: if a set cannot be read.
+        """
+        self._config = config
+        self._shard = shard
+        self._sets = [pair_sets.open_pair_set(s, config.eval) for s in config.eval.sets]
+
+    def embedder(self, embed_fn: Any, backbone: Any, stats: Any) -> Embed:
+        """Returns images uint8 [eval.batch_size, ...] -> features on the device."""
+
+        def embed(images):
+            batch = parallel.whole_to_device(images, self._shard.rows)
+            return embed_fn(backbone, stats, batch)
+
+        return embed
+
+    def run(self, embed: Embed, *, checkpoint: dict[str, Any]) -> Iterator[Result]:
+        """Yields the result of each set.
+
+        Args:
+            embed: From `embedder`.
+            checkpoint: What is evaluated, fit for JSON; goes into each result.
+        """
+        group = self._config.eval
+        for pair_set in self._sets:
+            batches = partial(
+                _batches, pair_set, group.batch_size, antialias=group.antialias
+            )
+            yield PROTOCOLS[group.protocol](
+                pair_set,
+                embed,
+                batches,
+                resolutions=group.resolutions,
+                flip=group.flip,
+                folds=group.folds,
+                metric=group.metric,
+                batch_size=group.batch_size,
+                antialias=group.antialias,
+                checkpoint=checkpoint,
+                config_hash=configs.digest(self._config),
+            )
+
+
+def _batches(pair_set, batch_size, side, *, antialias):
+    return faces.eval_batches(
+        pair_set, side=side, batch_size=batch_size, antialias=antialias
+    )
+
+
+def scalars(result: Result) -> dict[str, float]:
+    """Returns the numbers of a result that are logged, named <set>/<metric>."""
+    values = {"mean_cross": result.mean_cross, "mean_same": result.mean_same}
+    for row in result.rows:
+        for kind, score in (("cross", row.cross), ("same", row.same)):
+            if score is not None:
+                values[f"{kind}_{row.side}"] = score.accuracy
+    return {
+        f"{result.set}/{name}": float(value)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def evaluate_state(
+    evaluation: Evaluation, setup: Any, state: Any, run: Path, *, write: bool
+) -> tuple[dict[str, float], list[Result]]:
+    """Evaluates a state in the middle of its run and writes `RUN/eval`.
+
+    Args:
+        evaluation: Sets of the run.
+        setup: The run's `Setup`.
+        state: State to evaluate; kept.
+        run: Folder of the run.
+        write: Whether this host writes the results.
+
+    Returns:
+        Scalars for the log, and the results.
+    """
+    embed = evaluation.embedder(setup.embed_fn, state.params["backbone"], state.stats)
+    checkpoint = {"path": str(run), "step": int(state.step)}
+    found, values = [], {}
+    for result in evaluation.run(embed, checkpoint=checkpoint):
+        if write:
+            results.write(run, result)
+        values |= scalars(result)
+        found.append(result)
+    return values, found

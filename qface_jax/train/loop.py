@@ -1,0 +1,184 @@
+"""Trains a face recognition model: the order of events, and nothing else."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from qface_jax import parallel, run_folder
+from qface_jax.checkpoint import Checkpoints
+from qface_jax.data_pipelines import faces, sources
+from qface_jax.evals.results import Result
+from qface_jax.reporting import Metrics, NoMetrics
+from qface_jax.train import samples
+from qface_jax.train.evaluation import Evaluation, evaluate_state
+from qface_jax.train.interrupt import Interrupt, Interrupted
+from qface_jax.train.monitor import Monitor, refuse_non_finite, say
+from qface_jax.train.setup import Setup, build, fresh_state
+from qface_jax.train.state import TrainState
+from qface_jax.train.warm_start import report, warm_start
+
+
+def train(
+    config: ConfigDict,
+    run: Path,
+    *,
+    init_from: Path | None = None,
+    allow_config_change: bool = False,
+) -> list[Result]:
+    """Trains until the config's last step, going on from the run's last checkpoint.
+
+    Args:
+        config: Validated config (`qface_jax.config.load`).
+        run: Folder of the run; made if it does not exist.
+        init_from: Folder of another run whose weights a new run starts with.
+        allow_config_change: Go on with a run that was started with another config.
+
+    Returns:
+        The last evaluation, one result for each set.
+
+    Raises:
+        UserError: for anything that is the user's to mend.
+        Interrupted: after SIGINT or SIGTERM, when the state is saved.
+    """
+    source = sources.open_source(config.data)
+    setup = build(config, source)
+    evaluation = Evaluation(config, setup.shard)
+    first_host = jax.process_index() == 0
+    run_folder.open_or_create(
+        run,
+        config,
+        num_classes=source.num_classes,
+        data=source.describe(),
+        allow_config_change=allow_config_change,
+    )
+    checkpoints = Checkpoints(run, keep=config.checkpoint.keep)
+    with checkpoints, Interrupt() as interrupt:
+        state = _first_state(setup, checkpoints, source.num_classes, init_from)
+        first = int(state.step)
+        _announce(config, source, setup, first)
+        metrics = Metrics(run, first_step=first) if first_host else NoMetrics()
+        with metrics:
+            loop = _Loop(config, run, setup, evaluation, checkpoints, metrics)
+            return loop.go(state, _batches(config, source, setup, first), interrupt)
+
+
+def _first_state(
+    setup: Setup, checkpoints: Checkpoints, num_classes: int, init_from: Path | None
+) -> TrainState:
+    """1 go on with this run, 2 start from another run's weights, 3 start fresh."""
+    state = checkpoints.restore_latest(setup.abstract)
+    if state is not None:
+        if init_from is not None:
+            say(f"this run has a checkpoint: going on with it, not from {init_from}")
+        return state
+    state = fresh_state(setup)
+    if init_from is None:
+        return state
+    started = warm_start(state, init_from, num_classes=num_classes)
+    say(report(started, init_from))
+    return started.state
+
+
+def _batches(config: ConfigDict, source: Any, setup: Setup, first: int) -> Any:
+    return faces.stream(
+        source,
+        batch_size=config.data.batch_size,
+        recipe=config.degrade.recipe,
+        params=config.degrade[config.degrade.recipe],
+        seed=config.seed,
+        start_step=first,
+        total_steps=setup.length.total_steps,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+        workers=config.data.workers,
+    )
+
+
+def _announce(config: ConfigDict, source: Any, setup: Setup, first: int) -> None:
+    leaves = jax.tree.leaves(setup.abstract.params["backbone"])
+    weights = sum(leaf.size for leaf in leaves)
+    say(
+        f"{config.loss.margin} with {config.model.backbone} ({weights:,} weights) on "
+        f"{len(source):,} images of {source.num_classes:,} identities; "
+        f"{jax.device_count()} {jax.default_backend()} device(s), batch "
+        f"{config.data.batch_size}, {setup.length.total_steps:,} steps"
+        + (f", going on after step {first:,}" if first else "")
+    )
+
+
+class _Loop:
+    """The parts that the loop's events need, and the events."""
+
+    def __init__(self, config, run, setup, evaluation, checkpoints, metrics):
+        self._config, self._run, self._setup = config, run, setup
+        self._evaluation, self._checkpoints = evaluation, checkpoints
+        self._metrics = metrics
+        self._monitor: Monitor | None = None
+
+    def go(self, state: TrainState, batches: Any, interrupt: Interrupt) -> list[Result]:
+        """Runs the steps that are left, in this order: step, log, evaluate, save."""
+        config, total = self._config, self._setup.length.total_steps
+        first = int(state.step)
+        self._monitor = Monitor(
+            first_step=first,
+            total_steps=total,
+            batch_size=config.data.batch_size,
+        )
+        # The batch of a step depends only on (seed, step): the two stay in lockstep.
+        steps = range(first + 1, total + 1)
+        for step, rows in zip(steps, self._monitor.waiting(batches), strict=True):
+            if step == 1 and jax.process_index() == 0:
+                samples.write_batch(self._run, rows)
+            batch = parallel.to_device(rows, self._setup.shard.rows)
+            with (
+                jax.profiler.StepTraceAnnotation("train", step_num=step),
+                jax.transfer_guard("disallow"),
+            ):
+                state, metrics = self._setup.step_fn(
+                    state, batch, self._setup.train_key
+                )
+            last, stop = step == total, interrupt.signal_number is not None
+            save = last or stop or step % config.checkpoint.interval == 0
+            if save or step % config.log.interval == 0 or step == 1:
+                self._log(step, metrics)
+            if not last and _due(step, config.eval.interval):
+                self._evaluate(step, state)
+            if save:
+                self._checkpoints.save(step, state)
+            if stop:
+                raise Interrupted(interrupt.signal_number, step)
+        return self._evaluate(total, state)
+
+    def _log(self, step: int, metrics: dict) -> None:
+        """Writes the step's metrics; raises where a step so far was not finite."""
+        values = {name: float(v) for name, v in jax.device_get(metrics).items()}
+        refuse_non_finite(values, self._checkpoints.latest_step)
+        del values["bad_step"]
+        values["learning_rate"] = float(self._setup.learning_rate(step - 1))
+        values |= self._monitor.window(step)
+        self._metrics.scalars(step, values)
+        say(self._monitor.line(step, values))
+
+    def _evaluate(self, step: int, state: TrainState) -> list[Result]:
+        """Evaluates the state, and saves it aside if it is the best so far."""
+        start = time.perf_counter()
+        values, found = evaluate_state(
+            self._evaluation,
+            self._setup,
+            state,
+            self._run,
+            write=jax.process_index() == 0,
+        )
+        self._metrics.scalars(step, values)
+        score = getattr(found[0], self._config.eval.best_metric) if found else None
+        if score is not None and self._checkpoints.save_best(step, state, score):
+            say(f"step {step:,}: best {self._config.eval.best_metric} {score:.2%}")
+        self._monitor.pause(time.perf_counter() - start)
+        return found
+
+
+def _due(step: int, interval: int) -> bool:
+    return interval > 0 and step % interval == 0

@@ -1,0 +1,102 @@
+"""From a config and a data source to everything the loop needs, built once."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from qface_jax import config_rules, models, parallel
+from qface_jax.data_pipelines.sources import Source
+from qface_jax.errors import ConfigError
+from qface_jax.train import objective as objectives
+from qface_jax.train import optim, state
+from qface_jax.train.step import embed_step, train_step
+
+
+class Setup(NamedTuple):
+    """The parts of a run that do not change.
+
+    Attributes:
+        length: Updates of the run and the schedule's landmarks.
+        mesh: Mesh of all devices.
+        shard: Shardings on it.
+        model: Backbone.
+        learning_rate: Rate as a function of the updates done.
+        create: key -> TrainState.
+        abstract: Shapes and shardings of the state.
+        init_key: Key of `create`.
+        train_key: Key of all chance during training, on the devices.
+        step_fn: Jitted (state, batch, key) -> (state, metrics); takes the state over.
+        embed_fn: Jitted (backbone, stats, images) -> features, whole on every host.
+    """
+
+    length: optim.Length
+    mesh: Mesh
+    shard: parallel.Shardings
+    model: models.Model
+    learning_rate: optax.Schedule
+    create: Any
+    abstract: state.TrainState
+    init_key: jax.Array
+    train_key: jax.Array
+    step_fn: Any
+    embed_fn: Any
+
+
+def check_devices(config: ConfigDict) -> None:
+    """Raises ConfigError where a size cannot be cut over this machine's devices."""
+    problems = config_rules.device_problems(
+        config, jax.device_count(), jax.process_count()
+    )
+    if problems:
+        raise ConfigError("\n".join(["config does not fit the devices", *problems]))
+
+
+def build_embedder(model: models.Model, shard: parallel.Shardings) -> Any:
+    """Returns jitted (backbone, stats, images uint8 [b, ...]) -> features [b, d]."""
+    return jax.jit(
+        partial(embed_step, apply=model.apply), out_shardings=shard.replicated
+    )
+
+
+def build(config: ConfigDict, source: Source) -> Setup:
+    """Returns the parts of a run; nothing is allocated or compiled yet."""
+    check_devices(config)
+    mesh = parallel.make_mesh()
+    shard = parallel.shardings(mesh)
+    length = optim.length(config, len(source))
+    tx, learning_rate = optim.build(config.optim, length)
+    model = models.build(config.model)
+    objective = objectives.build(config, source.num_classes, mesh)
+    create = partial(state.create, model=model, objective=objective, tx=tx)
+    init_key, train_key = jax.random.split(jax.random.key(config.seed))
+    abstract = state.abstract_state(create, init_key, shard)
+    places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    step_fn = jax.jit(
+        partial(train_step, apply=model.apply, loss_fn=objective.loss, tx=tx),
+        in_shardings=(places, shard.rows, shard.replicated),
+        out_shardings=(places, shard.replicated),
+        donate_argnums=0,
+    )
+    return Setup(
+        length=length,
+        mesh=mesh,
+        shard=shard,
+        model=model,
+        learning_rate=learning_rate,
+        create=create,
+        abstract=abstract,
+        init_key=init_key,
+        train_key=jax.device_put(train_key, shard.replicated),
+        step_fn=step_fn,
+        embed_fn=build_embedder(model, shard),
+    )
+
+
+def fresh_state(setup: Setup) -> state.TrainState:
+    """Returns the state before the first step, made where it will live."""
+    places = jax.tree.map(lambda leaf: leaf.sharding, setup.abstract)
+    return jax.jit(setup.create, out_shardings=places)(setup.init_key)

@@ -1,0 +1,86 @@
+"""Everything a run carries from step to step, as one pytree; one checkpoint holds it."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int
+
+from qface_jax.models import Model
+from qface_jax.parallel import Shardings
+from qface_jax.train.objective import Objective
+
+CENTRES = "centres"  # parameters of this name, and their optimizer state, are sharded
+NEVER = -1
+
+
+@flax.struct.dataclass
+class TrainState:
+    """State of a run.
+
+    Attributes:
+        step: Updates done so far, int32 [].
+        params: `backbone` and `head` parameters.
+        stats: Running statistics of the backbone's batch norms.
+        aux: State of the objective: norm statistics and the like.
+        opt_state: State of the optimizer.
+        bad_step: First step whose loss or gradient was not finite, int32 []; -1: none.
+    """
+
+    step: Int[Array, ""]
+    params: dict[str, Any]
+    stats: Any
+    aux: Any
+    opt_state: Any
+    bad_step: Int[Array, ""]
+
+
+def create(
+    key: jax.Array,
+    *,
+    model: Model,
+    objective: Objective,
+    tx: optax.GradientTransformation,
+) -> TrainState:
+    """Returns the state before the first step; a pure function of the key."""
+    backbone_key, head_key = jax.random.split(key)
+    backbone, stats = model.init(backbone_key)
+    head, aux = objective.init(head_key)
+    params = {"backbone": backbone, "head": head}
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        stats=stats,
+        aux=aux,
+        opt_state=tx.init(params),
+        bad_step=jnp.int32(NEVER),
+    )
+
+
+def state_shardings(abstract: TrainState, shardings: Shardings) -> TrainState:
+    """Returns where each leaf lives: class centres are cut in rows, all else is whole.
+
+    The optimizer's state repeats the parameters' names, so the same rule places it.
+    """
+
+    def place(path, leaf):
+        names = [getattr(entry, "key", None) for entry in path]
+        return (
+            shardings.rows if CENTRES in names and leaf.ndim else shardings.replicated
+        )
+
+    return jax.tree_util.tree_map_with_path(place, abstract)
+
+
+def abstract_state(create_fn: Any, key: jax.Array, shardings: Shardings) -> TrainState:
+    """Returns shapes, types and shardings of the state, without any memory."""
+    abstract = jax.eval_shape(create_fn, key)
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=place
+        ),
+        abstract,
+        state_shardings(abstract, shardings),
+    )

@@ -1,0 +1,83 @@
+"""One update and one embedding: pure functions, no input or output, no config."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, UInt8
+
+from qface_jax.arrays import Batch, Metrics
+from qface_jax.train.state import NEVER, TrainState
+
+
+def to_float(images: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+    """Returns x / 127.5 - 1: bytes in [0, 255] to floats in [-1, 1]."""
+    return images.astype(jnp.float32) / 127.5 - 1.0
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    apply: Callable[..., Any],
+    loss_fn: Callable[..., Any],
+    tx: optax.GradientTransformation,
+) -> tuple[TrainState, Metrics]:
+    """Returns the state after one update on one global batch, and its metrics.
+
+    Args:
+        state: State after `state.step` updates; give its memory away (donate).
+        batch: images uint8 [b, h, w, 3] RGB, labels int32 [b].
+        key: The run's training key; folded with the step here.
+        apply: `Model.apply`.
+        loss_fn: `Objective.loss`.
+        tx: Optimizer.
+    """
+    key = jax.random.fold_in(key, state.step)
+
+    def total_loss(params):
+        features, stats = apply(
+            params["backbone"],
+            state.stats,
+            to_float(batch["images"]),
+            train=True,
+            key=key,
+        )
+        loss, aux, metrics = loss_fn(features, params["head"], batch, state.aux)
+        return loss, (stats, aux, metrics)
+
+    (loss, (stats, aux, metrics)), grads = jax.value_and_grad(total_loss, has_aux=True)(
+        state.params
+    )
+    grad_norm = optax.global_norm(grads)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+    first_bad = (state.bad_step == NEVER) & ~finite
+    state = state.replace(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        opt_state=opt_state,
+        stats=stats,
+        aux=jax.lax.stop_gradient(aux),
+        bad_step=jnp.where(first_bad, state.step + 1, state.bad_step),
+    )
+    return state, metrics | {
+        "loss": loss,
+        "grad_norm": grad_norm,
+        "bad_step": state.bad_step,
+    }
+
+
+def embed_step(
+    backbone: Any,
+    stats: Any,
+    images: UInt8[Array, "b h w 3"],
+    *,
+    apply: Callable[..., Any],
+) -> Float[Array, "b d"]:
+    """Returns raw features of images with the running statistics, [b, d] float32."""
+    features, _ = apply(backbone, stats, to_float(images), train=False, key=None)
+    return features

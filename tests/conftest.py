@@ -1,0 +1,43 @@
+"""Strict settings for every test: 8 virtual CPU devices, nothing implicit."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import jax
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Shapes in the kernels' signatures are checked in the tests, and only there.
+install_import_hook("qface_jax.losses", "beartype.beartype")
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Loads a recording of the published code by name."""
+    import numpy as np
+
+    def load(name):
+        with np.load(GOLDEN / f"{name}.npz") as arrays:
+            return {key: arrays[key] for key in arrays.files}
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def faces_dir():
+    """The folder of real photographs; tests that need it are skipped without it."""
+    default = Path(__file__).parents[2] / "shared" / "faces"
+    folder = Path(os.environ.get("QFACE_FACES", default))
+    if not (folder / "faces_lfw" / "train.rec").is_file():
+        pytest.skip("no real faces: set QFACE_FACES to a folder with faces_lfw/")
+    return folder

@@ -1,0 +1,122 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from qface_jax.errors import DataError
+from qface_jax.evals import results
+from qface_jax.evals.table import table
+
+
+def test_round_trip(toy, tmp_path):
+    result = toy.evaluate()
+    path = results.write(tmp_path, result)
+    assert path == tmp_path / "eval" / "toy.json"
+    again = results.read(path)
+    assert again == result
+    assert set(again.arrays) == set(result.arrays)
+    for name, array in result.arrays.items():
+        np.testing.assert_array_equal(again.arrays[name], array)
+    assert sorted(p.name for p in path.parent.iterdir()) == ["toy.json", "toy.npz"]
+
+
+def test_round_trip_without_numbers(toy, tmp_path):
+    result = toy.evaluate(embed=lambda images: np.full((len(images), 4), np.nan))
+    path = results.write(tmp_path, result)
+    assert "NaN" not in path.read_text().replace(result.message, "").replace(
+        result.rows[0].message, ""
+    )
+    assert results.read(path) == result
+
+
+def test_a_failed_write_keeps_the_old_file(toy, tmp_path):
+    result = toy.evaluate()
+    path = results.write(tmp_path, result)
+    before = path.read_bytes()
+    broken = dataclasses.replace(result, checkpoint={"step": float("nan")})
+    with pytest.raises(ValueError):
+        results.write(tmp_path, broken)
+    assert path.read_bytes() == before
+    assert not list(path.parent.glob("*.tmp"))
+
+
+def test_replace_file_leaves_nothing_aside_when_it_fails(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError):
+        results.replace_file(tmp_path / "taken", b"x")
+    assert [p.name for p in tmp_path.iterdir()] == ["taken"]
+
+
+def test_arrays_of_another_evaluation_are_not_used(toy, tmp_path):
+    path = results.write(tmp_path, toy.evaluate())
+    old = json.loads(path.read_text()) | {"date": "2001-01-01T00:00:00+00:00"}
+    path.write_text(json.dumps(old))
+    assert results.read(path).arrays == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"format": 1}', '{"format": 99, "date": ""}', '"\ud800"'],
+)
+def test_unreadable_result(tmp_path, content):
+    path = tmp_path / "x.json"
+    path.write_bytes(content.encode("utf-8", "surrogatepass"))
+    with pytest.raises(DataError, match=r"x\.json: cannot be read"):
+        results.read(path)
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 cut short", b"", b"no archive"])
+def test_a_broken_npz_costs_only_the_arrays(toy, tmp_path, content):
+    result = toy.evaluate()
+    path = results.write(tmp_path, result)
+    path.with_suffix(".npz").write_bytes(content)
+    assert results.read(path) == result
+    assert results.read(path).arrays == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("lfw", "lfw.json"),
+        ("../a b", "_a_b.json"),
+        ("..", "_.json"),
+        ("x/y", "x_y.json"),
+    ],
+)
+def test_set_names_stay_inside_the_folder(tmp_path, name, file):
+    assert results.result_path(tmp_path, name) == tmp_path / "eval" / file
+
+
+def test_scalars(toy):
+    result = toy.evaluate()
+    found = results.scalars(result)
+    assert found["mean_cross"] == result.mean_cross
+    assert found["cross_7"] == result.rows[-1].cross.accuracy
+    assert found["same_7"] == result.rows[-1].same.accuracy
+    assert found["degenerate"] == 0.0
+    broken = toy.evaluate(embed=lambda images: np.full((len(images), 4), np.nan))
+    assert results.scalars(broken) == {"degenerate": 1.0}
+
+
+def test_table_is_aligned_and_complete(toy):
+    result = toy.evaluate(toy.pairs(pairs=60))
+    lines = table(result).splitlines()
+    assert "60 pairs (30 same, 30 different)" in lines[0]
+    header, rule, *rows = lines[2:8]
+    assert [row.split()[0] for row in rows] == ["112", "28", "7", rule.split()[0]]
+    assert header.split()[-1] == "AUC"
+    assert {len(line) for line in (header, rule, *rows[:3])} == {len(rule)}
+    cross = 100 * result.rows[2].cross.accuracy
+    assert f"{cross:.2f} ±" in rows[2]
+    # The decimal points of the means stand under those of the accuracies.
+    mean = lines[8]
+    assert mean.index(".") == rows[0].index(".")
+    assert "No TAR at FAR 1e-2: needs at least 100 different pairs" in table(result)
+
+
+def test_table_warns(toy):
+    result = toy.evaluate(embed=lambda images: np.ones((len(images), 4), np.float32))
+    assert "WARNING (collapsed): at 112 px" in table(result)
+    broken = toy.evaluate(embed=lambda images: np.full((len(images), 4), np.nan))
+    assert "WARNING (non_finite)" in table(broken)

@@ -1,0 +1,176 @@
+"""The streamed, sharded classifier against the plain [b, c] form."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qface_jax import classifier, parallel
+from qface_jax.configs import base
+from qface_jax.losses.margin_family import MARGINS
+from qface_jax.train.objective import margin_loss, raw_norms, unit
+
+B, C, D = 16, 37, 8
+ROWS = 64  # of the centres: a multiple of every number of devices tested
+SCALE = 64.0
+
+
+def inputs(seed=0):
+    rng = np.random.default_rng(seed)
+    features = jnp.asarray(rng.normal(size=(B, D)) * 10, jnp.float32)
+    centres = jnp.asarray(rng.normal(size=(ROWS, D)), jnp.float32)
+    labels = jnp.asarray(rng.integers(0, C, B), jnp.int32)
+    return features, centres, labels
+
+
+def family(name):
+    return MARGINS[name](**base.get_config().loss[name].to_dict())
+
+
+def plain_loss(features, centres, labels, state, margin, classes=C):
+    """Mean loss by way of all logits at once; the derivation to compare with."""
+    w = centres[:classes] / jnp.linalg.norm(centres[:classes], axis=1, keepdims=True)
+    cos = jnp.einsum("bd,cd->bc", unit(features), w)
+    target = labels[:, None] == jnp.arange(classes)[None, :]
+    cos_y = jnp.sum(jnp.where(target, cos, 0.0), axis=1)
+    norms, valid = raw_norms(features), labels >= 0
+    state = jax.lax.stop_gradient(margin.update(state, cos_y, norms, valid))
+    own = margin.target(cos_y, norms, state)[:, None]
+    logits = SCALE * jnp.where(target, own, margin.negative(cos, cos_y, state))
+    own_logit = jnp.sum(jnp.where(target, logits, 0.0), axis=1)
+    loss = jax.nn.logsumexp(logits, axis=1) - own_logit + margin.penalty(norms)
+    return jnp.sum(jnp.where(valid, loss, 0.0)) / jnp.maximum(jnp.sum(valid, dtype=loss.dtype), 1.0)
+
+
+def streamed(devices, chunk, margin, classes=C):
+    mesh = parallel.make_mesh(jax.devices()[:devices])
+    spec = classifier.ClassifierSpec(margin.negative, SCALE, classes, chunk, mesh)
+
+    def loss(features, centres, labels, state):
+        value, _, _ = margin_loss(
+            features, centres, labels, state, margin=margin, spec=spec
+        )
+        return value
+
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+
+
+def assert_same(got, want, rtol=1e-5):
+    np.testing.assert_allclose(got[0], want[0], rtol=rtol)
+    for g, w in zip(got[1], want[1], strict=True):
+        assert np.linalg.norm(np.subtract(g, w)) <= rtol * np.linalg.norm(w)
+
+
+@pytest.mark.parametrize("name", MARGINS)
+@pytest.mark.parametrize(("devices", "chunk"), [(1, 64), (1, 7), (2, 5), (8, 3)])
+def test_equals_the_plain_form(name, devices, chunk):
+    features, centres, labels = inputs()
+    margin = family(name)
+    args = (features, centres, labels, margin.init())
+    plain = jax.value_and_grad(partial(plain_loss, margin=margin), argnums=(0, 1))
+    assert_same(streamed(devices, chunk, margin)(*args), plain(*args))
+
+
+def test_one_two_and_eight_devices_agree():
+    features, centres, labels = inputs(1)
+    margin = family("adaface")
+    args = (features, centres, labels, margin.init())
+    one = streamed(1, 8192, margin)(*args)
+    for devices in (2, 8):
+        assert_same(streamed(devices, 8192, margin)(*args), one)
+
+
+def test_no_array_of_all_logits_is_compiled():
+    rows, chunk, batch = 4096, 64, 8
+    margin = family("adaface")
+    shapes = [
+        jax.ShapeDtypeStruct((batch, D), jnp.float32),
+        jax.ShapeDtypeStruct((rows, D), jnp.float32),
+        jax.ShapeDtypeStruct((batch,), jnp.int32),
+        jax.eval_shape(margin.init),
+    ]
+    text = streamed(1, chunk, margin, rows).lower(*shapes).compile().as_text()
+    assert f"f32[{batch},{rows}]" not in text
+    assert f"f32[{batch},{chunk}]" in text
+
+
+def test_padding_rows_of_batch_and_classes_do_not_count():
+    features, centres, labels = inputs(2)
+    margin = family("cosface")
+    labels = labels.at[B // 2 :].set(-1)
+    value, (dz, dw) = streamed(8, 5, margin)(features, centres, labels, ())
+    want = plain_loss(features[: B // 2], centres, labels[: B // 2], (), margin)
+    np.testing.assert_allclose(value, want, rtol=1e-5)
+    np.testing.assert_array_equal(dz[B // 2 :], 0.0)
+    np.testing.assert_array_equal(dw[C:], 0.0)
+
+
+def test_a_batch_of_padding_only():
+    features, centres, _ = inputs()
+    labels = jnp.full((B,), -1, jnp.int32)
+    margin = family("adaface")
+    value, grads = streamed(8, 5, margin)(features, centres, labels, margin.init())
+    assert value == 0.0
+    assert all(not np.any(g) for g in grads)
+
+
+def test_one_class_has_no_loss():
+    features, centres, _ = inputs()
+    labels = jnp.zeros((B,), jnp.int32)
+    value, grads = streamed(2, 64, family("arcface"), 1)(features, centres, labels, ())
+    assert value == 0.0
+    assert all(not np.any(g) for g in grads)
+
+
+@pytest.mark.parametrize("name", MARGINS)
+def test_edges_are_finite(name):
+    """cos +1 and -1, a zero feature, a zero centre, one identity in the batch."""
+    features, centres, _ = inputs()
+    margin = family(name)
+    centres = centres.at[3].set(0.0)
+    features = (
+        features.at[0].set(0.0).at[1].set(5 * centres[2]).at[2].set(-5 * centres[2])
+    )
+    labels = jnp.full((B,), 2, jnp.int32).at[3].set(3)
+    value, grads = streamed(8, 5, margin)(features, centres, labels, margin.init())
+    assert jnp.isfinite(value)
+    assert all(np.all(np.isfinite(g)) for g in grads)
+
+
+def test_own_cosine_and_accuracy():
+    features, centres, labels = inputs(3)
+    features = features.at[: B // 2].set(centres[labels[: B // 2]])
+    mesh = parallel.make_mesh(jax.devices()[:8])
+    cos = classifier.own_cosine(mesh, unit(features), centres, labels)
+    w = centres[labels] / jnp.linalg.norm(centres[labels], axis=1, keepdims=True)
+    np.testing.assert_allclose(cos, jnp.sum(unit(features) * w, axis=1), rtol=1e-5)
+    margin = family("softmax")
+    spec = classifier.ClassifierSpec(margin.negative, SCALE, C, 8, mesh)
+    _, _, metrics = margin_loss(features, centres, labels, (), margin=margin, spec=spec)
+    cosines = jnp.einsum(
+        "bd,cd->bc",
+        unit(features),
+        centres[:C] / jnp.linalg.norm(centres[:C], axis=1, keepdims=True),
+    )
+    right = jnp.argmax(cosines, axis=1) == labels
+    np.testing.assert_allclose(metrics["accuracy"], jnp.mean(right), rtol=1e-6)
+    assert metrics["accuracy"] >= 0.5
+
+
+def test_rows_that_cannot_be_cut_are_refused():
+    features, centres, labels = inputs()
+    margin = family("softmax")
+    mesh = parallel.make_mesh(jax.devices()[:8])
+    spec = classifier.ClassifierSpec(margin.negative, SCALE, C, 8, mesh)
+    with pytest.raises(ValueError, match="centres of 63 rows"):
+        classifier.similarity(spec, unit(features), centres[:63], labels, ())
+    with pytest.raises(ValueError, match="batch of 15 rows"):
+        classifier.similarity(spec, unit(features)[:15], centres, labels[:15], ())
+
+
+def test_padded_classes():
+    assert classifier.padded_classes(1, 512) == 512
+    assert classifier.padded_classes(512, 512) == 512
+    assert classifier.padded_classes(513, 512) == 1024
