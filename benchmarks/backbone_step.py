@@ -91,7 +91,9 @@ def torch_step(backbone, batch, options):
     import torch
 
     torch.manual_seed(0)
-    model = torch_iresnet({"iresnet18": (2, 2, 2, 2), "iresnet50": (3, 4, 14, 3)}[backbone])
+    model = torch_iresnet(
+        {"iresnet18": (2, 2, 2, 2), "iresnet50": (3, 4, 14, 3)}[backbone]
+    )
     images = torch.rand(batch, 3, SIDE, SIDE) * 2 - 1
     if "channels_last" in options:
         model = model.to(memory_format=torch.channels_last)
@@ -172,9 +174,9 @@ def work(variant, backbone, batch):
 def start_worker(variant, args):
     """Returns the process that runs the variant, once it is warm; None if it cannot."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} {VARIANTS[variant][1]}".strip()
+    sizes = ("--backbone", args.backbone, "--batch", str(args.batch))
     process = subprocess.Popen(
-        [sys.executable, __file__, "--backbone", args.backbone]
-        + ["--batch", str(args.batch), "--worker", variant],
+        [sys.executable, __file__, *sizes, "--worker", variant],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -220,15 +222,17 @@ def main():
         process.stdin.close()
         process.wait()
     first = next(iter(times))
-    print(f"{args.backbone}, batch {args.batch}, {args.rounds} rounds; ratio to {first}")
+    print(
+        f"{args.backbone}, batch {args.batch}, {args.rounds} rounds; ratio to {first}"
+    )
     for name, values in times.items():
         ratio = statistics.median(
             value / base for value, base in zip(values, times[first], strict=True)
         )
         print(
-            f"{name:22s} best {min(values):6.2f} s  median "
-            f"{statistics.median(values):6.2f} s  {args.batch / min(values):6.1f} images/s"
-            f"  ratio {ratio:.2f}"
+            f"{name:20s} best {min(values):6.3f} s  "
+            f"median {statistics.median(values):6.3f} s  "
+            f"{args.batch / min(values):6.1f} images/s  ratio {ratio:.2f}"
         )
     if args.json:
         print(json.dumps(times))

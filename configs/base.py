@@ -119,6 +119,7 @@ def get_config() -> ConfigDict:
     config.eval = ConfigDict()
     config.eval.interval = 0  # updates between evaluations; 0: after the last only
     config.eval.protocol = "verification"  # a key of evals.protocols.PROTOCOLS
+    config.eval.path = ""  # folder that files of `sets` lie in; "": this one
     # What is evaluated: "synthetic", a .bin file, or "pairs.txt::image folder".
     config.eval.sets = ("synthetic",)
     config.eval.resolutions = (112, 56, 28, 14, 7)  # px

@@ -1,11 +1,14 @@
 """Synthetic faces, a small backbone, a few minutes on two cores: `launch/demo.sh`."""
 
+from collections.abc import Callable
+
 from ml_collections import ConfigDict
 
 from qface_jax.configs import base
 
 
-def get_config() -> ConfigDict:
+def demo() -> ConfigDict:
+    """Returns the config of the demo."""
     config = base.get_config()
     config.total_steps = 1200
     config.model.backbone = "mini"
@@ -18,3 +21,6 @@ def get_config() -> ConfigDict:
     config.optim.warmup_steps = 100
     config.checkpoint.interval = 300
     return config
+
+
+CONFIGS: dict[str, Callable[[], ConfigDict]] = {"demo": demo}

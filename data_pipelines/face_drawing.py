@@ -62,7 +62,7 @@ def draw_faces(parameters: Parameters) -> np.ndarray:
     face_surface.paint_behind(canvas, p, skin, hair)
     head = face_surface.paint_head(canvas, p, skin)
     face_features.paint_nose(canvas, p, skin)
-    face_features.paint_beard(canvas, p, hair, head)
+    face_features.paint_beard(canvas, p, skin, hair, head)
     face_features.paint_mouth(canvas, p, skin)
     face_features.paint_eyes(canvas, p, skin, hair)
     face_surface.paint_hair(canvas, p, hair)

@@ -93,7 +93,9 @@ def paint_nose(canvas, p: Parameters, skin: np.ndarray) -> None:
     wing += ((y - 0.6) * (1 / 3.4)) ** 2
     wing = np.abs(np.sqrt(wing) - 1) * 3.0
     outside = np.clip((away - 0.74 * width) * 0.6, 0, 1) * np.clip(3 - np.abs(y), 0, 1)
-    part.paint(skin * 0.55, 1.5 * p["nose_relief"] * outside * np.clip(1.2 - wing, 0, 1))
+    part.paint(
+        skin * 0.55, 1.5 * p["nose_relief"] * outside * np.clip(1.2 - wing, 0, 1)
+    )
     hole_x = (away - 0.5 * width) / (1.25 * p["nostril_size"])
     hole_y = (y - 2.6 - 0.12 * p["nostril_flare"] * away) / (0.72 * p["nostril_size"])
     hole = np.sqrt(hole_x * hole_x + hole_y * hole_y) - 1
@@ -132,7 +134,9 @@ def paint_mouth(canvas, p: Parameters, skin: np.ndarray) -> None:
     part.paint(skin * 0.36, 0.8 * line * np.clip((1.06 - square) * 5, 0, 1))
 
 
-def paint_beard(canvas, p: Parameters, hair: np.ndarray, head: np.ndarray) -> None:
+def paint_beard(
+    canvas, p: Parameters, skin: np.ndarray, hair: np.ndarray, head: np.ndarray
+) -> None:
     """Beard along the jaw and moustache, for those who have them."""
     has = (p["beard"] > 0) | (p["moustache"] > 0)
     which = np.flatnonzero(has.ravel())
@@ -152,7 +156,9 @@ def paint_beard(canvas, p: Parameters, hair: np.ndarray, head: np.ndarray) -> No
     strip *= np.maximum(some["moustache"], 0)
     alpha = np.maximum(beard, strip) * rough * some["shave"]
     alpha *= head[which, 56:112, 6:106]
-    part.paint(hair[:, which] * 0.8 * some["beard_tone"], alpha)
+    # Never lighter than the skin in its own shadow, or it reads as a mask.
+    tone = np.minimum(hair[:, which] * 0.8, skin[:, which] * 0.62)
+    part.paint(tone * some["beard_tone"], alpha)
     canvas.colour[:, which, 56:112, 6:106] = part.colour
 
 

@@ -28,7 +28,11 @@ def rgb(red: float, green: float, blue: float) -> np.ndarray:
 
 def skin_colour(p: Parameters) -> np.ndarray:
     """Colour of the skin, [3, b, 1, 1]."""
-    light, middle, dark = rgb(0.95, 0.79, 0.69), rgb(0.8, 0.58, 0.44), rgb(0.4, 0.26, 0.19)
+    light, middle, dark = (
+        rgb(0.95, 0.79, 0.69),
+        rgb(0.8, 0.58, 0.44),
+        rgb(0.4, 0.26, 0.19),
+    )
     melanin = np.clip(p["melanin"] + p["tan"], 0, 1)
     colour = np.where(
         melanin < 0.5,
@@ -98,7 +102,9 @@ def paint_hair(canvas, p: Parameters, hair: np.ndarray) -> None:
     wave = top.x * p["hairline_frequency"]
     wave = np.abs(wave - np.round(wave)) * p["hairline_waves"]
     line = p["hairline_height"] + 0.5 * p["hair_push"] + wave
-    line += p["hairline_round"] * square + (p["hairline_part"] + p["hair_comb"]) * across
+    line += (
+        p["hairline_round"] * square + (p["hairline_part"] + p["hair_comb"]) * across
+    )
     square *= square
     square *= square
     line += p["sideburn"] * square

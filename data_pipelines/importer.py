@@ -63,6 +63,7 @@ def import_source(
     shards = _shard_count(size, len(source), shard_bytes)
     described = {k: v for k, v in source.describe().items() if k != "notes"}
     plan = {"source": described, "records": len(source), "shards": shards}
+    out = out.absolute()
     work = out.with_name(out.name + ".importing")
     try:
         if out.exists() and not (out.is_dir() and not any(out.iterdir())):

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,20 +168,20 @@ def inspect_images(
 
 
 def contact_sheet(
-    images: list[np.ndarray], labels: list[str], path: Path, columns: int = 8
+    images: Sequence[np.ndarray], labels: Sequence[Any], path: Path, columns: int = 8
 ) -> None:
     """Writes images in rows under their labels as one PNG, aside and then renamed.
 
     Args:
         images: uint8 [h, w, 3] each, RGB; any sizes.
-        labels: one line of text per image, may be empty.
+        labels: one per image, shown as text; may be "".
         path: of the PNG.
         columns: images per row.
 
     Raises:
         DataError: where there is no image, or the file cannot be written.
     """
-    if not images:
+    if len(images) == 0:
         raise DataError(f"{path}: no image to draw")
     width = max(image.shape[1] for image in images)
     height = max(image.shape[0] for image in images) + _TILE_LABEL_HEIGHT
@@ -191,7 +191,7 @@ def contact_sheet(
     draw = ImageDraw.Draw(sheet)
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
         left, top = index % columns * width, index // columns * height
-        draw.text((left + 2, top), label[: width // 6], fill="black")
+        draw.text((left + 2, top), str(label)[: width // 6], fill="black")
         sheet.paste(Image.fromarray(image), (left, top + _TILE_LABEL_HEIGHT))
     aside = path.with_name(path.name + ".tmp")
     try:

@@ -10,9 +10,7 @@ import tensorflow as tf
 SEED_LIMIT = 2**31
 
 
-def record_indices(
-    positions: tf.Tensor, *, seed: int, num_records: int
-) -> tf.Tensor:
+def record_indices(positions: tf.Tensor, *, seed: int, num_records: int) -> tf.Tensor:
     """Returns the record at each position of the endless stream of epochs.
 
     Position g lies in epoch e = g // n at place g % n, and takes record

@@ -72,22 +72,26 @@ def open_pair_set(spec: str, eval_config: ConfigDict) -> PairSet:
 
     Args:
         spec: "synthetic", a `.bin` file, or "pairs.txt::image folder".
-        eval_config: the group `eval` of a config; `eval.synthetic` is read.
+        eval_config: the group `eval` of a config; `path` (folder of the files, '' for
+            this one) and `synthetic` are read.
 
     Raises:
         ConfigError: where `spec` has none of these forms.
         DataError: where the files do not hold what they should.
     """
     pairs: PairSet
+    base = Path(eval_config.path).expanduser()
     if spec == "synthetic":
         from qface_jax.data_pipelines.synthetic_faces import SyntheticPairs
 
         return SyntheticPairs(**eval_config.synthetic.to_dict())
     if LIST_SEPARATOR in spec:
         list_path, folder = spec.split(LIST_SEPARATOR, 1)
-        pairs = ListedPairs(Path(list_path).expanduser(), Path(folder).expanduser())
+        pairs = ListedPairs(
+            base / Path(list_path).expanduser(), base / Path(folder).expanduser()
+        )
     elif spec.endswith(".bin"):
-        pairs = PickledPairs(Path(spec).expanduser())
+        pairs = PickledPairs(base / Path(spec).expanduser())
     else:
         raise ConfigError(
             f"eval.sets: got {spec!r}, must be 'synthetic', a .bin file or "

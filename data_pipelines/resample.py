@@ -7,6 +7,7 @@ TensorFlow, JAX and Pillow: pixels are squares, their centres at i + 1/2.
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,9 +44,7 @@ KERNELS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @functools.lru_cache(maxsize=4096)
-def weights(
-    size_in: int, size_out: int, kernel: str, *, antialias: bool
-) -> np.ndarray:
+def weights(size_in: int, size_out: int, kernel: str, *, antialias: bool) -> np.ndarray:
     """Returns the matrix that resamples a row of `size_in` pixels to `size_out`.
 
     W[o, i] = k((i + 1/2 - (o + 1/2) size_in / size_out) / f), each row divided by its
@@ -89,30 +88,70 @@ def weights(
     return matrix
 
 
-@functools.cache
-def round_trip_table(
-    size: int, kernels: tuple[str, ...], *, antialias: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the matrices down to every side and up again, for drawing one of them.
+@functools.lru_cache(maxsize=64)
+def round_trips(
+    size: int, sides: tuple[int, ...], kernel: str, *, antialias: bool
+) -> np.ndarray:
+    """Returns, for each side r, the one matrix that goes down to r and up again.
+
+    Both ways are linear, so M[r] = up(r, size) @ down(size, r), and a picture that
+    lost everything finer than r pixels is M[r] @ image @ M[r]^T.
 
     Args:
       size: side of the pictures, at least 1.
-      kernels: keys of KERNELS.
-      antialias: in the down-sampling.
+      sides: r, each at least 1.
+      kernel: a key of KERNELS, for both ways.
+      antialias: widen the kernel on the way down.
 
     Returns:
-      down: float32 [len(kernels), size, size, size]; `down[k, r - 1, :r]` is the
-        matrix from `size` to r pixels, the rows below are 0.
-      up: float32 [len(kernels), size, size, size]; `up[k, r - 1, :, :r]` is the
-        matrix from r to `size` pixels, the columns beyond are 0.
+      float32 [len(sides), size, size], read-only.
     """
-    down = np.zeros((len(kernels), size, size, size), np.float32)
-    up = np.zeros_like(down)
+    stack = [
+        weights(side, size, kernel, antialias=antialias).astype(np.float64)
+        @ weights(size, side, kernel, antialias=antialias)
+        for side in sides
+    ]
+    table = np.stack(stack).astype(np.float32)
+    table.flags.writeable = False
+    return table
+
+
+class Table(NamedTuple):
+    """Matrices of many kernels and sides behind one another, for drawing any.
+
+    Attributes:
+      down: float32 [n]; the matrix [r, size] of kernel k begins at `offset(k, r)`.
+      up: float32 [n]; the matrix [size, r] of kernel k begins at `offset(k, r)`.
+      offsets: int64 [kernels, max(sides) + 1]; -1 for a side that is not held.
+    """
+
+    down: np.ndarray
+    up: np.ndarray
+    offsets: np.ndarray
+
+
+@functools.lru_cache(maxsize=16)
+def table(
+    size: int, sides: tuple[int, ...], kernels: tuple[str, ...], *, antialias: bool
+) -> Table:
+    """Returns the matrices from `size` to every side and back, for every kernel.
+
+    Args:
+      size: side of the pictures, at least 1.
+      sides: r, each at least 1.
+      kernels: keys of KERNELS.
+      antialias: widen the kernel on the way down.
+    """
+    down, up = [], []
+    offsets = np.full((len(kernels), max(sides) + 1), -1, np.int64)
+    offset = 0
     for row, kernel in enumerate(kernels):
-        for side in range(1, size + 1):
-            down[row, side - 1, :side] = weights(size, side, kernel, antialias=antialias)
-            up[row, side - 1, :, :side] = weights(side, size, kernel, antialias=False)
-    return down, up
+        for side in sides:
+            offsets[row, side] = offset
+            offset += side * size
+            down.append(weights(size, side, kernel, antialias=antialias).ravel())
+            up.append(weights(side, size, kernel, antialias=antialias).ravel())
+    return Table(np.concatenate(down), np.concatenate(up), offsets)
 
 
 def resize(

@@ -19,6 +19,8 @@ def cpu_flag() -> str | None:
 def prepare() -> None:
     """Sets the environment of JAX and TensorFlow, never over what the user has set."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # oneDNN sums in another order on every kind of processor.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     flag = cpu_flag()
     if flag is not None:
         os.environ.setdefault("XLA_FLAGS", flag)

@@ -5,6 +5,7 @@ import errno
 import importlib
 import os
 import sys
+import traceback
 
 from qface_jax import __version__
 from qface_jax.errors import UserError
@@ -18,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gst": ("qface_jax.launch.gst", "draw the gradient scaling term of margins"),
     "report": ("qface_jax.launch.report", "write a run's report as one HTML page"),
 }
-EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+EXIT_FAULT, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 OVERRIDE = "--config."
 
 
@@ -56,37 +57,50 @@ def _parse(words: list[str]) -> tuple[str, argparse.Namespace]:
     return name, args
 
 
+def _no_space(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _explain(name: str, error: Exception) -> int:
+    """Says what went wrong and returns the exit status for it."""
+    if isinstance(error, BrokenPipeError):
+        # The reader (head, less) has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if isinstance(error, UserError):
+        text = str(error)
+    elif _no_space(error):
+        where = f" at {error.filename}" if error.filename else ""
+        text = (
+            f"no space left on the disk{where}; what was saved before is whole; make "
+            "room and run the same command again"
+        )
+    else:
+        traceback.print_exception(error)
+        print(f"qface {name}: this is a fault of qface_jax itself", file=sys.stderr)
+        return EXIT_FAULT
+    print(f"qface {name}: error: {text}", file=sys.stderr)
+    return EXIT_ERROR
+
+
 def main(words: list[str] | None = None) -> int:
     """Runs `qface WORDS` and returns its exit status.
 
-    0 done; 2 something the user must mend (one line says what); 130 Ctrl-C, or 128 +
-    the number of the signal that ended a run after its state was saved.
+    0: done. 1: a fault of the program. 2: something the user must mend, said in one
+    message. 130: Ctrl-C. 128 + N: signal N ended a run after its state was saved.
     """
     name, args = _parse(sys.argv[1:] if words is None else words)
     module = importlib.import_module(COMMANDS[name][0])
     backend.prepare()
     try:
         return module.run(args)
-    except UserError as error:
-        print(f"qface {name}: error: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = f" at {error.filename}" if error.filename else ""
-        print(
-            f"qface {name}: error: no space left on the disk{where}; what was saved "
-            "before is whole; make room and run the same command again",
-            file=sys.stderr,
-        )
-        return EXIT_ERROR
     except KeyboardInterrupt:
         print(f"\nqface {name}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader (head, less) has gone; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except Exception as error:
+        # Nothing may leave uncaught: a live traceback would hold on to the input
+        # pipeline, whose threads hang when Python ends before them.
+        return _explain(name, error)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a shipped config (qface train --config=list names them) or a .py file",
     )
     parser.add_argument(
-        "--workdir", type=Path, metavar="RUN", help="folder of the run; default runs/NAME"
+        "--workdir",
+        type=Path,
+        metavar="RUN",
+        help="folder of the run; default runs/NAME",
     )
     parser.add_argument(
         "--init-from",

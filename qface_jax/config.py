@@ -1,15 +1,17 @@
 """Configs: found by name, overridden from the command line, checked as a whole.
 
-A config is what `get_config()` of a file in `configs/` (or of any path) returns. Every
-key and its type come from `configs/base.py`; all problems are reported at once.
+The files in `configs/` each have a table `CONFIGS` from names to functions that return
+a config; a file of your own has one function `get_config()`. Every key and its type
+come from `configs/base.py`; all problems are reported at once.
 """
 
 import ast
 import hashlib
+import importlib
 import importlib.resources
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,18 @@ from ml_collections import ConfigDict
 from qface_jax.configs import base
 from qface_jax.errors import ConfigError
 
-# Not experiments: the complete list of keys, and the package's own file.
-NOT_CONFIGS = frozenset({"base", "__init__"})
 PREFIX = "--config."
 
 
-def shipped() -> list[str]:
-    """Returns the names of the configs that come with the package."""
-    files = importlib.resources.files("qface_jax.configs").iterdir()
-    names = {Path(file.name).stem for file in files if file.name.endswith(".py")}
-    return sorted(names - NOT_CONFIGS)
+def shipped() -> dict[str, Callable[[], ConfigDict]]:
+    """Returns the configs that come with the package, by name."""
+    found = {}
+    for file in importlib.resources.files("qface_jax.configs").iterdir():
+        if file.name.endswith(".py"):
+            module = importlib.import_module(f"qface_jax.configs.{file.name[:-3]}")
+            # base.py, the list of keys, is no experiment and has no table.
+            found |= vars(module).get("CONFIGS", {})
+    return dict(sorted(found.items()))
 
 
 def load(name: str, overrides: list[str] | None = None) -> ConfigDict:
@@ -132,20 +136,22 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
 
 
 def _read(name: str) -> ConfigDict:
-    if name.endswith(".py"):
-        path = Path(name)
-        if not path.is_file():
-            raise ConfigError(f"config {name}: no such file")
-    elif name in shipped():
-        path = Path(str(importlib.resources.files("qface_jax.configs"))) / f"{name}.py"
-    else:
-        known = ", ".join(shipped())
-        raise ConfigError(f"config {name}: unknown; there are: {known}; or give a path")
+    if not name.endswith(".py"):
+        known = shipped()
+        if name in known:
+            return known[name]()
+        raise ConfigError(
+            f"config {name}: unknown; there are: {', '.join(known)}; or give the path "
+            "of a .py file with get_config()"
+        )
+    path = Path(name)
+    if not path.is_file():
+        raise ConfigError(f"config {name}: no such file")
     spec = importlib.util.spec_from_file_location(f"qface_config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise ConfigError(f"config {name}: {path} has no get_config()")
+    if "get_config" not in vars(module):
+        raise ConfigError(f"config {name}: has no function get_config()")
     return module.get_config()
 
 
@@ -236,4 +242,3 @@ def _assign(config: ConfigDict, path: str, value: Any) -> str | None:
     with config.ignore_type(), config.unlocked():
         config[leaf] = value
     return None
-

@@ -1,5 +1,6 @@
 """What the values of a config must fulfil; `config.load` reports every breach."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +33,7 @@ METRICS: Rule = (
     "must be euclidean or cosine",
 )
 INCREASING: Rule = (
-    lambda v: all(a < b for a, b in zip(v, v[1:], strict=False)),
+    lambda v: all(a < b for a, b in itertools.pairwise(v)),
     "must increase",
 )
 

@@ -4,6 +4,7 @@ A feature lies in the plane of its own and one other class centre, at angle thet
 own. |g| is drawn over that angle and over the image quality norm_hat in [-1, 1].
 """
 
+import io
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from qface_jax.atomic_file import replace_file
 from qface_jax.losses import gst
 from qface_jax.losses.margin_family import MARGINS
 from qface_jax.losses.norm_stats import NormStats
@@ -132,10 +134,9 @@ def draw(panels: list[Panel], out: Path, *, separation: float, scale: float) -> 
     figure.colorbar(
         image, ax=list(axes.flat), label="|g|", extend="max", fraction=0.03, pad=0.02
     )
-    aside = out.with_name(out.name + ".partial")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(aside, format="png")
-    aside.replace(out)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    replace_file(out, picture.getvalue())
 
 
 def table(names: list[str], loss: ConfigDict, **grid: float) -> str:

@@ -50,9 +50,7 @@ def to_device(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict[str
 
 def whole_to_device(rows: np.ndarray, sharding: NamedSharding) -> jax.Array:
     """Cuts an array that every host holds whole over the devices, as one array."""
-    return jax.make_array_from_callback(
-        rows.shape, sharding, lambda index: rows[index]
-    )
+    return jax.make_array_from_callback(rows.shape, sharding, lambda index: rows[index])
 
 
 def replicate(tree: Any, shardings: Shardings) -> Any:

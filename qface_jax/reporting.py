@@ -10,7 +10,8 @@ from typing import Any
 
 from clu import metric_writers
 
-from qface_jax.run_folder import EVENTS, METRICS, write_text
+from qface_jax.atomic_file import replace_file
+from qface_jax.run_folder import EVENTS, METRICS
 
 
 class Metrics:
@@ -56,7 +57,7 @@ class Metrics:
             for line in self._path.read_text(encoding="utf-8").splitlines()
             if _step_of(line) <= step
         ]
-        write_text(self._path, "".join(f"{line}\n" for line in kept))
+        replace_file(self._path, "".join(f"{line}\n" for line in kept).encode())
 
 
 class NoMetrics:

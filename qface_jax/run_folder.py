@@ -1,7 +1,6 @@
 """The folder of a run: where its parts lie and what it was started with."""
 
 import json
-import os
 import subprocess
 import time
 from importlib import metadata
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from qface_jax import config as configs
+from qface_jax.atomic_file import replace_file
 from qface_jax.errors import ConfigError
 
 PACKAGES = ("qface-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -32,14 +32,6 @@ class Run(NamedTuple):
     config: ConfigDict
     num_classes: int
     facts: dict[str, Any]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes aside, then renames: the file is either old or whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
 
 
 def versions() -> dict[str, str]:
@@ -133,4 +125,5 @@ def open_or_create(
         "commit": commit(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    write_text(path / CONFIG, json.dumps(content, indent=2) + "\n")
+    text = json.dumps(content, indent=2) + "\n"
+    replace_file(path / CONFIG, text.encode())

@@ -41,7 +41,9 @@ def plain_loss(features, centres, labels, state, margin, classes=C):
     logits = SCALE * jnp.where(target, own, margin.negative(cos, cos_y, state))
     own_logit = jnp.sum(jnp.where(target, logits, 0.0), axis=1)
     loss = jax.nn.logsumexp(logits, axis=1) - own_logit + margin.penalty(norms)
-    return jnp.sum(jnp.where(valid, loss, 0.0)) / jnp.maximum(jnp.sum(valid, dtype=loss.dtype), 1.0)
+    return jnp.sum(jnp.where(valid, loss, 0.0)) / jnp.maximum(
+        jnp.sum(valid, dtype=loss.dtype), 1.0
+    )
 
 
 def streamed(devices, chunk, margin, classes=C):

@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 
+from qface_jax.atomic_file import replace_file
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import results
 from qface_jax.evals.figures import curve_plot
@@ -212,7 +213,7 @@ def _render(template: str, context: dict[str, Any], out: Path) -> Path:
     page = environment.get_template(template).render(context)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        results.replace_file(out, page.encode("utf-8", "replace"))
+        replace_file(out, page.encode("utf-8", "replace"))
     except OSError as error:
         raise ConfigError(f"report {out}: cannot be written ({error})") from error
     return out

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import json
-import os
 import re
 import zipfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from qface_jax.atomic_file import replace_file
 from qface_jax.errors import DataError
 from qface_jax.evals.verification import Score, TarAtFar
 
@@ -128,19 +128,6 @@ def read(path: str | Path) -> Result:
             f"evaluation result {path}: cannot be read "
             f"({type(error).__name__}: {error}); run qface eval again"
         ) from error
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader sees the old one or the whole new one."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def scalars(result: Result) -> dict[str, float]:

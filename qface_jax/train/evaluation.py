@@ -77,20 +77,6 @@ def _batches(pair_set, batch_size, side, *, antialias):
     )
 
 
-def scalars(result: Result) -> dict[str, float]:
-    """Returns the numbers of a result that are logged, named <set>/<metric>."""
-    values = {"mean_cross": result.mean_cross, "mean_same": result.mean_same}
-    for row in result.rows:
-        for kind, score in (("cross", row.cross), ("same", row.same)):
-            if score is not None:
-                values[f"{kind}_{row.side}"] = score.accuracy
-    return {
-        f"{result.set}/{name}": float(value)
-        for name, value in values.items()
-        if value is not None
-    }
-
-
 def evaluate_state(
     evaluation: Evaluation, setup: Any, state: Any, run: Path, *, write: bool
 ) -> tuple[dict[str, float], list[Result]]:
@@ -112,6 +98,9 @@ def evaluate_state(
     for result in evaluation.run(embed, checkpoint=checkpoint):
         if write:
             results.write(run, result)
-        values |= scalars(result)
+        values |= {
+            f"{result.set}/{name}": value
+            for name, value in results.scalars(result).items()
+        }
         found.append(result)
     return values, found

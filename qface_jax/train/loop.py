@@ -1,6 +1,7 @@
 """Trains a face recognition model: the order of events, and nothing else."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,10 @@ def train(
         first = int(state.step)
         _announce(config, source, setup, first)
         metrics = Metrics(run, first_step=first) if first_host else NoMetrics()
-        with metrics:
+        # The pipeline's threads call into Python: they must end before Python does.
+        with metrics, closing(_batches(config, source, setup, first)) as batches:
             loop = _Loop(config, run, setup, evaluation, checkpoints, metrics)
-            return loop.go(state, _batches(config, source, setup, first), interrupt)
+            return loop.go(state, batches, interrupt)
 
 
 def _first_state(

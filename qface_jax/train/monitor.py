@@ -9,7 +9,7 @@ from qface_jax.errors import UserError
 from qface_jax.train.state import NEVER
 
 
-class TrainingDiverged(UserError):
+class TrainingDivergedError(UserError):
     """The loss or a gradient was not finite."""
 
 
@@ -79,7 +79,7 @@ def say(text: str) -> None:
 
 
 def refuse_non_finite(metrics: Metrics, last_saved: int | None) -> None:
-    """Raises TrainingDiverged if any step so far had a loss that is not finite.
+    """Raises TrainingDivergedError if any step so far had a loss that is not finite.
 
     Args:
         metrics: Metrics of the last step, fetched.
@@ -89,7 +89,7 @@ def refuse_non_finite(metrics: Metrics, last_saved: int | None) -> None:
     if bad == NEVER:
         return
     kept = "none was saved yet" if last_saved is None else f"step {last_saved} is kept"
-    raise TrainingDiverged(
+    raise TrainingDivergedError(
         f"step {bad}: loss or gradient is not finite (loss now "
         f"{float(metrics['loss']):.4g}, gradient norm "
         f"{float(metrics['grad_norm']):.4g}); last good checkpoint: {kept}; lower "

@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from qface_jax import classifier
-from qface_jax.losses import norm_stats
 from qface_jax.losses.margin_family import MARGINS, Margin
 
 

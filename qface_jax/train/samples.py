@@ -19,4 +19,5 @@ def write_batch(run: Path, rows: dict[str, np.ndarray]) -> None:
     """
     path = run / SAMPLES / "train_batch.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(rows["images"][:MOST], rows["labels"][:MOST], path, columns=8)
+    images, labels = list(rows["images"][:MOST]), list(rows["labels"][:MOST])
+    contact_sheet(images, labels, path, columns=8)

@@ -1,4 +1,4 @@
-"""Everything a run carries from step to step, as one pytree; one checkpoint holds it."""
+"""What a run carries from step to step, as one pytree; one checkpoint holds it."""
 
 from typing import Any
 

@@ -1,0 +1,255 @@
+"""Batches of faces: for training by step, for evaluation in order.
+
+The batch of step t is a function of (seed, t) alone. Both streams are tf.data: one
+Python call fetches the records of a batch, everything after it runs in TensorFlow's
+own threads, one picture at a time, in a fixed order.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from qface_jax.data_pipelines import decoding, order
+from qface_jax.data_pipelines.degrade import RECIPES, SIDE, down_up
+from qface_jax.data_pipelines.pair_sets import PairSet
+from qface_jax.data_pipelines.sources import Source, record_name
+from qface_jax.errors import ConfigError, DataError
+
+_FETCHES_AT_ONCE = 2  # batches that are read side by side
+_BATCHES_AHEAD = 2
+
+Fetch = Callable[[np.ndarray], tuple[list[bytes], np.ndarray]]
+
+
+def stream(
+    source: Source,
+    *,
+    batch_size: int,
+    recipe: str,
+    params: ConfigDict,
+    seed: int,
+    start_step: int,
+    total_steps: int,
+    host: int = 0,
+    hosts: int = 1,
+    workers: int = 0,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields this host's rows of the training batches of steps start .. total - 1.
+
+    Row j of the global batch of step t is position g = t * batch_size + j of the
+    endless stream: its record follows from (seed, g) by `order.record_indices`, its
+    degradation is drawn from the seed pair (seed, g).
+
+    Args:
+      source: the records.
+      batch_size: rows of all hosts together, a multiple of `hosts`.
+      recipe: a key of RECIPES.
+      params: `config.degrade[recipe]`.
+      seed: 0 .. 2^31 - 1.
+      start_step: the first step, at least 0.
+      total_steps: one past the last step.
+      host: which rows, 0 .. hosts - 1.
+      hosts: that share the batch.
+      workers: threads that decode; 0: TensorFlow decides.
+
+    Yields:
+      {"images": uint8 [batch_size / hosts, 112, 112, 3] RGB,
+       "labels": int32 [batch_size / hosts]}.
+
+    Raises:
+      ConfigError: unknown recipe, or a batch that the hosts cannot share.
+      DataError: a record cannot be read or is no picture; names the record.
+    """
+    if recipe not in RECIPES:
+        raise ConfigError(
+            f"degrade.recipe: got {recipe!r}, must be one of {', '.join(RECIPES)}"
+        )
+    if batch_size < 1 or batch_size % hosts:
+        raise ConfigError(
+            f"data.batch_size: got {batch_size}, must be a positive multiple of the "
+            f"{hosts} hosts"
+        )
+    degrade = RECIPES[recipe]
+    records = _Records(source.fetch, lambda index: record_name(source, index))
+
+    def select(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = order.rows_of_step(step, batch_size=batch_size, host=host, hosts=hosts)
+        return rows, order.record_indices(rows, seed=seed, num_records=len(source))
+
+    def one(encoded: tf.Tensor, label: tf.Tensor, position: tf.Tensor) -> dict:
+        pair = tf.stack([tf.constant(seed, tf.int64), position])
+        image = degrade(decoding.decode(encoded), pair, params)
+        return {"images": image, "labels": label}
+
+    def build(first: int) -> tf.data.Dataset:
+        steps = tf.data.Dataset.range(first, total_steps)
+        return _pipeline(steps, select, records, one, batch_size // hosts, workers)
+
+    return _batches(build, select, records, start_step, total_steps)
+
+
+def eval_batches(
+    pair_set: PairSet,
+    *,
+    side: int,
+    batch_size: int,
+    antialias: bool = True,
+    workers: int = 0,
+) -> Iterator[np.ndarray]:
+    """Yields the images of a pair set in order, seen at a lower resolution.
+
+    Args:
+      pair_set: the images, pair i being 2i and 2i + 1.
+      side: pixels the pictures go down to and up again from, bicubic; 112 leaves them
+        alone.
+      batch_size: images at a time, at least 1.
+      antialias: in the down-sampling.
+      workers: threads that decode; 0: TensorFlow decides.
+
+    Yields:
+      uint8 [batch_size, 112, 112, 3] RGB, the last one shorter where need be.
+
+    Raises:
+      ConfigError: the side is out of range.
+      DataError: an image cannot be read or is no picture; names it.
+    """
+    if not 1 <= side <= SIDE:
+        raise ConfigError(f"eval.resolutions: got {side}, must be in 1 .. {SIDE}")
+    count = len(pair_set)
+
+    def fetch(indices: np.ndarray) -> tuple[list[bytes], np.ndarray]:
+        return pair_set.fetch(indices), np.zeros(len(indices), np.int32)
+
+    records = _Records(fetch, lambda index: f"{pair_set.name}: image {index}")
+
+    def select(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        first = step * batch_size
+        rows = tf.range(first, tf.minimum(first + batch_size, count))
+        return rows, rows
+
+    def one(encoded: tf.Tensor, label: tf.Tensor, position: tf.Tensor) -> dict:
+        del label, position
+        image = down_up(decoding.decode(encoded), side=side, antialias=antialias)
+        return {"images": image}
+
+    steps = -(-count // batch_size)
+
+    def build(first: int) -> tf.data.Dataset:
+        numbers = tf.data.Dataset.range(first, steps)
+        return _pipeline(numbers, select, records, one, batch_size, workers)
+
+    return (batch["images"] for batch in _batches(build, select, records, 0, steps))
+
+
+class _Records:
+    """Fetches batches for tf.data, and keeps what went wrong out of TensorFlow.
+
+    An exception that passes through TensorFlow comes out as pages of its own text. So
+    a failure is kept here by step, the step gets placeholders, and `_batches` raises
+    the failure instead of handing that batch out.
+    """
+
+    def __init__(self, fetch: Fetch, name: Callable[[int], str]):
+        self.failures: dict[int, Exception] = {}
+        self._fetch = fetch
+        self._name = name
+        self._odd: set[int] = set()  # records that only Pillow can decode
+
+    def load(self, step: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fetches a step's records: encoded [k] object, labels int32 [k]."""
+        encoded = np.empty(len(indices), object)
+        try:
+            images, labels = self._fetch(indices)
+            for row, (index, image) in enumerate(zip(indices, images, strict=True)):
+                encoded[row] = self._plain(int(index), image)
+        except Exception as error:
+            self.failures[int(step)] = error
+            encoded[:] = decoding.placeholder()
+            labels = np.zeros(len(indices), np.int32)
+        return encoded, np.asarray(labels, np.int32)
+
+    def learn(self, indices: np.ndarray) -> bool:
+        """Finds the records that TensorFlow could not decode, for another attempt.
+
+        Args:
+          indices: of the step in which decoding failed.
+
+        Returns:
+          Whether there are any: all of them are pictures to Pillow.
+
+        Raises:
+          DataError: one of them is no picture at all.
+        """
+        images, _ = self._fetch(indices)
+        found = False
+        for index, image in zip(indices, images, strict=True):
+            if not decoding.reads(self._plain(int(index), image)):
+                if decoding.transcode(image) is None:
+                    raise self._no_picture(int(index), image)
+                self._odd.add(int(index))
+                found = True
+        return found
+
+    def _plain(self, index: int, image: bytes) -> bytes:
+        if index not in self._odd and decoding.is_common(image):
+            return image
+        plain = decoding.transcode(image)
+        if plain is None:
+            raise self._no_picture(index, image)
+        return plain
+
+    def _no_picture(self, index: int, image: bytes) -> DataError:
+        return DataError(
+            f"{self._name(index)}: not a picture, or a damaged one: {len(image)} bytes "
+            f"that begin with {image[:8]!r}; neither TensorFlow nor Pillow decodes it. "
+            "Fetch the data again, or leave the record out"
+        )
+
+
+def _pipeline(steps, select, records, one, rows: int, workers: int) -> tf.data.Dataset:
+    """The dataset from step numbers to batches of `rows` elements."""
+
+    def fetch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        positions, indices = select(step)
+        encoded, labels = tf.numpy_function(
+            records.load, [step, indices], (tf.string, tf.int32), stateful=False
+        )
+        encoded = tf.ensure_shape(encoded, [None])
+        return encoded, tf.ensure_shape(labels, [None]), positions
+
+    threads = workers or tf.data.AUTOTUNE
+    untouched = tf.autograph.experimental.do_not_convert
+    dataset = steps.map(
+        untouched(fetch), num_parallel_calls=_FETCHES_AT_ONCE, deterministic=True
+    )
+    dataset = dataset.unbatch()
+    dataset = dataset.map(
+        untouched(one), num_parallel_calls=threads, deterministic=True
+    )
+    dataset = dataset.batch(rows).prefetch(_BATCHES_AHEAD)
+    options = tf.data.Options()
+    options.deterministic = True
+    options.threading.private_threadpool_size = workers  # 0: TensorFlow decides
+    # Sums in a matrix product must not depend on how many threads share them.
+    options.threading.max_intra_op_parallelism = 1
+    return dataset.with_options(options)
+
+
+def _batches(build, select, records: _Records, first: int, last: int) -> Iterator[dict]:
+    """Runs the dataset; a record that TensorFlow cannot decode restarts it there."""
+    step = first
+    while step < last:
+        try:
+            for batch in build(step).as_numpy_iterator():
+                if step in records.failures:
+                    raise records.failures[step]
+                yield batch
+                step += 1
+        except tf.errors.InvalidArgumentError as error:
+            if step in records.failures:
+                raise records.failures[step] from None
+            _, indices = select(tf.constant(step, tf.int64))
+            if not records.learn(indices.numpy()):
+                raise error

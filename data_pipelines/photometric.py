@@ -1,0 +1,70 @@
+"""Brightness, contrast and saturation as Pillow changes them, hence torchvision."""
+
+import functools
+
+import tensorflow as tf
+
+_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+
+
+def jitter(image: tf.Tensor, draws: tf.Tensor, *, strength: float) -> tf.Tensor:
+    """Changes brightness, contrast and saturation, in a random order.
+
+    Each factor is uniform in max(0, 1 - strength) .. 1 + strength, and each change
+    ends in whole numbers, as with torchvision's ColorJitter on Pillow images.
+
+    Args:
+      image: uint8 [h, w, 3].
+      draws: float32 [4] in [0, 1): three factors and the order.
+      strength: at least 0.
+
+    Returns:
+      uint8 [h, w, 3].
+    """
+    low = max(0.0, 1.0 - strength)
+    factors = low + (1.0 + strength - low) * draws[:3]
+    changes = (_brightness, _contrast, _saturation)
+
+    def in_order(order: tuple[int, ...]) -> tf.Tensor:
+        # One plane per colour: mixing them is then arithmetic on whole rows.
+        planes = tf.transpose(tf.reshape(image, [-1, 3]))
+        planes = tf.cast(planes, tf.float32)
+        for which in order:
+            planes = changes[which](planes, factors[which])
+        planes = tf.transpose(tf.cast(planes, tf.uint8))
+        return tf.reshape(planes, tf.shape(image))
+
+    # Each order one call, so that the other five cost one node each (see degrade).
+    calls = [
+        tf.function(
+            functools.partial(in_order, order),
+            autograph=False,
+            experimental_attributes={"_noinline": True},
+        )
+        for order in _ORDERS
+    ]
+    return tf.switch_case(tf.cast(draws[3] * len(_ORDERS), tf.int32), calls)
+
+
+def _brightness(planes: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    return _whole(planes * factor)
+
+
+def _contrast(planes: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    mean = tf.floor(tf.reduce_mean(_gray(planes)) + 0.5)
+    return _whole(mean + factor * (planes - mean))
+
+
+def _saturation(planes: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    gray = _gray(planes)
+    return _whole(gray + factor * (planes - gray))
+
+
+def _gray(planes: tf.Tensor) -> tf.Tensor:
+    """Pillow's luma, [1, n]; its 16-bit fixed point is exact in float32."""
+    red, green, blue = planes[0:1], planes[1:2], planes[2:3]
+    return tf.floor((red * 19595 + green * 38470 + blue * 7471 + 32768) / 65536)
+
+
+def _whole(planes: tf.Tensor) -> tf.Tensor:
+    return tf.floor(tf.clip_by_value(planes, 0.0, 255.0))

@@ -1,0 +1,190 @@
+"""What init and apply promise, on the smallest backbones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+from numpy.testing import assert_allclose, assert_array_equal
+
+from qface_jax.models import build
+
+IMAGES = jax.random.uniform(
+    jax.random.key(7), (16, 112, 112, 3), minval=-1.0, maxval=1.0
+)
+
+
+def created(config):
+    model = build(config)
+    return model, *jax.jit(model.init)(jax.random.key(0))
+
+
+def forward(model, *, train):
+    @jax.jit
+    def run(params, stats, images, key):
+        return model.apply(params, stats, images, train=train, key=key)
+
+    return run
+
+
+def gradient(model):
+    @jax.jit
+    def run(params, stats, images, key):
+        def loss(params):
+            features, _ = model.apply(params, stats, images, train=True, key=key)
+            weights = jnp.cos(jnp.arange(features.size, dtype=jnp.float32))
+            return jnp.mean(features * weights.reshape(features.shape))
+
+        return jax.grad(loss)(params)
+
+    return run
+
+
+def assert_trees_close(got, expected, tolerance):
+    for (path, mine), theirs in zip(
+        jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(expected), strict=True
+    ):
+        assert_allclose(
+            mine,
+            theirs,
+            rtol=tolerance,
+            atol=tolerance,
+            err_msg=jax.tree_util.keystr(path),
+        )
+
+
+def cosine(a, b):
+    return np.einsum("bd,bd->b", a, b) / (
+        np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny(model_config):
+    return created(model_config())
+
+
+def test_evaluation_leaves_the_statistics_and_needs_no_key(tiny):
+    model, params, stats = tiny
+    features, new = forward(model, train=False)(params, stats, IMAGES, None)
+    assert_trees_close(new, stats, 0.0)
+    alone, _ = forward(model, train=False)(params, stats, IMAGES[:1], None)
+    # An image's features do not depend on the images beside it.
+    assert_allclose(alone, features[:1], rtol=1e-5, atol=1e-5)
+
+
+def test_training_normalises_by_the_batch_and_updates_the_statistics(tiny):
+    model, params, stats = tiny
+    features, new = forward(model, train=True)(params, stats, IMAGES, None)
+    assert_allclose(features.mean(0), np.zeros(16), atol=1e-5)
+    assert_allclose(features.std(0), np.ones(16), atol=1e-2)
+    for old, updated in zip(jax.tree.leaves(stats), jax.tree.leaves(new), strict=True):
+        assert old.shape == updated.shape
+        assert np.abs(old - updated).max() > 0
+
+
+def test_running_statistics_make_evaluation_agree_with_training(tiny):
+    model, params, stats = tiny
+    train = forward(model, train=True)
+    for _ in range(120):
+        features, stats = train(params, stats, IMAGES, None)
+    evaluated, _ = forward(model, train=False)(params, stats, IMAGES, None)
+    # Not equal: the running variance is the unbiased one.
+    assert cosine(evaluated, features).min() > 0.999
+    lengths = np.linalg.norm(evaluated, axis=1) / np.linalg.norm(features, axis=1)
+    assert_allclose(lengths, np.sqrt(15 / 16), rtol=0.02)
+
+
+def test_gradients_are_finite_and_reach_every_parameter(tiny):
+    model, params, stats = tiny
+    grads = gradient(model)(params, stats, IMAGES, None)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+        name = jax.tree_util.keystr(path)
+        assert np.isfinite(leaf).all(), name
+        # A batch norm later on takes out what these biases add.
+        if not name.endswith("['bias']"):
+            assert np.abs(leaf).max() > 1e-6, name
+
+
+def test_remat_changes_no_gradient(model_config, tiny):
+    model, params, stats = tiny
+    again, own, _ = created(model_config(remat=True))
+    assert jax.tree.structure(own) == jax.tree.structure(params)
+    key = jax.random.key(1)
+    expected = gradient(model)(params, stats, IMAGES, key)
+    assert_trees_close(gradient(again)(params, stats, IMAGES, key), expected, 1e-6)
+    text = str(jax.make_jaxpr(gradient(again))(params, stats, IMAGES, key))
+    assert "remat" in text or "checkpoint" in text
+
+
+def test_bfloat16_is_close_to_float32(model_config, tiny):
+    model, params, stats = tiny
+    half = build(model_config(dtype="bfloat16"))
+    expected, _ = forward(model, train=True)(params, stats, IMAGES, None)
+    got, new = forward(half, train=True)(params, stats, IMAGES, None)
+    assert got.dtype == jnp.float32
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(new))
+    assert cosine(got, expected).min() > 0.99
+    assert np.abs(got - expected).max() > 1e-4, "bfloat16 was not used"
+
+
+def test_dropout_only_in_training_and_by_the_key(model_config):
+    model, params, stats = created(model_config(dropout=0.5))
+    train = forward(model, train=True)
+    keys = jax.random.split(jax.random.key(0), 2)
+    first, _ = train(params, stats, IMAGES, keys[0])
+    again, _ = train(params, stats, IMAGES, keys[0])
+    other, _ = train(params, stats, IMAGES, keys[1])
+    assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.1
+    evaluated, _ = forward(model, train=False)(params, stats, IMAGES, keys[0])
+    plain = build(model_config())
+    expected, _ = forward(plain, train=False)(params, stats, IMAGES, None)
+    assert_array_equal(evaluated, expected)
+
+
+def test_batch_over_eight_devices_is_one_batch(model_config):
+    """Statistics, gradients and dropout are those of the global batch."""
+    model, params, stats = created(model_config(dropout=0.2))
+    key = jax.random.key(3)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    everywhere, spread = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+    sharded = (
+        *jax.device_put((params, stats), everywhere),
+        jax.device_put(IMAGES, spread),
+        jax.device_put(key, everywhere),
+    )
+    features, new = forward(model, train=True)(params, stats, IMAGES, key)
+    wide, new_wide = forward(model, train=True)(*sharded)
+    assert len(wide.sharding.device_set) == 8
+    assert_allclose(wide, features, rtol=1e-5, atol=1e-5)
+    assert_trees_close(new_wide, new, 1e-5)
+    grads = gradient(model)(params, stats, IMAGES, key)
+    assert_trees_close(gradient(model)(*sharded), grads, 1e-5)
+
+
+def test_the_step_compiles_once(tiny):
+    model, params, stats = tiny
+    train = forward(model, train=True)
+    for index in range(3):
+        _, stats = train(params, stats, IMAGES, jax.random.key(index))
+    assert train._cache_size() == 1
+
+
+@pytest.mark.parametrize("backbone", ["mini", "iresnet18"])
+def test_larger_backbones_run(backbone, model_config):
+    model, params, stats = created(model_config(backbone=backbone, embedding_dim=64))
+    features, _ = forward(model, train=False)(params, stats, IMAGES[:2], None)
+    assert features.shape == (2, 64)
+    assert np.isfinite(features).all()
+    assert np.abs(features[0] - features[1]).max() > 1e-3
+
+
+def test_init_is_a_function_of_the_key(model_config):
+    model = build(model_config())
+    init = jax.jit(model.init)
+    one, again, other = (init(jax.random.key(seed)) for seed in (0, 0, 1))
+    assert_trees_close(one, again, 0.0)
+    first, second = one[0]["conv1"]["kernel"], other[0]["conv1"]["kernel"]
+    assert np.abs(first - second).max() > 1e-3
