@@ -30,6 +30,7 @@ VARIANTS = {
 }
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
 SIDE, FEATURES = 112, 512
+TORCH_UNITS = {"iresnet18": (2, 2, 2, 2), "iresnet50": (3, 4, 14, 3)}
 
 
 def jax_step(backbone, batch, options):
@@ -88,12 +89,14 @@ def jax_step(backbone, batch, options):
 
 def torch_step(backbone, batch, options):
     """Returns a function that does one step."""
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError:
+        sys.exit("PyTorch is not installed here: pip install torch==2.13.0")
+    if backbone not in TORCH_UNITS:
+        sys.exit(f"no PyTorch {backbone} here, only {', '.join(TORCH_UNITS)}")
     torch.manual_seed(0)
-    model = torch_iresnet(
-        {"iresnet18": (2, 2, 2, 2), "iresnet50": (3, 4, 14, 3)}[backbone]
-    )
+    model = torch_iresnet(TORCH_UNITS[backbone])
     images = torch.rand(batch, 3, SIDE, SIDE) * 2 - 1
     if "channels_last" in options:
         model = model.to(memory_format=torch.channels_last)

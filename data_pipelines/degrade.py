@@ -74,14 +74,14 @@ def resolution(image: tf.Tensor, seed: tf.Tensor, params: ConfigDict) -> tf.Tens
     def shrink(picture: tf.Tensor) -> tf.Tensor:
         side = tf.constant(sides)[row]
         down, up = _matrices(sides, ("bicubic",), 0, side, antialias=params.antialias)
-        small = _apply(down, tf.cast(picture, tf.float32))
+        small = _shrink(down, tf.cast(picture, tf.float32))
         small = _sometimes(
             draws[3],
             params.jpeg_probability,
             lambda small: _jpeg(small, draws[4], params.jpeg_quality),
             small,
         )
-        return _truncated(_apply(up, small))
+        return _truncated(_grow(up, small))
 
     return _sometimes(draws[1], params.probability, shrink, image)
 
@@ -117,7 +117,7 @@ def down_up(image: tf.Tensor, *, side: int, antialias: bool) -> tf.Tensor:
         return image
     down = tf.constant(resample.weights(SIDE, side, "bicubic", antialias=antialias))
     up = tf.constant(resample.weights(side, SIDE, "bicubic", antialias=antialias))
-    return _truncated(_apply(up, _apply(down, tf.cast(image, tf.float32))))
+    return _truncated(_grow(up, _shrink(down, tf.cast(image, tf.float32))))
 
 
 def _sometimes(
@@ -175,7 +175,7 @@ def _rescale(image: tf.Tensor, draws: tf.Tensor, params: ConfigDict) -> tf.Tenso
     # OpenCV, which the reference calls, has no anti-aliasing but in its area kernel.
     down, _ = _matrices(sides, RESCALE_KERNELS, kernels[0], side, antialias=False)
     _, up = _matrices(sides, RESCALE_KERNELS, kernels[1], side, antialias=False)
-    large = _apply(up, _apply(down, tf.cast(image, tf.float32)))
+    large = _grow(up, _shrink(down, tf.cast(image, tf.float32)))
     return tf.cast(tf.clip_by_value(large, 0.0, 255.0) + 0.5, tf.uint8)
 
 
@@ -211,13 +211,27 @@ def _table(
         )
 
 
-def _apply(matrix: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Resamples rows and columns: matrix [n, m], image [m, m, 3] -> [n, n, 3]."""
-    size, new = tf.shape(image)[0], tf.shape(matrix)[0]
-    rows = tf.matmul(matrix, tf.reshape(image, [size, 3 * size]))
-    planes = _turned(tf.reshape(rows, [new * size, 3]))
-    columns = tf.matmul(tf.reshape(planes, [3 * new, size]), matrix, transpose_b=True)
-    return tf.reshape(_turned(tf.reshape(columns, [3, new * new])), [new, new, 3])
+def _shrink(down: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+    """Resamples float [m, m, 3] with a matrix [n, m]; rows first, while n < m.
+
+    The colours are moved between the two products, and that costs as much as a
+    product: so it is done where the picture is smallest, here and in `_grow`.
+    """
+    size, new = tf.shape(image)[0], tf.shape(down)[0]
+    rows = tf.matmul(down, tf.reshape(image, [size, 3 * size]))
+    planes = tf.reshape(_turned(tf.reshape(rows, [new * size, 3])), [3 * new, size])
+    small = tf.matmul(planes, down, transpose_b=True)
+    return tf.reshape(_turned(tf.reshape(small, [3, new * new])), [new, new, 3])
+
+
+def _grow(up: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+    """Resamples float [n, n, 3] with a matrix [m, n]; columns first, while n < m."""
+    size, new = tf.shape(image)[0], tf.shape(up)[0]
+    planes = _turned(tf.reshape(image, [size * size, 3]))
+    columns = tf.matmul(tf.reshape(planes, [3 * size, size]), up, transpose_b=True)
+    columns = _turned(tf.reshape(columns, [3, size * new]))
+    large = tf.matmul(up, tf.reshape(columns, [size, 3 * new]))
+    return tf.reshape(large, [new, new, 3])
 
 
 def _turned(matrix: tf.Tensor) -> tf.Tensor:

@@ -62,15 +62,7 @@ def stream(
       ConfigError: unknown recipe, or a batch that the hosts cannot share.
       DataError: a record cannot be read or is no picture; names the record.
     """
-    if recipe not in RECIPES:
-        raise ConfigError(
-            f"degrade.recipe: got {recipe!r}, must be one of {', '.join(RECIPES)}"
-        )
-    if batch_size < 1 or batch_size % hosts:
-        raise ConfigError(
-            f"data.batch_size: got {batch_size}, must be a positive multiple of the "
-            f"{hosts} hosts"
-        )
+    _check(recipe, batch_size, hosts)
     degrade = RECIPES[recipe]
     records = _Records(source.fetch, lambda index: record_name(source, index))
 
@@ -88,6 +80,19 @@ def stream(
         return _pipeline(steps, select, records, one, batch_size // hosts, workers)
 
     return _batches(build, select, records, start_step, total_steps)
+
+
+def _check(recipe: str, batch_size: int, hosts: int) -> None:
+    """Raises ConfigError for an unknown recipe or a batch that hosts cannot share."""
+    if recipe not in RECIPES:
+        raise ConfigError(
+            f"degrade.recipe: got {recipe!r}, must be one of {', '.join(RECIPES)}"
+        )
+    if batch_size < 1 or batch_size % hosts:
+        raise ConfigError(
+            f"data.batch_size: got {batch_size}, must be a positive multiple of the "
+            f"{hosts} hosts"
+        )
 
 
 def eval_batches(

@@ -51,16 +51,16 @@ def preview(config: ConfigDict, out: Path, count: int) -> Path:
         positions, seed=config.seed, num_records=len(source)
     ).numpy()
     originals, labels = _originals(source, indices)
+
+    @tf.function(autograph=False)
+    def degrade(original: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+        pair = tf.stack([tf.constant(config.seed, tf.int64), position])
+        return RECIPES[name](original, pair, params)
+
     rows = []
-    for position, original in enumerate(originals):
-        drawn = [
-            RECIPES[name](
-                original,
-                tf.constant([config.seed, epoch * len(source) + position], tf.int64),
-                params,
-            ).numpy()
-            for epoch in range(DRAWS)
-        ]
+    for place, original in enumerate(originals):
+        of_epochs = tf.range(DRAWS, dtype=tf.int64) * len(source) + place
+        drawn = [degrade(original, position).numpy() for position in of_epochs]
         rows.append([original.numpy(), *drawn])
     captions = [
         f"{record_name(source, int(index))}, label {label}"

@@ -69,7 +69,8 @@ def weights(size_in: int, size_out: int, kernel: str, *, antialias: bool) -> np.
         raise ValueError(f"kernel: got {kernel!r}, must be one of {list(KERNELS)}")
     scale = size_in / size_out
     if kernel == "nearest":
-        taken = ((np.arange(size_out) + 0.5) * scale).astype(int)
+        # In whole numbers: (i + 1/2) * 112 / 111 is a whole number for one i.
+        taken = (2 * np.arange(size_out) + 1) * size_in // (2 * size_out)
         matrix = np.eye(size_in)[taken]
     elif kernel == "area" and scale > 1:
         # Exact overlap of the old pixels with each new one, also for odd ratios.

@@ -24,8 +24,8 @@ qface_python() {
 
 qface_setup() {
     local extras=$1 python stamp wanted started
-    stamp=$qface_venv/.qface-installed
-    wanted="$extras $(cksum <"$qface_root/pyproject.toml") $qface_root"
+    stamp=$qface_venv/.qface-installed${extras:+-$extras}
+    wanted="$(cksum <"$qface_root/pyproject.toml") $qface_root"
     if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then
         return
     fi

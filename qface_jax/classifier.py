@@ -72,8 +72,13 @@ def padded_classes(num_classes: int, pad_to: int) -> int:
 
 
 def init_centres(key: jax.Array, rows: int, dim: int) -> Float[Array, "c d"]:
-    """Returns raw class centres, normal with deviation 0.01, [c, d]."""
-    return 0.01 * jax.random.normal(key, (rows, dim), jnp.float32)
+    """Returns class centres of norm 1 in random directions, [c, d].
+
+    Only their direction counts, but their gradient goes as 1 / norm: at norm 1 a step
+    of the size that suits the backbone suits them too (as in AdaFace's repository).
+    """
+    centres = jax.random.normal(key, (rows, dim), jnp.float32)
+    return centres * _inverse_norms(centres)[:, None]
 
 
 def _inverse_norms(w):

@@ -152,7 +152,11 @@ def _read(name: str) -> ConfigDict:
     spec.loader.exec_module(module)
     if "get_config" not in vars(module):
         raise ConfigError(f"config {name}: has no function get_config()")
-    return module.get_config()
+    try:
+        return module.get_config()
+    except (TypeError, AttributeError) as error:
+        # What ml_collections raises where a value has the wrong type.
+        raise ConfigError(f"config {name}: {error}") from error
 
 
 def _structure_problems(config: ConfigDict) -> Iterator[str]:

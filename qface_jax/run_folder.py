@@ -95,17 +95,17 @@ def open_or_create(
     if (path / CONFIG).is_file():
         run = read(path)
         changed = configs.differences(run.config, config)
-        if run.num_classes != num_classes:
-            raise ConfigError(
-                f"{path}: this run has {run.num_classes} classes, the data has "
-                f"{num_classes}; to start from its weights give another --workdir "
-                f"and --init-from={path}"
-            )
         if changed and not allow_config_change:
             lines = "\n".join(f"  {line}" for line in changed)
             raise ConfigError(
                 f"{path}: holds a run of another config\n{lines}\n"
                 "give another --workdir, or --allow-config-change to go on with it"
+            )
+        if run.num_classes != num_classes:
+            raise ConfigError(
+                f"{path}: this run has {run.num_classes} classes, the data has "
+                f"{num_classes}; to start from its weights give another --workdir "
+                f"and --init-from={path}"
             )
         if not changed:
             return

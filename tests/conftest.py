@@ -1,11 +1,14 @@
 """Strict settings for every test: 8 virtual CPU devices, nothing implicit."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from qface_jax.launch import backend
+
+backend.prepare()  # what the console command sets before JAX and TensorFlow load
 
 import jax
 from jaxtyping import install_import_hook
@@ -17,6 +20,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Shapes in the kernels' signatures are checked in the tests, and only there.
 install_import_hook("qface_jax.losses", "beartype.beartype")
+
+# Many tests compile the same small programs.
+jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="qface-xla-"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -102,14 +102,15 @@ def _input_gradient_by_phases(gradient, kernel):
     2u + 1 from p = u through row 2 and from p = u + 1 through row 0; columns likewise.
     """
     transposed = jnp.swapaxes(kernel, 2, 3)
-    even, odd = slice(1, 2), slice(None, None, -2)  # kernel rows (1) and (2, 0)
+    # Per phase: its kernel rows (or columns), zeros after the last output pixel.
+    even, odd = (slice(1, 2), 0), (slice(None, None, -2), 1)
 
     def phase(rows, columns):
         return lax.conv_general_dilated(
             gradient,
-            transposed[rows, columns],
+            transposed[rows[0], columns[0]],
             window_strides=(1, 1),
-            padding=((0, int(rows is odd)), (0, int(columns is odd))),
+            padding=((0, rows[1]), (0, columns[1])),
             dimension_numbers=_LAYOUT,
         )
 

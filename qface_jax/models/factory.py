@@ -29,7 +29,7 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "ir_101": functools.partial(AdaFaceIR, (3, 13, 30, 3), squeeze=False),
     "ir_se_50": functools.partial(AdaFaceIR, (3, 4, 14, 3), squeeze=True),
     "mobilefacenet": MobileFaceNet,
-    "mini": functools.partial(SmallResNet, 2, (32, 64, 128), (1, 2, 2)),
+    "mini": functools.partial(SmallResNet, 2, (32, 64, 128), (1, 1, 2)),
     "tiny": functools.partial(SmallResNet, 8, (8, 16), (1, 1)),
 }
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}

@@ -52,7 +52,7 @@ def train_step(
     (loss, (stats, aux, metrics)), grads = jax.value_and_grad(total_loss, has_aux=True)(
         state.params
     )
-    grad_norm = optax.global_norm(grads)
+    grad_norm = optax.tree.norm(grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     first_bad = (state.bad_step == NEVER) & ~finite

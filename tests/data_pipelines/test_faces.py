@@ -86,9 +86,8 @@ def test_a_finished_run_has_no_batches_left(source):
     assert batches(source, start_step=STEPS) == []
 
 
-@pytest.mark.parametrize("hosts", [2, 4])
-def test_the_stream_does_not_depend_on_the_number_of_hosts(source, whole, hosts):
-    parts = [batches(source, host=host, hosts=hosts) for host in range(hosts)]
+def test_the_stream_does_not_depend_on_the_number_of_hosts(source, whole):
+    parts = [batches(source, host=host, hosts=2) for host in range(2)]
     together = [
         {
             key: np.concatenate([part[step][key] for part in parts])
@@ -128,12 +127,9 @@ def test_labels_belong_to_their_pictures(source):
         np.asarray(Image.open(io.BytesIO(image))).tobytes(): label
         for image, label in zip(source.images, source.all_labels, strict=True)
     }
-    close = 0
     for batch in batches(source, recipe="clean", params=params):
         for image, label in zip(batch["images"], batch["labels"], strict=True):
-            close += of.get(image.tobytes()) == label
-    # Pillow and TensorFlow may differ by a grey level, then a picture is not found.
-    assert close > 0.5 * STEPS * BATCH
+            assert of[image.tobytes()] == label
 
 
 def test_another_seed_is_another_stream(source, whole):
@@ -192,7 +188,7 @@ def test_other_sizes_are_fitted_and_cut_in_the_middle():
 def test_a_damaged_record_is_named(damaged):
     bad = Kept(SyntheticFaces(5, 4, seed=0), {13: damaged})
     with pytest.raises(DataError, match="record 13: not a picture, or a damaged one"):
-        batches(bad)
+        batches(bad, recipe="clean")
 
 
 def test_a_truncated_jpeg_is_named_and_what_comes_before_is_handed_out(source):
@@ -219,11 +215,11 @@ def test_what_only_pillow_decodes_is_decoded_on_the_second_attempt(source, monke
     """A JPEG whose coding TensorFlow does not know, played by a TIFF."""
     original = Image.open(io.BytesIO(source.images[13]))
     odd = Kept(SyntheticFaces(5, 4, seed=0), {13: saved(original, "TIFF")})
-    expected = batches(odd)
+    expected = batches(odd, recipe="clean")
     monkeypatch.setattr(
         faces.decoding, "is_common", lambda encoded: encoded[:2] in (b"\xff\xd8", b"II")
     )
-    assert_same(batches(odd), expected)
+    assert_same(batches(odd, recipe="clean"), expected)
 
 
 def test_a_failing_source_fails_with_its_own_error(source):
@@ -235,7 +231,7 @@ def test_a_failing_source_fails_with_its_own_error(source):
 
     failing = Failing(SyntheticFaces(5, 4, seed=0))
     with pytest.raises(DataError, match=r"^train.rec: truncated at byte 123; copy"):
-        batches(failing)
+        batches(failing, recipe="clean")
 
 
 def test_unknown_recipes_are_refused(source):
@@ -267,8 +263,8 @@ def test_evaluation_keeps_the_order_and_the_last_short_batch(pairs):
     assert all(batch.dtype == np.uint8 for batch in got)
     together = np.concatenate(got)
     for index, image in enumerate(pairs.fetch(np.arange(10))):
-        expected = np.asarray(Image.open(io.BytesIO(image))).astype(int)
-        assert np.abs(together[index].astype(int) - expected).mean() < 0.5
+        expected = np.asarray(Image.open(io.BytesIO(image)))
+        np.testing.assert_array_equal(together[index], expected)
 
 
 def test_evaluation_at_a_lower_resolution_is_the_golden_down_up(pairs):

@@ -40,20 +40,25 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_values_and_gradients(case):
     shape, side, stride, padding, groups = CASES[case]
-    keys = jax.random.split(jax.random.key(0), 3)
-    x = jax.random.normal(keys[0], shape)
-    kernel = jax.random.normal(keys[1], (side, side, shape[-1] // groups, 8))
+    draw = np.random.default_rng(0).standard_normal
+    x = draw(shape, np.float32)
+    kernel = draw((side, side, shape[-1] // groups, 8), np.float32)
+    pixels = [(length + 2 * padding - side) // stride + 1 for length in shape[1:3]]
+    gradient = draw((shape[0], *pixels, 8), np.float32)
 
-    def ours(x, kernel):
-        return conv2d(x, kernel, stride=stride, padding=padding, groups=groups)
+    @jax.jit
+    def both(x, kernel, gradient):
+        def ours(x, kernel):
+            return conv2d(x, kernel, stride=stride, padding=padding, groups=groups)
 
-    expected, pull_expected = jax.vjp(
-        lambda x, k: reference(x, k, stride, padding, groups), x, kernel
-    )
-    got, pull = jax.vjp(jax.jit(ours), x, kernel)
-    assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
-    gradient = jax.random.normal(keys[2], expected.shape)
-    for mine, theirs in zip(pull(gradient), pull_expected(gradient), strict=True):
+        def plain(x, kernel):
+            return reference(x, kernel, stride, padding, groups)
+
+        expected, pull_expected = jax.vjp(plain, x, kernel)
+        got, pull = jax.vjp(ours, x, kernel)
+        return (got, *pull(gradient)), (expected, *pull_expected(gradient))
+
+    for mine, theirs in zip(*both(x, kernel, gradient), strict=True):
         assert mine.dtype == theirs.dtype
         assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
 

@@ -1,5 +1,7 @@
 """Parameter counts and names of every backbone against the published structures."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,8 +29,16 @@ PUBLISHED = {
 UNITS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
 
 
-def shapes(config):
-    return jax.eval_shape(build(config).init, jax.random.key(0))
+@pytest.fixture(scope="module")
+def shapes(model_config):
+    """Returns the parameters' and the statistics' shapes of a backbone."""
+
+    @functools.cache
+    def trace(backbone, embedding_dim=16):
+        config = model_config(backbone=backbone, embedding_dim=embedding_dim)
+        return jax.eval_shape(build(config).init, jax.random.key(0))
+
+    return trace
 
 
 def count(tree):
@@ -43,13 +53,13 @@ def paths(tree):
 
 
 @pytest.mark.parametrize("backbone", PUBLISHED)
-def test_counts_are_the_published_ones(backbone, model_config):
-    params, stats = shapes(model_config(backbone=backbone, embedding_dim=512))
+def test_counts_are_the_published_ones(backbone, shapes):
+    params, stats = shapes(backbone, 512)
     assert (count(params), count(stats)) == PUBLISHED[backbone]
 
 
 @pytest.mark.parametrize("depth", UNITS)
-def test_iresnet_counts_by_arithmetic(depth, model_config):
+def test_iresnet_counts_by_arithmetic(depth, shapes):
     """The same numbers, counted layer by layer on paper."""
     conv, norm, slope = 3 * 3 * 3 * 64, 2 * 64, 64
     total = conv + norm + slope
@@ -62,13 +72,13 @@ def test_iresnet_counts_by_arithmetic(depth, model_config):
                 total += inputs * outputs + 2 * outputs
             inputs = outputs
     total += 2 * 512 + (7 * 7 * 512 * 512 + 512) + 512
-    params, _ = shapes(model_config(backbone=f"iresnet{depth}", embedding_dim=512))
+    params, _ = shapes(f"iresnet{depth}", 512)
     assert count(params) == total
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_leaf_names_and_dtypes(backbone, model_config):
-    params, stats = shapes(model_config(backbone=backbone, dtype="bfloat16"))
+def test_leaf_names_and_dtypes(backbone, shapes):
+    params, stats = shapes(backbone)
     for path, shape in paths(params).items():
         name = path.rsplit("/", 1)[1]
         assert name in LEAVES, path
@@ -80,37 +90,36 @@ def test_leaf_names_and_dtypes(backbone, model_config):
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_features_are_float32_of_the_dimension_asked_for(backbone, model_config):
-    model = build(
-        model_config(backbone=backbone, embedding_dim=48, dtype="bfloat16", dropout=0.4)
-    )
-    key = jax.random.key(0)
-    params, stats = jax.eval_shape(model.init, key)
+def test_features_are_float32_of_the_dimension_asked_for(
+    backbone, model_config, shapes
+):
+    model = build(model_config(backbone=backbone, dtype="bfloat16", dropout=0.4))
+    params, stats = shapes(backbone)
     images = jax.ShapeDtypeStruct((2, 112, 112, 3), jnp.float32)
-    for train in (True, False):
-        features, new = jax.eval_shape(
-            lambda p, s, x, k, train=train: model.apply(p, s, x, train=train, key=k),
-            *(params, stats, images, key),
-        )
-        assert (features.shape, features.dtype) == ((2, 48), jnp.float32)
-        assert jax.tree.structure(new) == jax.tree.structure(stats)
+    features, new = jax.eval_shape(
+        lambda p, s, x, k: model.apply(p, s, x, train=True, key=k),
+        *(params, stats, images, jax.random.key(0)),
+    )
+    assert (features.shape, features.dtype) == ((2, 16), jnp.float32)
+    assert jax.tree.structure(new) == jax.tree.structure(stats)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(new))
 
 
-def test_names_follow_the_published_modules(model_config):
+def test_names_follow_the_published_modules(shapes):
     """What an importer of PyTorch weights relies on."""
-    iresnet = paths(shapes(model_config(backbone="iresnet18"))[0])
+    iresnet = paths(shapes("iresnet18")[0])
     assert iresnet["layer1_0/conv1/kernel"] == (3, 3, 64, 64)
     assert iresnet["layer2_0/downsample_0/kernel"] == (1, 1, 64, 128)
     assert iresnet["layer4_1/bn3/scale"] == (512,)
     assert iresnet["fc/kernel"] == (7 * 7 * 512, 16)
     assert "features/scale" not in iresnet
-    squeezed = paths(shapes(model_config(backbone="ir_se_50"))[0])
+    squeezed = paths(shapes("ir_se_50")[0])
     assert squeezed["body_23/res_layer_4/kernel"] == (3, 3, 512, 512)
     assert squeezed["body_23/se_block/fc1/kernel"] == (1, 1, 512, 32)
     assert "body_0/shortcut_layer_0/kernel" not in squeezed
     assert squeezed["body_3/shortcut_layer_0/kernel"] == (1, 1, 64, 128)
     assert not any(path.startswith("output_layer_4") for path in squeezed)
-    mobile = paths(shapes(model_config(backbone="mobilefacenet"))[0])
+    mobile = paths(shapes("mobilefacenet")[0])
     assert mobile["layers_1/layers_0/kernel"] == (3, 3, 2, 128)
     assert mobile["layers_3/layers_0/layers_1/layers_0/kernel"] == (3, 3, 1, 128)
     assert mobile["features/layers_0/layers_0/kernel"] == (7, 7, 1, 512)

@@ -1,0 +1,113 @@
+"""The console command: from any folder, with clear errors and exit codes."""
+
+import subprocess
+import sys
+
+import pytest
+from runs import words
+
+from qface_jax.launch import main
+
+
+def qface(*arguments, cwd="/", **kwargs):
+    return subprocess.run(
+        [sys.executable, "-m", "qface_jax.launch.main", *arguments],
+        cwd=cwd, capture_output=True, text=True, timeout=300, **kwargs,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [None, *main.COMMANDS])
+def test_help_says_what_it_does(command, capsys):
+    arguments = ["--help"] if command is None else [command, "--help"]
+    with pytest.raises(SystemExit) as stop:
+        main.main(arguments)
+    assert stop.value.code == 0
+    assert f"usage: qface{'' if command is None else ' ' + command}" in (
+        capsys.readouterr().out
+    )
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys, contextlib\n"
+        "from qface_jax.launch import main\n"
+        "with contextlib.suppress(SystemExit): main.main(['train', '--help'])\n"
+        "heavy = {'jax', 'tensorflow', 'matplotlib', 'flax'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fly"],
+        ["train", "--config=demo", "--wrkdir=x"],
+        ["report", "run", "--config.seed=1"],
+    ],
+)
+def test_unknown_words_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main(arguments)
+    assert stop.value.code == 2
+    assert arguments[-1].split("=")[0] in capsys.readouterr().err
+
+
+def test_no_space_and_faults_have_their_own_exit_codes(monkeypatch, capsys):
+    import errno
+
+    from qface_jax.launch import report
+
+    def full(args):
+        raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/file")
+
+    monkeypatch.setattr(report, "run", full)
+    assert main.main(["report", "run"]) == 2
+    said = capsys.readouterr().err
+    assert "no space left on the disk at /somewhere/file" in said
+    assert "Traceback" not in said
+
+    def broken(args):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(report, "run", broken)
+    assert main.main(["report", "run"]) == 1
+    assert "oops" in capsys.readouterr().err
+
+    def stopped(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "run", stopped)
+    assert main.main(["report", "run"]) == 130
+
+
+def test_user_errors_are_one_message_without_traceback(capsys):
+    assert main.main(["eval", "--checkpoint=/nowhere"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("qface eval: error: /nowhere: not the folder of a run")
+    assert "Traceback" not in said
+
+
+def test_train_eval_and_report_from_the_root_folder(tmp_path):
+    run = tmp_path / "run"
+    trained = qface("train", "--config=demo", f"--workdir={run}", *words())
+    assert trained.returncode == 0, trained.stderr
+    assert "ETA" in trained.stderr
+    assert "112 px" in trained.stdout
+    assert f"report: {run / 'report.html'}" in trained.stdout
+    judged = qface(
+        "eval", f"--checkpoint={run}", "--which=best", "--config.eval.flip=false"
+    )
+    assert judged.returncode == 0, judged.stderr
+    assert "without flip" in judged.stdout
+    assert (run / "report.html").stat().st_size > 10_000
+
+
+def test_gst_prints_a_table_and_draws(tmp_path, capsys):
+    out = tmp_path / "gst.png"
+    assert main.main(["gst", "--margin=adaface,cosface", f"--out={out}"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("adaface") == 3
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert main.main(["gst", "--margin=foo", f"--out={out}"]) == 2

@@ -1,0 +1,128 @@
+import json
+
+import pytest
+
+from qface_jax import config as configs
+from qface_jax import config_rules
+from qface_jax.configs import base
+from qface_jax.errors import ConfigError
+
+
+def test_every_shipped_config_is_valid():
+    names = configs.shipped()
+    assert {"demo", "adaface_r18_lfw", "adaface_r50_ms1mv2"} <= set(names)
+    assert len(names) >= 17
+    for name in names:
+        overrides = [] if name == "demo" else ["--config.data.path=somewhere"]
+        assert configs.load(name, overrides).is_locked
+
+
+def test_three_wrong_keys_are_reported_at_once():
+    words = [
+        "--config.optim.learning_rte=3",
+        "--config.model.dropout=2",
+        "--config.data.batch_size=many",
+    ]
+    with pytest.raises(ConfigError) as error:
+        configs.load("demo", words)
+    text = str(error.value)
+    assert "3 problem(s)" in text
+    assert "optim.learning_rte: unknown key (did you mean optim.learning_rate?)" in text
+    assert "model.dropout: got 2.0, must be within [0, 1)" in text
+    assert "data.batch_size: got 'many', expected int" in text
+
+
+@pytest.mark.parametrize(
+    ("word", "path", "value"),
+    [
+        ("--config.optim.learning_rate=1", ("optim", "learning_rate"), 1.0),
+        ("--config.optim.clip_norm=5", ("optim", "clip_norm"), 5.0),
+        ("--config.optim.clip_norm=None", ("optim", "clip_norm"), None),
+        ("--config.model.remat=true", ("model", "remat"), True),
+        ("--config.eval.resolutions=112", ("eval", "resolutions"), (112,)),
+        ("--config.eval.sets=('a.bin','b.bin')", ("eval", "sets"), ("a.bin", "b.bin")),
+        ("--config.eval.sets=a.bin", ("eval", "sets"), ("a.bin",)),
+        ("--config.data.path=7", ("data", "path"), "7"),
+    ],
+)
+def test_overrides_take_the_type_of_the_key(word, path, value):
+    config = configs.load("demo", [word])
+    got = config[path[0]][path[1]]
+    assert got == value
+    assert type(got) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("--config.model.remat=1", "model.remat: got 1, expected bool"),
+        ("--config.total_steps=1.5", "total_steps: got 1.5, expected int"),
+        ("--config.model.backbone=vgg", "model.backbone: got 'vgg', must be one of"),
+        ("--config.loss.margin=sphere", "loss.margin: got 'sphere', must be one of"),
+        ("--config.optim.warmup_steps=9000", "optim.warmup_steps: got 9000, must be <"),
+        ("--config.data.source=mxnet", "data.path: got ''"),
+        ("--config.degrade.adaface.crop_area=(0.5,0.2)", "must be (low, high)"),
+        ("--config.eval.resolutions=(0,)", "must be sides in px"),
+        ("--config.optim.schedule=step", "step needs decay_steps"),
+        ("--config.loss=3", "loss: unknown key"),
+        ("--config.seed", "expected --config.key=value"),
+    ],
+)
+def test_what_is_wrong_is_said(word, says):
+    with pytest.raises(ConfigError, match="problem") as error:
+        configs.load("demo", [word])
+    assert says in str(error.value)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(ConfigError, match=r"unknown; there are: .*demo"):
+        configs.load("dmo")
+    with pytest.raises(ConfigError, match="no such file"):
+        configs.load("missing.py")
+
+
+def test_a_config_file_by_path(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from qface_jax.configs import base\n"
+        "def get_config():\n"
+        "    config = base.get_config()\n"
+        "    config.total_steps = 7\n"
+        "    config.modle = 3\n"
+        "    config.optim.lr = 'x'\n"
+        "    return config\n"
+    )
+    with pytest.raises(ConfigError) as error:
+        configs.load(str(path))
+    assert "modle: unknown key" in str(error.value)
+    assert "optim.lr: unknown key" in str(error.value)
+    path.write_text(path.read_text().replace("config.modle = 3", "config.seed = 'x'"))
+    with pytest.raises(ConfigError, match="cannot be casted"):
+        configs.load(str(path))
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(ConfigError, match=r"no function get_config"):
+        configs.load(str(tmp_path / "empty.py"))
+
+
+def test_json_round_trip_and_differences():
+    config = configs.load("adaface_r18_lfw", ["--config.data.path=x"])
+    text = json.dumps(configs.to_dict(config))
+    again = configs.from_dict(json.loads(text))
+    assert configs.differences(config, again) == []
+    assert configs.digest(config) == configs.digest(again)
+    other = configs.override(config, ["--config.seed=5"])
+    assert configs.differences(config, other) == ["seed: was 0, now 5"]
+    assert configs.digest(other) != configs.digest(config)
+    assert config.seed == 0
+
+
+def test_every_rule_names_a_key():
+    known = dict(configs.flatten(base.get_config()))
+    assert set(config_rules.RULES) <= set(known)
+
+
+def test_sizes_must_be_cut_over_the_devices():
+    config = configs.load("demo", ["--config.data.batch_size=60"])
+    assert config_rules.device_problems(config, 1, 1) == []
+    (problem,) = config_rules.device_problems(config, 8, 2)
+    assert problem.startswith("data.batch_size: got 60, must be a multiple of the 8")

@@ -1,0 +1,230 @@
+"""Whole small runs: resume, warm start, divergence, refusals."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from runs import assert_equal, small
+
+from qface_jax import parallel, run_folder
+from qface_jax.checkpoint import Checkpoints, load_parts, saved_steps
+from qface_jax.data_pipelines import sources
+from qface_jax.errors import ConfigError, UserError
+from qface_jax.losses.margin_family import MARGINS
+from qface_jax.train import loop
+from qface_jax.train.monitor import TrainingDivergedError
+from qface_jax.train.setup import build, fresh_state
+
+
+@pytest.fixture(scope="module", autouse=True)
+def types_as_users_have_them():
+    """optax's schedules mix types inside; our kernels have their own strict tests."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def final_state(config, run):
+    setup = build(config, sources.open_source(config.data))
+    with Checkpoints(run, keep=2) as checkpoints:
+        return checkpoints.restore_latest(setup.abstract)
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    """A small run that nothing disturbed, and its config."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    config = small()
+    results = loop.train(config, run)
+    return run, config, results
+
+
+def test_a_run_leaves_everything_a_user_expects(whole_run):
+    run, _, results = whole_run
+    assert saved_steps(run) == {"last": 6, "best": 6}
+    facts = json.loads((run / "config.json").read_text())
+    assert facts["num_classes"] == 12
+    assert facts["color_order"] == "RGB"
+    assert facts["versions"]["jax"] == jax.__version__
+    assert facts["config"]["model"]["backbone"] == "tiny"
+    assert (run / "samples" / "train_batch.png").stat().st_size > 1000
+    assert (run / "eval" / "synthetic.json").is_file()
+    assert list((run / "tensorboard").glob("events.out.tfevents.*"))
+    lines = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [x["step"] for x in lines if "loss" in x] == [1, 2, 3, 4, 6]
+    assert all(np.isfinite(x["loss"]) for x in lines if "loss" in x)
+    assert {"images_per_second", "data_wait_share", "learning_rate", "norm_ema_mean",
+            "accuracy", "grad_norm"} <= set(lines[-2])  # fmt: skip
+    assert "synthetic/mean_cross" in lines[-1]
+    assert [row.side for row in results[0].rows] == [112, 14]
+
+
+def test_stopped_and_resumed_is_bit_for_bit_the_same(whole_run, tmp_path, monkeypatch):
+    run, config, _ = whole_run
+    saves = Checkpoints.save
+
+    def die_after_three(self, step, state):
+        saves(self, step, state)
+        if step == 3:
+            raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", die_after_three)
+        with pytest.raises(RuntimeError, match="power cut"):
+            loop.train(config, tmp_path / "run")
+    assert saved_steps(tmp_path / "run")["last"] == 3
+    loop.train(config, tmp_path / "run")
+    assert_equal(final_state(config, tmp_path / "run"), final_state(config, run))
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(x)["step"] for x in lines if "loss" in json.loads(x)]
+    assert steps == [1, 2, 3, 4, 6]
+
+
+def test_a_finished_run_is_only_evaluated_again(whole_run, tmp_path):
+    run, config, results = whole_run
+    shutil.copytree(run, tmp_path / "run")
+    again = loop.train(config, tmp_path / "run")
+    assert again[0].mean_cross == results[0].mean_cross
+    assert saved_steps(tmp_path / "run")["last"] == 6
+
+
+def test_another_config_is_refused_unless_allowed(whole_run, tmp_path):
+    run, _, _ = whole_run
+    shutil.copytree(run, tmp_path / "run")
+    changed = small("optim.learning_rate=0.3", "total_steps=8")
+    with pytest.raises(ConfigError) as error:
+        loop.train(changed, tmp_path / "run")
+    assert "optim.learning_rate: was 0.1, now 0.3" in str(error.value)
+    assert "total_steps: was 6, now 8" in str(error.value)
+    loop.train(changed, tmp_path / "run", allow_config_change=True)
+    assert saved_steps(tmp_path / "run")["last"] == 8
+    assert run_folder.read(tmp_path / "run").config.total_steps == 8
+
+
+def test_a_checkpoint_of_another_model_is_refused(whole_run, tmp_path):
+    run, _, _ = whole_run
+    shutil.copytree(run, tmp_path / "run")
+    with pytest.raises(ConfigError, match="another model") as error:
+        loop.train(
+            small("model.embedding_dim=32"), tmp_path / "run", allow_config_change=True
+        )
+    assert "params/head/centres: float32[512, 16] saved, float32[512, 32]" in str(
+        error.value
+    )
+
+
+def test_a_folder_with_other_things_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(ConfigError, match="not the folder of a run"):
+        loop.train(small(), tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_init_from_a_run_with_other_classes(whole_run, tmp_path, capsys):
+    run, _, _ = whole_run
+    config = small("data.synthetic.identities=9", "total_steps=1")
+    loop.train(config, tmp_path / "run", init_from=run)
+    said = capsys.readouterr().err
+    assert "took " in said
+    assert "new: head/centres (12 classes there, 9 here)" in said
+    _, parts = load_parts(run, "last", ("params/backbone", "stats"))
+    # One step at most away from where the other run ended, not from a fresh start.
+    _, mine = load_parts(tmp_path / "run", "last", ("params/backbone",))
+    setup = build(config, sources.open_source(config.data))
+    fresh = fresh_state(setup).params["backbone"]
+
+    def distance(a, b):
+        return sum(
+            float(np.sum((np.asarray(x) - np.asarray(y)) ** 2))
+            for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+        )
+
+    theirs = parts["params/backbone"]
+    assert distance(mine["params/backbone"], theirs) < distance(fresh, theirs)
+
+
+def test_init_from_the_same_classes_takes_the_centres(whole_run, tmp_path, capsys):
+    run, _, _ = whole_run
+    loop.train(small("total_steps=1", "seed=3"), tmp_path / "run", init_from=run)
+    assert "  new:" not in capsys.readouterr().err
+
+
+def test_init_from_another_backbone_says_so(whole_run, tmp_path):
+    run, _, _ = whole_run
+    config = small("model.backbone=mobilefacenet", "model.embedding_dim=24")
+    with pytest.raises(ConfigError, match=r"no leaf of its backbone tiny fits"):
+        loop.train(config, tmp_path / "run", init_from=run)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    config = small("optim.learning_rate=1e30", "total_steps=9")
+    with pytest.raises(TrainingDivergedError) as error:
+        loop.train(config, tmp_path / "run")
+    assert "is not finite" in str(error.value)
+    assert "last good checkpoint" in str(error.value)
+    last = saved_steps(tmp_path / "run")["last"]
+    if last is not None:
+        state = final_state(config, tmp_path / "run")
+        assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(state.params))
+
+
+def test_no_space_is_said_before_anything_is_written(whole_run, tmp_path, monkeypatch):
+    _, config, _ = whole_run
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match="no space for a checkpoint"):
+        loop.train(config, tmp_path / "run")
+    assert saved_steps(tmp_path / "run")["last"] is None
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    """Programs for one device compile faster where the devices do not matter."""
+    mesh = parallel.make_mesh(jax.devices()[:1])
+    monkeypatch.setattr(parallel, "make_mesh", lambda: mesh)
+
+
+def random_batch(setup, seed=0):
+    rng = np.random.default_rng(seed)
+    rows = {
+        "images": rng.integers(0, 256, (16, 112, 112, 3), np.uint8),
+        "labels": rng.integers(0, 12, 16).astype(np.int32),
+    }
+    return parallel.to_device(rows, setup.shard.rows)
+
+
+@pytest.mark.parametrize("margin", sorted(set(MARGINS) - {"adaface"}))
+def test_every_margin_steps_and_its_state_is_saved(margin, tmp_path, one_device):
+    config = small(f"loss.margin={margin}")
+    setup = build(config, sources.open_source(config.data))
+    state, metrics = setup.step_fn(
+        fresh_state(setup), random_batch(setup), setup.train_key
+    )
+    assert np.isfinite(metrics["loss"])
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(1, state)
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        assert_equal(checkpoints.restore_latest(setup.abstract), state)
+
+
+def test_one_device_and_eight_take_the_same_steps(monkeypatch):
+    """The whole step, batch norm and statistics included, on both meshes."""
+    config = small()
+    source = sources.open_source(config.data)
+    meshes = {n: parallel.make_mesh(jax.devices()[:n]) for n in (1, 8)}
+    losses, states = {}, {}
+    for devices, mesh in meshes.items():
+        monkeypatch.setattr(parallel, "make_mesh", lambda mesh=mesh: mesh)
+        setup = build(config, source)
+        state, losses[devices] = fresh_state(setup), []
+        for step in range(2):
+            batch = random_batch(setup, step)
+            state, metrics = setup.step_fn(state, batch, setup.train_key)
+            losses[devices].append(float(metrics["loss"]))
+        states[devices] = state.params
+        assert setup.step_fn._cache_size() == 1
+    np.testing.assert_allclose(losses[1], losses[8], rtol=1e-5)
+    for one, eight in zip(*map(jax.tree.leaves, states.values()), strict=True):
+        one, eight = np.asarray(one), np.asarray(eight)
+        assert np.linalg.norm(one - eight) <= 1e-4 * np.linalg.norm(one) + 1e-6
