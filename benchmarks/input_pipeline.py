@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from qface_jax.configs import base
 from qface_jax.data_pipelines import faces, sources
-from qface_jax.data_pipelines.synthetic_faces import SyntheticFaces
+from qface_jax.data_pipelines.synthetic.faces import SyntheticFaces
 
 BATCH_SIZE = 64
 HELD = 1024  # records kept in memory

@@ -82,7 +82,7 @@ def open_pair_set(spec: str, eval_config: ConfigDict) -> PairSet:
     pairs: PairSet
     base = Path(eval_config.path).expanduser()
     if spec == "synthetic":
-        from qface_jax.data_pipelines.synthetic_faces import SyntheticPairs
+        from qface_jax.data_pipelines.synthetic.faces import SyntheticPairs
 
         return SyntheticPairs(**eval_config.synthetic.to_dict())
     if LIST_SEPARATOR in spec:

@@ -113,7 +113,7 @@ def record_name(source: Source, index: int) -> str:
 
 
 def _open_synthetic(data: ConfigDict) -> Source:
-    from qface_jax.data_pipelines.synthetic_faces import SyntheticFaces
+    from qface_jax.data_pipelines.synthetic.faces import SyntheticFaces
 
     return SyntheticFaces(**data.synthetic.to_dict())
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from qface_jax.configs import base
 from qface_jax.data_pipelines import degrade, faces
-from qface_jax.data_pipelines.synthetic_faces import SyntheticFaces, SyntheticPairs
+from qface_jax.data_pipelines.synthetic.faces import SyntheticFaces, SyntheticPairs
 from qface_jax.errors import ConfigError, DataError
 
 STEPS, BATCH = 7, 8

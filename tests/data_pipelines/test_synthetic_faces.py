@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qface_jax.data_pipelines import face_parameters, synthetic_faces
-from qface_jax.data_pipelines.synthetic_faces import SyntheticFaces, SyntheticPairs
+from qface_jax.data_pipelines.synthetic import faces as synthetic_faces
+from qface_jax.data_pipelines.synthetic import parameters as face_parameters
+from qface_jax.data_pipelines.synthetic.faces import SyntheticFaces, SyntheticPairs
 from qface_jax.errors import DataError
 
 

@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from qface_jax.launch import report as command
 
 from qface_jax.errors import ConfigError
 from qface_jax.evals import results
 from qface_jax.evals.report import write_comparison, write_report
+from qface_jax.launch import report as command
 
 HOSTILE = '<script>alert("x")</script><img src="http://evil.invalid/a.png">&\'{{ 7*7 }}'
 

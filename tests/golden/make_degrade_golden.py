@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from qface_jax.data_pipelines import face_parameters, synthetic_faces
+from qface_jax.data_pipelines.synthetic import faces as synthetic_faces
+from qface_jax.data_pipelines.synthetic import parameters as face_parameters
 
 RESOLUTIONS = (7, 14, 28, 56)
 

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qface_jax.data_pipelines import face_features, face_surface
-from qface_jax.data_pipelines.face_parameters import Parameters
+from qface_jax.data_pipelines.synthetic import features, surface
+from qface_jax.data_pipelines.synthetic.parameters import Parameters
 
 SIDE = 112
 
@@ -58,17 +58,17 @@ def draw_faces(parameters: Parameters) -> np.ndarray:
     """
     p = parameters
     canvas = _blank(p)
-    skin, hair = face_surface.skin_colour(p), face_surface.hair_colour(p)
-    face_surface.paint_behind(canvas, p, skin, hair)
-    head = face_surface.paint_head(canvas, p, skin)
-    face_features.paint_nose(canvas, p, skin)
-    face_features.paint_beard(canvas, p, skin, hair, head)
-    face_features.paint_mouth(canvas, p, skin)
-    face_features.paint_eyes(canvas, p, skin, hair)
-    face_surface.paint_hair(canvas, p, hair)
-    face_surface.light(canvas, p)
-    face_features.paint_occlusions(canvas, p)
-    return face_surface.expose(canvas, p)
+    skin, hair = surface.skin_colour(p), surface.hair_colour(p)
+    surface.paint_behind(canvas, p, skin, hair)
+    head = surface.paint_head(canvas, p, skin)
+    features.paint_nose(canvas, p, skin)
+    features.paint_beard(canvas, p, skin, hair, head)
+    features.paint_mouth(canvas, p, skin)
+    features.paint_eyes(canvas, p, skin, hair)
+    surface.paint_hair(canvas, p, hair)
+    surface.light(canvas, p)
+    features.paint_occlusions(canvas, p)
+    return surface.expose(canvas, p)
 
 
 def _blank(p: Parameters) -> Canvas:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from qface_jax.data_pipelines import face_parameters, face_relief
-from qface_jax.data_pipelines.face_parameters import Parameters
-from qface_jax.data_pipelines.face_surface import (
+from qface_jax.data_pipelines.synthetic import parameters, relief
+from qface_jax.data_pipelines.synthetic.parameters import Parameters
+from qface_jax.data_pipelines.synthetic.surface import (
     PITCH_PIXELS,
     YAW_PIXELS,
     cover,
@@ -145,7 +145,7 @@ def paint_beard(
     some = {name: value[which] for name, value in p.items()}
     part = canvas.rows(which).window(56, 112, 6, 106)
     x, y = _moved(part, some, depth=0.6)
-    rough = 0.75 + 0.25 * face_relief.texture(some, "streak")[:, 56:112, 6:106]
+    rough = 0.75 + 0.25 * relief.texture(some, "streak")[:, 56:112, 6:106]
     rise = 0.022 * x * x
     beard = np.clip((y - some["beard_height"] - 8 + rise) * 0.3, 0, 1)
     lips = np.sqrt((x / 15) ** 2 + ((y - some["mouth_height"]) / 6.5) ** 2)
@@ -165,9 +165,9 @@ def paint_beard(
 def paint_occlusions(canvas, p: Parameters) -> None:
     """Glasses, hats and bars, on some of the pictures."""
     for name, share, painter in (
-        ("glasses", face_parameters.GLASSES_SHARE, _paint_glasses),
-        ("hat", face_parameters.HAT_SHARE, _paint_hat),
-        ("bar", face_parameters.BAR_SHARE, _paint_bar),
+        ("glasses", parameters.GLASSES_SHARE, _paint_glasses),
+        ("hat", parameters.HAT_SHARE, _paint_hat),
+        ("bar", parameters.BAR_SHARE, _paint_bar),
     ):
         which = np.flatnonzero(p[name].ravel() < share)
         if which.size:

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from qface_jax.data_pipelines.face_parameters import Parameters
+from qface_jax.data_pipelines.synthetic.parameters import Parameters
 
 _SIDE = 112
 _BANK = 256  # side of the texture a window is cut from

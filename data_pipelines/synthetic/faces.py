@@ -9,7 +9,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from qface_jax.data_pipelines import face_drawing, face_parameters
+from qface_jax.data_pipelines.synthetic import drawing, parameters
 from qface_jax.errors import DataError
 
 JPEG_QUALITY = 95
@@ -23,7 +23,7 @@ def draw(
 
     Args:
       seed: of the whole set, at least 0.
-      domain: `face_parameters.TRAINING_DOMAIN` or `EVALUATION_DOMAIN`.
+      domain: `parameters.TRAINING_DOMAIN` or `EVALUATION_DOMAIN`.
       identities: int [b], at least 0.
       images: int [b], at least 0.
 
@@ -31,8 +31,8 @@ def draw(
       uint8 [b, 112, 112, 3], RGB.
     """
     parts = [
-        face_drawing.draw_faces(
-            face_parameters.face_parameters(
+        drawing.draw_faces(
+            parameters.face_parameters(
                 seed,
                 domain,
                 identities[start : start + _AT_ONCE],
@@ -41,7 +41,7 @@ def draw(
         )
         for start in range(0, len(identities), _AT_ONCE)
     ]
-    side = face_drawing.SIDE
+    side = drawing.SIDE
     return np.concatenate([np.zeros((0, side, side, 3), np.uint8), *parts])
 
 
@@ -98,7 +98,7 @@ class SyntheticFaces:
         """Draws the records `indices`: their JPEG files and labels int32 [b]."""
         labels, images = np.divmod(np.asarray(indices), self.images_per_identity)
         identities = labels + self.first_identity
-        domain = face_parameters.TRAINING_DOMAIN
+        domain = parameters.TRAINING_DOMAIN
         pictures = draw(self.seed, domain, identities, images)
         return [encode_jpeg(picture) for picture in pictures], labels.astype(np.int32)
 
@@ -142,7 +142,7 @@ class SyntheticPairs:
         self.seed = seed
         self.num_identities = identities
         self.issame = np.arange(pairs) % 2 == 0
-        rng = np.random.default_rng([seed, face_parameters.EVALUATION_DOMAIN])
+        rng = np.random.default_rng([seed, parameters.EVALUATION_DOMAIN])
         first = rng.integers(identities, size=pairs)
         other = (first + rng.integers(1, identities, size=pairs)) % identities
         second = np.where(self.issame, first, other)
@@ -156,7 +156,7 @@ class SyntheticPairs:
     def fetch(self, indices: np.ndarray) -> list[bytes]:
         """Draws the images `indices`; pair i is images 2i and 2i + 1."""
         indices = np.asarray(indices)
-        domain = face_parameters.EVALUATION_DOMAIN
+        domain = parameters.EVALUATION_DOMAIN
         people, images = self._identities[indices], self._images[indices]
         pictures = draw(self.seed, domain, people, images)
         return [encode_jpeg(picture) for picture in pictures]

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from qface_jax.data_pipelines import face_relief
-from qface_jax.data_pipelines.face_parameters import Parameters
+from qface_jax.data_pipelines.synthetic import relief
+from qface_jax.data_pipelines.synthetic.parameters import Parameters
 
 # How far, in pixels, what lies in the plane of the face moves as the head turns by
 # the largest yaw and pitch; parts in front of it move more, parts behind it less.
@@ -85,9 +85,9 @@ def paint_head(canvas, p: Parameters, skin: np.ndarray) -> np.ndarray:
     distance -= 1
     distance *= 38
     inside = cover(distance)
-    relief = face_relief.relief(p)
-    relief += face_relief.texture(p, "smooth") * 0.02
-    layer = skin * (1 + relief)
+    height = relief.relief(p)
+    height += relief.texture(p, "smooth") * 0.02
+    layer = skin * (1 + height)
     layer -= canvas.colour
     layer *= inside
     canvas.colour[...] += layer
@@ -110,7 +110,7 @@ def paint_hair(canvas, p: Parameters, hair: np.ndarray) -> None:
     line += p["sideburn"] * square
     front = cover(top.y - line, width=2.0)
     front *= cover(_hair_distance(top, p))
-    streaks = 1 + 0.5 * face_relief.texture(p, "streak")[:, 0:84]
+    streaks = 1 + 0.5 * relief.texture(p, "streak")[:, 0:84]
     layer = hair * streaks
     layer -= top.colour
     layer *= front
@@ -152,6 +152,6 @@ def expose(canvas, p: Parameters) -> np.ndarray:
     colour = canvas.colour
     haze = np.abs(p["haze"])
     colour *= 255 * (1 - haze)
-    colour += 255 * haze * 0.6 + face_relief.texture(p, "grain") * (510 * p["grain"])
+    colour += 255 * haze * 0.6 + relief.texture(p, "grain") * (510 * p["grain"])
     np.clip(colour, 0, 255, out=colour)
     return np.ascontiguousarray(colour.astype(np.uint8).transpose(1, 2, 3, 0))
