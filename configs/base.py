@@ -128,7 +128,8 @@ def get_config() -> ConfigDict:
     config.eval.metric = "euclidean"  # or cosine
     config.eval.batch_size = 128
     config.eval.antialias = True  # in the down-sampling
-    config.eval.best_metric = "mean_cross"  # of the first set; picks the best
+    # Of the first set; picks the best checkpoint. Or mean_same.
+    config.eval.best_metric = "mean_cross"
 
     config.eval.synthetic = ConfigDict({"identities": 60, "pairs": 600, "seed": 1})
 

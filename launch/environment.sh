@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: makes the virtual environment and puts it on PATH.
 #
 #   source launch/environment.sh EXTRAS     EXTRAS: "" or "dev" or "cuda" ...

@@ -19,6 +19,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gst": ("qface_jax.launch.gst", "draw the gradient scaling term of margins"),
     "report": ("qface_jax.launch.report", "write a run's report as one HTML page"),
 }
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 EXIT_FAULT, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 OVERRIDE = "--config."
 
@@ -57,24 +59,23 @@ def _parse(words: list[str]) -> tuple[str, argparse.Namespace]:
     return name, args
 
 
-def _no_space(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
 def _explain(name: str, error: Exception) -> int:
     """Says what went wrong and returns the exit status for it."""
     if isinstance(error, BrokenPipeError):
         # The reader (head, less) has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    number = error.errno if isinstance(error, OSError) else None
+    where = f" at {error.filename}" if number and error.filename else ""
     if isinstance(error, UserError):
         text = str(error)
-    elif _no_space(error):
-        where = f" at {error.filename}" if error.filename else ""
+    elif number in NO_SPACE:
         text = (
             f"no space left on the disk{where}; what was saved before is whole; make "
             "room and run the same command again"
         )
+    elif number in NOT_ALLOWED:
+        text = f"{error.strerror}{where}; change its rights or name another place"
     else:
         traceback.print_exception(error)
         print(f"qface {name}: this is a fault of qface_jax itself", file=sys.stderr)

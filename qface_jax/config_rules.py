@@ -93,6 +93,10 @@ RULES: dict[str, Rule] = {
     "eval.folds": (lambda v: v >= 2, "must be >= 2"),
     "eval.metric": METRICS,
     "eval.batch_size": POSITIVE,
+    "eval.best_metric": (
+        lambda v: v in ("mean_cross", "mean_same"),
+        "must be mean_cross or mean_same",
+    ),
     "eval.synthetic.identities": (lambda v: v >= 2, "must be >= 2"),
     "eval.synthetic.pairs": POSITIVE,
     "checkpoint.interval": POSITIVE,

@@ -1,8 +1,11 @@
 """The folder of a run: where its parts lie and what it was started with."""
 
+import contextlib
+import fcntl
 import json
 import subprocess
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +19,7 @@ from qface_jax.errors import ConfigError
 PACKAGES = ("qface-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 CONFIG, CHECKPOINTS, BEST = "config.json", "checkpoints", "best"
 EVAL, SAMPLES, METRICS, EVENTS = "eval", "samples", "metrics.jsonl", "tensorboard"
+LOCK = ".lock"
 
 
 class Run(NamedTuple):
@@ -72,6 +76,25 @@ def read(path: str | Path) -> Run:
     return Run(path, config, content["num_classes"], content)
 
 
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Keeps a second training out of the folder; ends with the process at the latest.
+
+    Raises:
+        ConfigError: if another process trains in it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{path}: another qface train is at work in this folder; wait for it, "
+                "stop it, or give another --workdir"
+            ) from None
+        yield
+
+
 def open_or_create(
     path: Path,
     config: ConfigDict,
@@ -109,7 +132,7 @@ def open_or_create(
             )
         if not changed:
             return
-    elif path.is_dir() and any(path.iterdir()):
+    elif path.is_dir() and any(p.name != LOCK for p in path.iterdir()):
         raise ConfigError(
             f"{path}: is not empty and not the folder of a run (no {CONFIG}); "
             "give a new or empty --workdir"

@@ -18,6 +18,10 @@ from qface_jax.evals.results import Result
 Embed = Callable[[np.ndarray], np.ndarray]
 
 
+class EvaluationStopped(Exception):  # noqa: N818 (an event, not an error)
+    """The run was asked to end while it was being evaluated."""
+
+
 class Evaluation:
     """The sets of a config, opened once and evaluated as often as asked."""
 
@@ -78,7 +82,13 @@ def _batches(pair_set, batch_size, side, *, antialias):
 
 
 def evaluate_state(
-    evaluation: Evaluation, setup: Any, state: Any, run: Path, *, write: bool
+    evaluation: Evaluation,
+    setup: Any,
+    state: Any,
+    run: Path,
+    *,
+    write: bool,
+    stop: Callable[[], bool],
 ) -> tuple[dict[str, float], list[Result]]:
     """Evaluates a state in the middle of its run and writes `RUN/eval`.
 
@@ -88,11 +98,23 @@ def evaluate_state(
         state: State to evaluate; kept.
         run: Folder of the run.
         write: Whether this host writes the results.
+        stop: Asked before each batch; True ends the evaluation.
 
     Returns:
         Scalars for the log, and the results.
+
+    Raises:
+        EvaluationStopped: when `stop` said so.
     """
-    embed = evaluation.embedder(setup.embed_fn, state.params["backbone"], state.stats)
+    on_device = evaluation.embedder(
+        setup.embed_fn, state.params["backbone"], state.stats
+    )
+
+    def embed(images):
+        if stop():
+            raise EvaluationStopped
+        return on_device(images)
+
     checkpoint = {"path": str(run), "step": int(state.step)}
     found, values = [], {}
     for result in evaluation.run(embed, checkpoint=checkpoint):

@@ -1,7 +1,7 @@
 """Trains a face recognition model: the order of events, and nothing else."""
 
+import contextlib
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,11 @@ from qface_jax.data_pipelines import faces, sources
 from qface_jax.evals.results import Result
 from qface_jax.reporting import Metrics, NoMetrics
 from qface_jax.train import samples
-from qface_jax.train.evaluation import Evaluation, evaluate_state
+from qface_jax.train.evaluation import (
+    Evaluation,
+    EvaluationStopped,
+    evaluate_state,
+)
 from qface_jax.train.interrupt import Interrupt, Interrupted
 from qface_jax.train.monitor import Monitor, refuse_non_finite, say
 from qface_jax.train.setup import Setup, build, fresh_state
@@ -48,23 +52,29 @@ def train(
     setup = build(config, source)
     evaluation = Evaluation(config, setup.shard)
     first_host = jax.process_index() == 0
-    run_folder.open_or_create(
-        run,
-        config,
-        num_classes=source.num_classes,
-        data=source.describe(),
-        allow_config_change=allow_config_change,
-    )
-    checkpoints = Checkpoints(run, keep=config.checkpoint.keep)
-    with checkpoints, Interrupt() as interrupt:
+    with contextlib.ExitStack() as stack:
+        if first_host:
+            stack.enter_context(run_folder.lock(run))
+        run_folder.open_or_create(
+            run,
+            config,
+            num_classes=source.num_classes,
+            data=source.describe(),
+            allow_config_change=allow_config_change,
+        )
+        checkpoints = stack.enter_context(Checkpoints(run, keep=config.checkpoint.keep))
+        interrupt = stack.enter_context(Interrupt())
         state = _first_state(setup, checkpoints, source.num_classes, init_from)
         first = int(state.step)
         _announce(config, source, setup, first)
         metrics = Metrics(run, first_step=first) if first_host else NoMetrics()
+        stack.enter_context(metrics)
         # The pipeline's threads call into Python: they must end before Python does.
-        with metrics, closing(_batches(config, source, setup, first)) as batches:
-            loop = _Loop(config, run, setup, evaluation, checkpoints, metrics)
-            return loop.go(state, batches, interrupt)
+        batches = stack.enter_context(
+            contextlib.closing(_batches(config, source, setup, first))
+        )
+        loop = _Loop(config, run, setup, evaluation, checkpoints, metrics, interrupt)
+        return loop.go(state, batches)
 
 
 def _first_state(
@@ -114,13 +124,13 @@ def _announce(config: ConfigDict, source: Any, setup: Setup, first: int) -> None
 class _Loop:
     """The parts that the loop's events need, and the events."""
 
-    def __init__(self, config, run, setup, evaluation, checkpoints, metrics):
+    def __init__(self, config, run, setup, evaluation, checkpoints, metrics, interrupt):
         self._config, self._run, self._setup = config, run, setup
         self._evaluation, self._checkpoints = evaluation, checkpoints
-        self._metrics = metrics
+        self._metrics, self._interrupt = metrics, interrupt
         self._monitor: Monitor | None = None
 
-    def go(self, state: TrainState, batches: Any, interrupt: Interrupt) -> list[Result]:
+    def go(self, state: TrainState, batches: Any) -> list[Result]:
         """Runs the steps that are left, in this order: step, log, evaluate, save."""
         config, total = self._config, self._setup.length.total_steps
         first = int(state.step)
@@ -142,7 +152,7 @@ class _Loop:
                 state, metrics = self._setup.step_fn(
                     state, batch, self._setup.train_key
                 )
-            last, stop = step == total, interrupt.signal_number is not None
+            last, stop = step == total, self._interrupt.asked
             save = last or stop or step % config.checkpoint.interval == 0
             if save or step % config.log.interval == 0 or step == 1:
                 self._log(step, metrics)
@@ -151,7 +161,7 @@ class _Loop:
             if save:
                 self._checkpoints.save(step, state)
             if stop:
-                raise Interrupted(interrupt.signal_number, step)
+                raise Interrupted(self._interrupt.signal_number, step)
         return self._evaluate(total, state)
 
     def _log(self, step: int, metrics: dict) -> None:
@@ -167,13 +177,18 @@ class _Loop:
     def _evaluate(self, step: int, state: TrainState) -> list[Result]:
         """Evaluates the state, and saves it aside if it is the best so far."""
         start = time.perf_counter()
-        values, found = evaluate_state(
-            self._evaluation,
-            self._setup,
-            state,
-            self._run,
-            write=jax.process_index() == 0,
-        )
+        try:
+            values, found = evaluate_state(
+                self._evaluation,
+                self._setup,
+                state,
+                self._run,
+                write=jax.process_index() == 0,
+                stop=lambda: self._interrupt.asked,
+            )
+        except EvaluationStopped:
+            self._checkpoints.save(step, state)
+            raise Interrupted(self._interrupt.signal_number, step) from None
         self._metrics.scalars(step, values)
         score = getattr(found[0], self._config.eval.best_metric) if found else None
         if score is not None and self._checkpoints.save_best(step, state, score):

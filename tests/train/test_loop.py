@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import jax
 import numpy as np
@@ -14,6 +15,8 @@ from qface_jax.data_pipelines import sources
 from qface_jax.errors import ConfigError, UserError
 from qface_jax.losses.margin_family import MARGINS
 from qface_jax.train import loop
+from qface_jax.train.evaluation import Evaluation
+from qface_jax.train.interrupt import Interrupted
 from qface_jax.train.monitor import TrainingDivergedError
 from qface_jax.train.setup import build, fresh_state
 
@@ -119,6 +122,36 @@ def test_a_folder_with_other_things_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="not the folder of a run"):
         loop.train(small(), tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
+    with run_folder.lock(tmp_path), pytest.raises(ConfigError, match="another qface"):
+        loop.train(small(), tmp_path)
+    assert saved_steps(tmp_path)["last"] is None
+
+
+@pytest.mark.parametrize("where", ["between", "at the end"])
+def test_a_signal_during_evaluation_saves_and_stops(where, tmp_path, monkeypatch):
+    interval = 2 if where == "between" else 0
+    config = small(f"eval.interval={interval}", "checkpoint.interval=100")
+    embedder = Evaluation.embedder
+
+    def interrupt_at_first_batch(self, *arguments):
+        on_device = embedder(self, *arguments)
+
+        def embed(images):
+            signal.raise_signal(signal.SIGTERM)
+            return on_device(images)
+
+        return embed
+
+    monkeypatch.setattr(Evaluation, "embedder", interrupt_at_first_batch)
+    with pytest.raises(Interrupted) as stop:
+        loop.train(config, tmp_path / "run")
+    step = 2 if where == "between" else 6
+    assert (stop.value.signal_number, stop.value.step) == (signal.SIGTERM, step)
+    assert saved_steps(tmp_path / "run") == {"last": step, "best": None}
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_init_from_a_run_with_other_classes(whole_run, tmp_path, capsys):
