@@ -37,7 +37,7 @@ class Evaluation:
         """
         self._config = config
         self._shard = shard
-        self._sets = [pair_sets.open_pair_set(s, config.eval) for s in config.eval.sets]
+        self.sets = [pair_sets.open_pair_set(s, config.eval) for s in config.eval.sets]
 
     def embedder(self, embed_fn: Any, backbone: Any, stats: Any) -> Embed:
         """Returns images uint8 [eval.batch_size, ...] -> features on the device."""
@@ -56,7 +56,7 @@ class Evaluation:
             checkpoint: What is evaluated, fit for JSON; goes into each result.
         """
         group = self._config.eval
-        for pair_set in self._sets:
+        for pair_set in self.sets:
             batches = partial(
                 _batches, pair_set, group.batch_size, antialias=group.antialias
             )

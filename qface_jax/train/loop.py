@@ -142,8 +142,8 @@ class _Loop:
         # The batch of a step depends only on (seed, step): the two stay in lockstep.
         steps = range(first + 1, total + 1)
         for step, rows in zip(steps, self._monitor.waiting(batches), strict=True):
-            if step == 1 and jax.process_index() == 0:
-                samples.write_batch(self._run, rows)
+            if step == 1:
+                self._picture(rows)
             batch = parallel.to_device(rows, self._setup.shard.rows)
             with (
                 jax.profiler.StepTraceAnnotation("train", step_num=step),
@@ -163,6 +163,17 @@ class _Loop:
             if stop:
                 raise Interrupted(self._interrupt.signal_number, step)
         return self._evaluate(total, state)
+
+    def _picture(self, rows: dict) -> None:
+        """Draws what the network sees, for the report."""
+        if jax.process_index() != 0:
+            return
+        samples.write_batch(self._run, rows)
+        samples.write_gst(self._run, self._config.loss)
+        if self._evaluation.sets:
+            samples.write_resolutions(
+                self._run, self._evaluation.sets[0], self._config.eval
+            )
 
     def _log(self, step: int, metrics: dict) -> None:
         """Writes the step's metrics; raises where a step so far was not finite."""

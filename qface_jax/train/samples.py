@@ -1,13 +1,20 @@
 """Pictures of what the network sees, kept with the run for its report."""
 
+import contextlib
+import math
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from qface_jax import gst_picture
+from qface_jax.data_pipelines import faces
 from qface_jax.data_pipelines.inspection import contact_sheet
+from qface_jax.data_pipelines.pair_sets import PairSet
 from qface_jax.run_folder import SAMPLES
 
-MOST = 32  # pictures on a sheet
+MOST = 32  # pictures on the sheet of a batch
+COLUMNS = 8
 
 
 def write_batch(run: Path, rows: dict[str, np.ndarray]) -> None:
@@ -20,4 +27,38 @@ def write_batch(run: Path, rows: dict[str, np.ndarray]) -> None:
     path = run / SAMPLES / "train_batch.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     images, labels = list(rows["images"][:MOST]), list(rows["labels"][:MOST])
-    contact_sheet(images, labels, path, columns=8)
+    contact_sheet(images, labels, path, columns=COLUMNS)
+
+
+def write_resolutions(run: Path, pair_set: PairSet, group: ConfigDict) -> None:
+    """Writes the first images of a set at each side to `RUN/samples/evaluation.png`.
+
+    Args:
+        run: Folder of the run.
+        pair_set: The set.
+        group: `config.eval`: resolutions, antialias.
+    """
+    images, captions = [], []
+    count = min(COLUMNS, len(pair_set))
+    for side in group.resolutions:
+        batches = faces.eval_batches(
+            pair_set, side=side, batch_size=count, antialias=group.antialias
+        )
+        with contextlib.closing(batches):
+            images += list(next(batches))
+        captions += [f"{side} px"] * count
+    path = run / SAMPLES / "evaluation.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(images, captions, path, columns=count)
+
+
+def write_gst(run: Path, loss: ConfigDict) -> None:
+    """Writes the gradient scaling term of the run's margin to `RUN/samples/gst.png`.
+
+    Args:
+        run: Folder of the run.
+        loss: `config.loss`.
+    """
+    panels = [gst_picture.panel(loss.margin, loss)]
+    out = run / SAMPLES / "gst.png"
+    gst_picture.draw(panels, out, separation=math.pi, scale=loss.scale)

@@ -51,7 +51,8 @@ def test_a_run_leaves_everything_a_user_expects(whole_run):
     assert facts["color_order"] == "RGB"
     assert facts["versions"]["jax"] == jax.__version__
     assert facts["config"]["model"]["backbone"] == "tiny"
-    assert (run / "samples" / "train_batch.png").stat().st_size > 1000
+    for picture in ("train_batch", "evaluation", "gst"):
+        assert (run / "samples" / f"{picture}.png").stat().st_size > 1000
     assert (run / "eval" / "synthetic.json").is_file()
     assert list((run / "tensorboard").glob("events.out.tfevents.*"))
     lines = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
