@@ -60,6 +60,9 @@ def get_config() -> ConfigDict:
 
     config.classifier = ConfigDict()
     config.classifier.chunk = 8192  # classes per step of the stream, per device
+    # Partial FC: share of the classes that a step sees besides those of its batch; 1.0
+    # sees all. Worth it where the classes outweigh the backbone, from about a million.
+    config.classifier.sample_rate = 1.0
     config.classifier.pad_to = 512  # rows of the centre matrix: a multiple of this
 
     config.data = ConfigDict()

@@ -70,7 +70,10 @@ def transcode(encoded: bytes) -> bytes | None:
 
 
 def reads(encoded: bytes) -> bool:
-    """Whether TensorFlow decodes the bytes."""
+    """Whether `decode` takes the bytes: a whole JPEG or PNG."""
+    # The JPEG kernel takes GIF and WebP too, and makes films of them, [k, h, w, 3].
+    if not is_common(encoded):
+        return False
     try:
         _pixels(tf.constant(encoded))
     except tf.errors.InvalidArgumentError:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from qface_jax.atomic_file import replace_file
 from qface_jax.data_pipelines.image_header import BrokenImageError, read_header
 from qface_jax.data_pipelines.pair_sets import PairSet
 from qface_jax.data_pipelines.sources import Source, record_name
@@ -193,13 +194,20 @@ def contact_sheet(
         left, top = index % columns * width, index // columns * height
         draw.text((left + 2, top), str(label)[: width // 6], fill="black")
         sheet.paste(Image.fromarray(image), (left, top + _TILE_LABEL_HEIGHT))
-    aside = path.with_name(path.name + ".tmp")
+    write_png(sheet, path)
+
+
+def write_png(picture: Image.Image, path: Path) -> None:
+    """Writes a picture as PNG, aside and then renamed.
+
+    Raises:
+        DataError: where the file cannot be written.
+    """
+    encoded = io.BytesIO()
+    picture.save(encoded, format="PNG")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(aside, format="PNG")
-        aside.replace(path)
+        replace_file(path, encoded.getvalue())
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
 
 

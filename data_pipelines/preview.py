@@ -1,6 +1,5 @@
 """A sheet of what the network sees: each picture beside several degradations of it."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from qface_jax.data_pipelines import decoding, order
 from qface_jax.data_pipelines.degrade import RECIPES, SIDE
+from qface_jax.data_pipelines.inspection import write_png
 from qface_jax.data_pipelines.sources import Source, open_source, record_name
 from qface_jax.errors import ConfigError, DataError
 
@@ -35,7 +35,8 @@ def preview(config: ConfigDict, out: Path, count: int) -> Path:
 
     Raises:
       ConfigError: unknown recipe, or a count below 1.
-      DataError: the source cannot be read, or one of the records is no picture.
+      DataError: the source cannot be read, one of the records is no picture, or the
+        file cannot be written.
     """
     if count < 1:
         raise ConfigError(f"count: got {count}, must be at least 1")
@@ -68,7 +69,7 @@ def preview(config: ConfigDict, out: Path, count: int) -> Path:
     ]
     facts = [f"{source.name}: {len(source)} images of {source.num_classes} identities"]
     facts += [f"recipe {name}, seed {config.seed}", *_facts(params)]
-    _write(_sheet(rows, captions, facts), out)
+    write_png(_sheet(rows, captions, facts), out)
     return out
 
 
@@ -118,13 +119,3 @@ def _sheet(rows: list[list], captions: list[str], facts: list[str]) -> Image.Ima
             page.paste(Image.fromarray(picture), (left, top))
         pen.text((_GAP, top + SIDE + 1), caption, _INK, font)
     return page
-
-
-def _write(page: Image.Image, out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        page.save(aside, "PNG")
-        aside.replace(out)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import os
 # a training step takes half the time. An unknown value aborts the process, so it is set
 # only for the versions on which it was tried.
 CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
-CPU_FLAG_VERSIONS = ("0.10.",)
+CPU_FLAG_VERSIONS = ("0.10.", "0.11.")
 
 
 def cpu_flag() -> str | None:

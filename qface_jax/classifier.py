@@ -22,6 +22,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from qface_jax.class_sample import ClassSample
 from qface_jax.parallel import DATA
 
 # Logit of a class that does not count (padding row, own class): exp gives exactly 0,
@@ -91,13 +92,28 @@ def _dot(equation, a, b):
     return jnp.einsum(equation, a, b, precision=lax.Precision.HIGHEST)
 
 
-def _own_cosine(z, w, labels, first):
-    """Cosine to the own class where it lies in this shard, else 0; [b]."""
+def _layout(spec, w, labels, sample):
+    """Class of each of this device's rows, [c], and the row of each own class, [b].
+
+    -1 marks a row that is no class, and a class that another device holds.
+    """
+    if sample is not None:
+        return sample.classes, sample.places[0]
+    first = lax.axis_index(DATA) * w.shape[0]
+    classes = first + jnp.arange(w.shape[0])
     local = labels - first
     mine = (local >= 0) & (local < w.shape[0]) & (labels >= 0)
-    rows = w[jnp.where(mine, local, 0)]
+    return (
+        jnp.where(classes < spec.num_classes, classes, -1),
+        jnp.where(mine, local, -1),
+    )
+
+
+def _own_cosine(z, w, places):
+    """Cosine to the own class, wherever it lies; 0 where there is none; [b]."""
+    rows = w[jnp.maximum(places, 0)]
     cos = jnp.sum(z * rows, axis=1) * _inverse_norms(rows)
-    return lax.psum(jnp.where(mine, cos, 0.0), DATA)
+    return lax.psum(jnp.where(places >= 0, cos, 0.0), DATA)
 
 
 def _chunks(rows, chunk):
@@ -106,19 +122,23 @@ def _chunks(rows, chunk):
     return number, -(-rows // number)
 
 
-def _chunk(spec, w, index, first):
-    """Chunk `index`: raw centres, first local row, global rows, which rows are new."""
+def _chunk(spec, w, classes, index):
+    """Chunk `index`: raw centres, first local row, their classes, which are new."""
     _, size = _chunks(w.shape[0], spec.chunk)
     start = jnp.minimum(index * size, w.shape[0] - size)
-    local = start + jnp.arange(size)
     # The last chunk is moved back to fit; its first rows were already seen.
-    fresh = local >= index * size
-    return lax.dynamic_slice_in_dim(w, start, size), start, first + local, fresh
+    fresh = start + jnp.arange(size) >= index * size
+    return (
+        lax.dynamic_slice_in_dim(w, start, size),
+        start,
+        lax.dynamic_slice_in_dim(classes, start, size),
+        fresh,
+    )
 
 
-def _negatives(spec, cos, cos_y, state, rows, labels):
+def _negatives(spec, cos, cos_y, state, classes, labels):
     """Scaled margined logits of the other classes of a chunk, ABSENT elsewhere."""
-    other = (rows[None, :] != labels[:, None]) & (rows < spec.num_classes)[None, :]
+    other = (classes[None, :] != labels[:, None]) & (classes >= 0)[None, :]
     logits = spec.scale * spec.negative(cos, cos_y, state)
     return jnp.where(other, logits, ABSENT)
 
@@ -134,16 +154,16 @@ def _gather(x):
     return lax.all_gather(x, DATA, tiled=True)
 
 
-def _forward_shard(spec, z_rows, w, label_rows, state):
+def _forward_shard(spec, z_rows, w, label_rows, sample, state):
     z, labels = _gather(z_rows), _gather(label_rows)
-    first = lax.axis_index(DATA) * w.shape[0]
-    cos_y = _own_cosine(z, w, labels, first)
+    classes, places = _layout(spec, w, labels, sample)
+    cos_y = _own_cosine(z, w, places)
 
     def body(index, carry):
         top, total = carry
-        rows_w, _, rows, fresh = _chunk(spec, w, index, first)
+        rows_w, _, chunk_classes, fresh = _chunk(spec, w, classes, index)
         cos = _dot("bd,cd->bc", z, rows_w) * _inverse_norms(rows_w)[None, :]
-        logits = _negatives(spec, cos, cos_y, state, rows, labels)
+        logits = _negatives(spec, cos, cos_y, state, chunk_classes, labels)
         logits = jnp.where(fresh[None, :], logits, ABSENT)
         new_top = jnp.maximum(top, jnp.max(logits, axis=1))
         part = jnp.where(logits > ABSENT, jnp.exp(logits - new_top[:, None]), 0.0)
@@ -162,22 +182,22 @@ def _forward_shard(spec, z_rows, w, label_rows, state):
     return tuple(_slice_rows(x, z_rows) for x in (cos_y, log_negatives, all_top))
 
 
-def _backward_shard(spec, z_rows, w, label_rows, state, *row_values):
+def _backward_shard(spec, z_rows, w, label_rows, sample, state, *row_values):
     z, labels = _gather(z_rows), _gather(label_rows)
     cos_y, log_negatives, grad_cos_y, grad_log = (_gather(x) for x in row_values)
-    first = lax.axis_index(DATA) * w.shape[0]
+    classes, _ = _layout(spec, w, labels, sample)
 
     def body(index, carry):
         dz, dw = carry
-        rows_w, start, rows, fresh = _chunk(spec, w, index, first)
+        rows_w, start, chunk_classes, fresh = _chunk(spec, w, classes, index)
         inverse = _inverse_norms(rows_w)
         cos = _dot("bd,cd->bc", z, rows_w) * inverse[None, :]
         logits, pull = jax.vjp(
-            lambda c: _negatives(spec, c, cos_y, state, rows, labels), cos
+            lambda c: _negatives(spec, c, cos_y, state, chunk_classes, labels), cos
         )
         probs = jnp.where(logits > ABSENT, jnp.exp(logits - log_negatives[:, None]), 0)
         (dcos,) = pull(grad_log[:, None] * probs)
-        own = rows[None, :] == labels[:, None]
+        own = (chunk_classes[None, :] == labels[:, None]) & (labels >= 0)[:, None]
         dcos = dcos + jnp.where(own, grad_cos_y[:, None], 0.0)
         # w = |w| w_hat: the part of the gradient along w_hat drops out.
         along = jnp.sum(dcos * cos, axis=0)
@@ -196,7 +216,7 @@ def _backward_shard(spec, z_rows, w, label_rows, state, *row_values):
 
 def _on_mesh(spec, shard, outputs, row_arguments):
     """Runs a per-device function; state is whole everywhere, all else cut in rows."""
-    specs = (P(DATA),) * 3 + (P(),) + (P(DATA),) * row_arguments
+    specs = (P(DATA),) * 4 + (P(),) + (P(DATA),) * row_arguments
     return jax.shard_map(
         partial(shard, spec),
         mesh=spec.mesh,
@@ -207,13 +227,13 @@ def _on_mesh(spec, shard, outputs, row_arguments):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _similarity(spec, z, centres, labels, state):
-    return _on_mesh(spec, _forward_shard, 3, 0)(z, centres, labels, state)
+def _similarity(spec, z, centres, labels, sample, state):
+    return _on_mesh(spec, _forward_shard, 3, 0)(z, centres, labels, sample, state)
 
 
-def _similarity_forward(spec, z, centres, labels, state):
-    outputs = _similarity(spec, z, centres, labels, state)
-    return outputs, (z, centres, labels, state, outputs[0], outputs[1])
+def _similarity_forward(spec, *arguments):
+    outputs = _similarity(spec, *arguments)
+    return outputs, (*arguments, outputs[0], outputs[1])
 
 
 def _similarity_backward(spec, residuals, grads):
@@ -222,7 +242,7 @@ def _similarity_backward(spec, residuals, grads):
     dz, dw = _on_mesh(spec, _backward_shard, 2, 4)(
         *arguments, cos_y, log_negatives, grad_cos_y, grad_log
     )
-    return dz, dw, None, None
+    return dz, dw, None, None, None
 
 
 _similarity.defvjp(_similarity_forward, _similarity_backward)
@@ -234,6 +254,7 @@ def similarity(
     centres: Float[Array, "c d"],
     labels: Int[Array, " b"],
     state: Any,
+    sample: ClassSample | None = None,
 ) -> Similarity:
     """Compares each feature with all class centres without storing [b, c].
 
@@ -246,6 +267,8 @@ def similarity(
         centres: Raw class centres, [c, d]; c must be divisible by it too.
         labels: Class of each row, int32 in [0, num_classes), or -1 for none, [b].
         state: The margin's state, a pytree of arrays; gets no gradient.
+        sample: Where `centres` are sampled rows: which classes they are. All own
+            classes must be among them.
 
     Returns:
         Similarity; its gradient reaches `z` and `centres`.
@@ -260,27 +283,31 @@ def similarity(
                 f"{name} of {array.shape[0]} rows cannot be cut over {devices} devices"
             )
     state = lax.stop_gradient(state)
-    return Similarity(*_similarity(spec, z, centres, labels, state))
+    return Similarity(*_similarity(spec, z, centres, labels, sample, state))
 
 
 def own_cosine(
-    mesh: Mesh,
+    spec: ClassifierSpec,
     z: Float[Array, "b d"],
     centres: Float[Array, "c d"],
     labels: Int[Array, " b"],
+    sample: ClassSample | None = None,
 ) -> Float[Array, " b"]:
     """Returns the cosine to the own centre, [b]; 0 for label -1. No gradient.
 
     Costs one gather of b rows; for margins whose state needs the target cosine before
-    the other classes are looked at (CurricularFace).
+    the other classes are looked at (CurricularFace). Arguments as in `similarity`.
     """
 
-    def shard(z_rows, w, label_rows):
-        first = lax.axis_index(DATA) * w.shape[0]
-        cos = _own_cosine(_gather(z_rows), w, _gather(label_rows), first)
-        return _slice_rows(cos, z_rows)
+    def shard(z_rows, w, label_rows, sample):
+        _, places = _layout(spec, w, _gather(label_rows), sample)
+        return _slice_rows(_own_cosine(_gather(z_rows), w, places), z_rows)
 
     arguments = lax.stop_gradient((z, centres))
     return jax.shard_map(
-        shard, mesh=mesh, in_specs=(P(DATA),) * 3, out_specs=P(DATA), check_vma=False
-    )(*arguments, labels)
+        shard,
+        mesh=spec.mesh,
+        in_specs=(P(DATA),) * 4,
+        out_specs=P(DATA),
+        check_vma=False,
+    )(*arguments, labels, sample)

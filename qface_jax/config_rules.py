@@ -56,6 +56,7 @@ RULES: dict[str, Rule] = {
     "loss.adaface.ema_new_weight": SHARE,
     "classifier.chunk": POSITIVE,
     "classifier.pad_to": POSITIVE,
+    "classifier.sample_rate": (lambda v: 0 < v <= 1, "must be within (0, 1]"),
     "data.batch_size": POSITIVE,
     "data.drop_small_identities": NOT_NEGATIVE,
     "data.workers": NOT_NEGATIVE,

@@ -145,11 +145,11 @@ def test_own_cosine_and_accuracy():
     features, centres, labels = inputs(3)
     features = features.at[: B // 2].set(centres[labels[: B // 2]])
     mesh = parallel.make_mesh(jax.devices()[:8])
-    cos = classifier.own_cosine(mesh, unit(features), centres, labels)
-    w = centres[labels] / jnp.linalg.norm(centres[labels], axis=1, keepdims=True)
-    np.testing.assert_allclose(cos, jnp.sum(unit(features) * w, axis=1), rtol=1e-5)
     margin = family("softmax")
     spec = classifier.ClassifierSpec(margin.negative, SCALE, C, 8, mesh)
+    cos = classifier.own_cosine(spec, unit(features), centres, labels)
+    w = centres[labels] / jnp.linalg.norm(centres[labels], axis=1, keepdims=True)
+    np.testing.assert_allclose(cos, jnp.sum(unit(features) * w, axis=1), rtol=1e-5)
     _, _, metrics = margin_loss(features, centres, labels, (), margin=margin, spec=spec)
     cosines = jnp.einsum(
         "bd,cd->bc",

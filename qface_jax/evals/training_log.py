@@ -124,15 +124,6 @@ def _label(metric: str, evaluated: bool) -> str:
     return "mean" if evaluated else metric.replace("_", " ")
 
 
-def _rank(title: str) -> tuple[int, str]:
-    """Known kinds in the order of the table, then evaluations, then the rest."""
-    titles = [kind.title for kind in _KINDS]
-    if title in titles:
-        return titles.index(title), title
-    known = any(title.endswith(f": {kind.title}") for kind in _EVALUATIONS)
-    return len(titles) + (0 if known else 1), title
-
-
 def _order(name: str) -> tuple:
     """Numbers by value, large first, and means last: cross_112, cross_56, mean_cross.
 

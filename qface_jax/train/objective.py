@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from qface_jax import classifier
+from qface_jax.class_sample import ClassSample, sample_classes
 from qface_jax.losses.margin_family import MARGINS, Margin
 
 
@@ -22,10 +23,14 @@ class Objective(NamedTuple):
 
     Attributes:
         init: (key) -> (head parameters, state); both pytrees of arrays.
-        loss: (features [b, d], head, batch, state) -> (loss [], state, metrics).
+        sample: (batch, key) -> the classes that this step sees (`ClassSample`), or
+            None for all of them.
+        loss: (features [b, d], head, batch, state, sample) -> (loss [], state,
+            metrics); `head` holds the rows of `sample`.
     """
 
     init: Callable[..., Any]
+    sample: Callable[..., Any]
     loss: Callable[..., Any]
 
 
@@ -48,6 +53,7 @@ def margin_loss(
     *,
     margin: Margin,
     spec: classifier.ClassifierSpec,
+    sample: ClassSample | None = None,
 ) -> tuple[Float[Array, ""], Any, dict]:
     """Returns the mean margin softmax loss over the rows that have a label.
 
@@ -60,6 +66,7 @@ def margin_loss(
         state: The margin's state before this step.
         margin: Margin function.
         spec: Classifier.
+        sample: Where `centres` are sampled rows: which classes they are.
 
     Returns:
         The loss [], the new state, and scalars for the log.
@@ -71,9 +78,9 @@ def margin_loss(
         return jnp.sum(jnp.where(valid, values, 0.0)) / count
 
     norms, z = raw_norms(features), unit(features)
-    cos_y = classifier.own_cosine(spec.mesh, z, centres, labels)
+    cos_y = classifier.own_cosine(spec, z, centres, labels, sample)
     state = jax.lax.stop_gradient(margin.update(state, cos_y, norms, valid))
-    similar = classifier.similarity(spec, z, centres, labels, state)
+    similar = classifier.similarity(spec, z, centres, labels, state, sample)
     logit_y = spec.scale * margin.target(similar.cos_y, norms, state)
     loss = mean(
         jax.nn.softplus(similar.log_negatives - logit_y) + margin.penalty(norms)
@@ -105,7 +112,20 @@ def _classification(config: ConfigDict, num_classes: int, mesh: Mesh) -> Objecti
         centres = classifier.init_centres(key, rows, config.model.embedding_dim)
         return {"centres": centres}, {"margin": margin.init()}
 
-    def loss(features, head, batch, state):
+    def sample(batch, key):
+        if config.classifier.sample_rate == 1.0:
+            return None
+        return sample_classes(
+            batch["labels"],
+            key,
+            mesh=mesh,
+            rows=rows,
+            num_classes=num_classes,
+            blocks=config.classifier.pad_to,
+            rate=config.classifier.sample_rate,
+        )
+
+    def loss(features, head, batch, state, sample):
         value, margin_state, metrics = margin_loss(
             features,
             head["centres"],
@@ -113,10 +133,11 @@ def _classification(config: ConfigDict, num_classes: int, mesh: Mesh) -> Objecti
             state["margin"],
             margin=margin,
             spec=spec,
+            sample=sample,
         )
         return value, {"margin": margin_state}, metrics
 
-    return Objective(init, loss)
+    return Objective(init, sample, loss)
 
 
 OBJECTIVES: dict[str, Callable[[ConfigDict, int, Mesh], Objective]] = {

@@ -76,7 +76,7 @@ def build(config: ConfigDict, source: Source) -> Setup:
     abstract = state.abstract_state(create, init_key, shard)
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     step_fn = jax.jit(
-        partial(train_step, apply=model.apply, loss_fn=objective.loss, tx=tx),
+        partial(train_step, apply=model.apply, objective=objective, tx=tx, mesh=mesh),
         in_shardings=(places, shard.rows, shard.replicated),
         out_shardings=(places, shard.replicated),
         donate_argnums=0,

@@ -6,8 +6,11 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
+from qface_jax import class_sample
+from qface_jax.class_sample import ClassSample
 from qface_jax.models import Model
 from qface_jax.parallel import Shardings
 from qface_jax.train.objective import Objective
@@ -59,19 +62,23 @@ def create(
     )
 
 
-def state_shardings(abstract: TrainState, shardings: Shardings) -> TrainState:
-    """Returns where each leaf lives: class centres are cut in rows, all else is whole.
+def is_cut(path: tuple, leaf: Any) -> bool:
+    """Whether a leaf has a row for each class: the centres and their optimizer state.
 
-    The optimizer's state repeats the parameters' names, so the same rule places it.
+    The optimizer's state repeats the parameters' names, so one rule finds both.
     """
+    names = [getattr(entry, "key", None) for entry in path]
+    return CENTRES in names and leaf.ndim > 0
 
-    def place(path, leaf):
-        names = [getattr(entry, "key", None) for entry in path]
-        return (
-            shardings.rows if CENTRES in names and leaf.ndim else shardings.replicated
-        )
 
-    return jax.tree_util.tree_map_with_path(place, abstract)
+def state_shardings(abstract: TrainState, shardings: Shardings) -> TrainState:
+    """Returns where each leaf lives: class centres are cut in rows, all else whole."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: (
+            shardings.rows if is_cut(path, leaf) else shardings.replicated
+        ),
+        abstract,
+    )
 
 
 def abstract_state(create_fn: Any, key: jax.Array, shardings: Shardings) -> TrainState:
@@ -83,4 +90,38 @@ def abstract_state(create_fn: Any, key: jax.Array, shardings: Shardings) -> Trai
         ),
         abstract,
         state_shardings(abstract, shardings),
+    )
+
+
+def take_rows(tree: Any, sample: ClassSample | None, mesh: Mesh) -> Any:
+    """Returns the tree with the sampled rows of each leaf that has a row per class.
+
+    Args:
+        tree: Parameters, optimizer state, or both.
+        sample: Sampled classes; None: the tree as it is.
+        mesh: Mesh over which those leaves are cut.
+    """
+    if sample is None:
+        return tree
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: (
+            class_sample.take(sample, leaf, mesh) if is_cut(path, leaf) else leaf
+        ),
+        tree,
+    )
+
+
+def put_rows(tree: Any, rows: Any, sample: ClassSample | None, mesh: Mesh) -> Any:
+    """Returns `rows`, with each leaf that `take_rows` cut put back into that of `tree`.
+
+    Rows that were not sampled stay as they are, bit for bit.
+    """
+    if sample is None:
+        return rows
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf, new: (
+            class_sample.put(sample, leaf, new, mesh) if is_cut(path, leaf) else new
+        ),
+        tree,
+        rows,
     )

@@ -6,10 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, UInt8
 
 from qface_jax.arrays import Batch, Metrics
-from qface_jax.train.state import NEVER, TrainState
+from qface_jax.train.objective import Objective
+from qface_jax.train.state import NEVER, TrainState, put_rows, take_rows
 
 
 def to_float(images: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
@@ -23,8 +25,9 @@ def train_step(
     key: jax.Array,
     *,
     apply: Callable[..., Any],
-    loss_fn: Callable[..., Any],
+    objective: Objective,
     tx: optax.GradientTransformation,
+    mesh: Mesh,
 ) -> tuple[TrainState, Metrics]:
     """Returns the state after one update on one global batch, and its metrics.
 
@@ -33,10 +36,15 @@ def train_step(
         batch: images uint8 [b, h, w, 3] RGB, labels int32 [b].
         key: The run's training key; folded with the step here.
         apply: `Model.apply`.
-        loss_fn: `Objective.loss`.
+        objective: What is minimised.
         tx: Optimizer.
+        mesh: Mesh over which batch and class centres are cut.
     """
-    key = jax.random.fold_in(key, state.step)
+    key, sample_key = jax.random.split(jax.random.fold_in(key, state.step))
+    # Partial FC: the step sees, and changes, the sampled classes alone.
+    sample = objective.sample(batch, sample_key)
+    whole = (state.params, state.opt_state)
+    seen_params, seen_opt_state = take_rows(whole, sample, mesh)
 
     def total_loss(params):
         features, stats = apply(
@@ -46,19 +54,23 @@ def train_step(
             train=True,
             key=key,
         )
-        loss, aux, metrics = loss_fn(features, params["head"], batch, state.aux)
+        loss, aux, metrics = objective.loss(
+            features, params["head"], batch, state.aux, sample
+        )
         return loss, (stats, aux, metrics)
 
     (loss, (stats, aux, metrics)), grads = jax.value_and_grad(total_loss, has_aux=True)(
-        state.params
+        seen_params
     )
     grad_norm = optax.tree.norm(grads)
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    updates, opt_state = tx.update(grads, seen_opt_state, seen_params)
+    seen = (optax.apply_updates(seen_params, updates), opt_state)
+    params, opt_state = put_rows(whole, seen, sample, mesh)
     finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     first_bad = (state.bad_step == NEVER) & ~finite
     state = state.replace(
         step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
+        params=params,
         opt_state=opt_state,
         stats=stats,
         aux=jax.lax.stop_gradient(aux),
