@@ -10,8 +10,9 @@ qface_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 qface_venv=${QFACE_VENV:-$qface_root/.venv}
 
 qface_python() {
-    local candidate
-    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+    local candidate candidates=(python3 python3.13 python3.12 python3.11)
+    [[ -z ${PYTHON-} ]] || candidates=("$PYTHON")
+    for candidate in "${candidates[@]}"; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
             >/dev/null 2>&1; then
             echo "$candidate"

@@ -34,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluates, prints a table per set, writes results and report."""
     from qface_jax import config as configs
-    from qface_jax import models, parallel, run_folder
+    from qface_jax import config_rules, models, parallel, run_folder
     from qface_jax.checkpoint import load_parts
+    from qface_jax.errors import ConfigError
     from qface_jax.evals import results
     from qface_jax.evals.report import write_report
     from qface_jax.evals.table import table
@@ -43,8 +44,16 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.train.setup import build_embedder, check_devices
 
     found = run_folder.read(args.checkpoint)
+    foreign = [w for w in args.overrides if not w.startswith("--config.eval.")]
+    if foreign:
+        raise ConfigError(
+            f"{' '.join(foreign)}: the run is as it was trained; only --config.eval.* "
+            "can be changed here"
+        )
     evaluated = configs.override(found.config, args.overrides, eval_from=args.config)
-    check_devices(evaluated)
+    if not evaluated.eval.sets:
+        raise ConfigError("eval.sets: is empty; give --config.eval.sets=...")
+    check_devices(evaluated, config_rules.EVALUATION_SIZES)
     parts = ("params/backbone", "stats")
     step, saved = load_parts(found.path, args.which, parts)
     shard = parallel.shardings(parallel.make_mesh())

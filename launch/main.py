@@ -20,7 +20,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("qface_jax.launch.report", "write a run's report as one HTML page"),
 }
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+# A path that the user named cannot be used.
+BAD_PATH = frozenset(
+    {
+        errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR,
+        errno.EISDIR, errno.EEXIST,
+    }
+)  # fmt: skip
 EXIT_FAULT, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 OVERRIDE = "--config."
 
@@ -74,7 +80,7 @@ def _explain(name: str, error: Exception) -> int:
             f"no space left on the disk{where}; what was saved before is whole; make "
             "room and run the same command again"
         )
-    elif number in NOT_ALLOWED:
+    elif number in BAD_PATH and where:
         text = f"{error.strerror}{where}; change its rights or name another place"
     else:
         traceback.print_exception(error)

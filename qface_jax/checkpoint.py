@@ -4,7 +4,9 @@
 Orbax writes aside and renames, so a checkpoint is whole or not there.
 """
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,32 @@ def _refuse_other_tree(path: Path, saved: Any, wanted: Any) -> None:
             f"{path}: checkpoint of another model or optimizer\n{shown}{more}\n"
             "give another --workdir, or --init-from to take over what fits"
         )
+
+
+def _saved_tree(checkpointer: ocp.training.Checkpointer, step: int) -> Any:
+    """Shapes and types of what is saved."""
+    saved = checkpointer.metadata(step).metadata
+    if not _leaves(saved):
+        raise ValueError("its metadata names no array")
+    return saved
+
+
+@contextlib.contextmanager
+def _named_damage(folder: Path) -> Iterator[None]:
+    """Turns whatever orbax raises on a damaged checkpoint into one message."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        others = sorted(p.name for p in folder.parent.glob("*") if p.name.isdigit())
+        others = [name for name in others if name != folder.name]
+        instead = f"go on from step {', '.join(others)}" if others else "start again"
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise UserError(
+            f"{folder}: checkpoint is damaged or gone ({reason}); remove that folder "
+            f"to {instead}"
+        ) from error
 
 
 def _size(tree: Any) -> int:
@@ -113,13 +141,17 @@ class Checkpoints:
 
         Raises:
             ConfigError: if it is of another model, naming the leaves that differ.
+            UserError: if it is damaged.
         """
         step = self.latest_step
         if step is None:
             return None
-        saved = self._latest.metadata(step).metadata
-        _refuse_other_tree(self._run / CHECKPOINTS / str(step), saved, abstract)
-        return self._latest.load(step, abstract)
+        folder = self._run / CHECKPOINTS / str(step)
+        with _named_damage(folder):
+            saved = _saved_tree(self._latest, step)
+        _refuse_other_tree(folder, saved, abstract)
+        with _named_damage(folder):
+            return self._latest.load(step, abstract)
 
     def save(self, step: int, state: TrainState) -> None:
         """Starts writing the state; nothing happens if that step is already saved."""
@@ -171,13 +203,28 @@ def load_parts(run: Path, which: str, parts: tuple[str, ...]) -> tuple[int, dict
 
     Raises:
         ConfigError: if the run has no such checkpoint.
+        UserError: if it is damaged.
     """
     step = saved_steps(run)[which]
     if step is None:
         raise ConfigError(f"{run}: has no '{which}' checkpoint yet")
     folder = run / (CHECKPOINTS if which == "last" else BEST)
-    with ocp.training.Checkpointer(folder.absolute()) as checkpointer:
-        saved = checkpointer.metadata(step).metadata
+    try:
+        return step, _load_parts(folder, step, parts)
+    except UserError:
+        # A run at work replaces its checkpoints: take the new one.
+        newer = saved_steps(run)[which]
+        if newer in (step, None):
+            raise
+    return newer, _load_parts(folder, newer, parts)
+
+
+def _load_parts(folder: Path, step: int, parts: tuple[str, ...]) -> dict:
+    with (
+        _named_damage(folder / str(step)),
+        ocp.training.Checkpointer(folder.absolute()) as checkpointer,
+    ):
+        saved = _saved_tree(checkpointer, step)
 
         def wanted(path, leaf):
             name = "/".join(_key(entry) for entry in path)
@@ -193,4 +240,4 @@ def load_parts(run: Path, which: str, parts: tuple[str, ...]) -> tuple[int, dict
         for name in part.split("/"):
             tree = tree[name]
         found[part] = tree
-    return step, found
+    return found

@@ -11,6 +11,7 @@ import importlib
 import importlib.resources
 import importlib.util
 import json
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def override(
     changed = from_dict(to_dict(config))
     with changed.unlocked():
         if eval_from is not None:
-            changed.eval = load(eval_from).eval
+            changed.eval = _read(eval_from).eval
         return _checked(changed, overrides, "of the run")
 
 
@@ -149,14 +150,25 @@ def _read(name: str) -> ConfigDict:
         raise ConfigError(f"config {name}: no such file")
     spec = importlib.util.spec_from_file_location(f"qface_config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    _run_user_code(name, lambda: spec.loader.exec_module(module))
     if "get_config" not in vars(module):
         raise ConfigError(f"config {name}: has no function get_config()")
+    config = _run_user_code(name, module.get_config)
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(f"config {name}: get_config() returned no ConfigDict")
+    return config
+
+
+def _run_user_code(name: str, code: Callable[[], Any]) -> Any:
+    """Calls what a user wrote; any fault in it is theirs to mend, with its place."""
     try:
-        return module.get_config()
-    except (TypeError, AttributeError) as error:
-        # What ml_collections raises where a value has the wrong type.
-        raise ConfigError(f"config {name}: {error}") from error
+        return code()
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise ConfigError(
+            f"config {name}: {type(error).__name__}: {error} "
+            f"({last.filename}, line {last.lineno})"
+        ) from error
 
 
 def _structure_problems(config: ConfigDict) -> Iterator[str]:
@@ -199,10 +211,19 @@ def _fits(config: ConfigDict, path: str, value: Any) -> bool:
     if value is None:
         return optional
     if declared is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return _is_number(value)
+    if declared is tuple and isinstance(value, tuple):
+        # The default says what is in it; where it is empty, numbers are.
+        default = dict(flatten(base.get_config()))[path]
+        texts = bool(default) and isinstance(default[0], str)
+        return all(isinstance(v, str) if texts else _is_number(v) for v in value)
     return isinstance(value, declared) and (
         declared is bool or not isinstance(value, bool)
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _as_tuple(value: Any) -> Any:

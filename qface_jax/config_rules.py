@@ -1,6 +1,7 @@
 """What the values of a config must fulfil; `config.load` reports every breach."""
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,8 +9,10 @@ from ml_collections import ConfigDict
 
 Rule = tuple[Callable[[Any], bool], str]
 
-POSITIVE: Rule = (lambda v: v > 0, "must be > 0")
-NOT_NEGATIVE: Rule = (lambda v: v >= 0, "must be >= 0")
+POSITIVE: Rule = (lambda v: 0 < v < math.inf, "must be > 0 and finite")
+NOT_NEGATIVE: Rule = (lambda v: 0 <= v < math.inf, "must be >= 0 and finite")
+SEED: Rule = (lambda v: 0 <= v < 2**31, "must be within 0 .. 2^31 - 1")
+RADIANS: Rule = (lambda v: 0 <= v < math.pi, "must be within [0, pi)")
 SHARE: Rule = (lambda v: 0 <= v <= 1, "must be within [0, 1]")
 BELOW_ONE: Rule = (lambda v: 0 <= v < 1, "must be within [0, 1)")
 SHARES: Rule = (
@@ -38,6 +41,7 @@ INCREASING: Rule = (
 )
 
 RULES: dict[str, Rule] = {
+    "seed": SEED,
     "total_steps": POSITIVE,
     "epochs": POSITIVE,
     "model.embedding_dim": POSITIVE,
@@ -46,10 +50,12 @@ RULES: dict[str, Rule] = {
     "loss.scale": POSITIVE,
     "loss.sphereface.margin": (lambda v: v >= 1, "must be >= 1"),
     "loss.cosface.margin": SHARE,
-    "loss.arcface.margin": (lambda v: 0 <= v < 3.14, "must be within [0, pi)"),
-    "loss.curricularface.margin": (lambda v: 0 <= v < 3.14, "must be within [0, pi)"),
+    "loss.arcface.margin": RADIANS,
+    "loss.curricularface.margin": RADIANS,
     "loss.curricularface.ema_new_weight": SHARE,
     "loss.magface.l_a": POSITIVE,
+    "loss.magface.l_margin": RADIANS,
+    "loss.magface.u_margin": RADIANS,
     "loss.magface.lambda_g": NOT_NEGATIVE,
     "loss.adaface.margin": SHARE,
     "loss.adaface.concentration": NOT_NEGATIVE,
@@ -61,11 +67,16 @@ RULES: dict[str, Rule] = {
     "data.drop_small_identities": NOT_NEGATIVE,
     "data.workers": NOT_NEGATIVE,
     "data.synthetic.identities": POSITIVE,
+    "data.synthetic.seed": SEED,
     "data.synthetic.images_per_identity": POSITIVE,
     "degrade.clean.flip_probability": SHARE,
     "degrade.adaface.flip_probability": SHARE,
     "degrade.adaface.crop_probability": SHARE,
     "degrade.adaface.crop_area": SHARES,
+    "degrade.adaface.crop_aspect": (
+        lambda v: len(v) == 2 and 0 < v[0] <= v[1] < math.inf,
+        "must be (low, high), both > 0",
+    ),
     "degrade.adaface.rescale_probability": SHARE,
     "degrade.adaface.rescale_side": SHARES,
     "degrade.adaface.photometric_probability": SHARE,
@@ -90,7 +101,10 @@ RULES: dict[str, Rule] = {
     "optim.power": POSITIVE,
     "optim.end_factor": SHARE,
     "eval.interval": NOT_NEGATIVE,
-    "eval.resolutions": SIDES,
+    "eval.resolutions": (
+        lambda v: SIDES[0](v) and len(set(v)) == len(v) and 112 in v,
+        "must be different sides in px within 1..112, and 112 among them",
+    ),
     "eval.folds": (lambda v: v >= 2, "must be >= 2"),
     "eval.metric": METRICS,
     "eval.batch_size": POSITIVE,
@@ -100,6 +114,7 @@ RULES: dict[str, Rule] = {
     ),
     "eval.synthetic.identities": (lambda v: v >= 2, "must be >= 2"),
     "eval.synthetic.pairs": POSITIVE,
+    "eval.synthetic.seed": SEED,
     "checkpoint.interval": POSITIVE,
     "checkpoint.keep": POSITIVE,
     "log.interval": POSITIVE,
@@ -166,6 +181,11 @@ def _conflicts(config: ConfigDict) -> list[str]:
     else:
         if optim.warmup_steps or optim.decay_steps:
             problems.append("optim.*_steps: `epochs` is set, use optim.*_epochs")
+        if (optim.warmup_epochs or 0) >= config.epochs:
+            problems.append(
+                f"optim.warmup_epochs: got {optim.warmup_epochs}, must be < epochs "
+                f"{config.epochs}"
+            )
         if any(e <= (optim.warmup_epochs or 0) for e in optim.decay_epochs):
             problems.append(
                 f"optim.decay_epochs: got {optim.decay_epochs}, "
@@ -185,14 +205,19 @@ def _conflicts(config: ConfigDict) -> list[str]:
     return problems
 
 
-def device_problems(config: ConfigDict, devices: int, hosts: int) -> list[str]:
-    """Returns a line for each value that cannot be cut over the devices."""
-    problems = []
-    for path, value in (
-        ("data.batch_size", config.data.batch_size),
-        ("eval.batch_size", config.eval.batch_size),
-        ("classifier.pad_to", config.classifier.pad_to),
-    ):
+EVALUATION_SIZES = ("eval.batch_size",)
+TRAINING_SIZES = ("data.batch_size", "classifier.pad_to", *EVALUATION_SIZES)
+
+
+def device_problems(
+    config: ConfigDict, sizes: tuple[str, ...], devices: int, hosts: int
+) -> list[str]:
+    """Returns a line for each of the sizes that cannot be cut over the devices."""
+    from qface_jax.config import flatten
+
+    problems, values = [], dict(flatten(config))
+    for path in sizes:
+        value = values[path]
         if value % devices:
             problems.append(
                 f"{path}: got {value}, must be a multiple of the {devices} devices "

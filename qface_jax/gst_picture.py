@@ -43,7 +43,8 @@ class Panel(NamedTuple):
 
 def _state(name: str, loss: ConfigDict, curricular_t: float):
     if name == "adaface":
-        std = NORM_RANGE * loss.adaface.concentration - 1e-3
+        # norm_hat adds 1e-3 to the deviation; with h = 0 it is 0 whatever the norm.
+        std = max(NORM_RANGE * loss.adaface.concentration, 1e-3) - 1e-3
         return NormStats(mean=jnp.float32(MEAN_NORM), std=jnp.float32(std))
     return jnp.float32(curricular_t) if name == "curricularface" else ()
 

@@ -78,5 +78,5 @@ def _step_of(line: str) -> float:
     """The step of a line; beyond every step where a crash cut the line short."""
     try:
         return json.loads(line)["step"]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return float("inf")

@@ -53,6 +53,7 @@ def commit() -> str | None:
         ).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # not another's tree
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
@@ -71,9 +72,12 @@ def read(path: str | Path) -> Run:
             f"{path}: not the folder of a run: it has no {CONFIG}; "
             "give the --workdir of a `qface train`"
         )
-    content = json.loads(file.read_text(encoding="utf-8"))
-    config = configs.from_dict(content.pop("config"))
-    return Run(path, config, content["num_classes"], content)
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        saved, num_classes = content.pop("config"), content["num_classes"]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ConfigError(f"{file}: is no run's config ({error})") from error
+    return Run(path, configs.from_dict(saved), num_classes, content)
 
 
 @contextlib.contextmanager
@@ -95,12 +99,36 @@ def lock(path: Path) -> Iterator[None]:
         yield
 
 
+def _check_same(run, config, num_classes, images, allow_config_change):
+    """Raises where a run was started with another config or other data."""
+    path, changed = run.path, configs.differences(run.config, config)
+    if changed and not allow_config_change:
+        lines = "\n".join(f"  {line}" for line in changed)
+        raise ConfigError(
+            f"{path}: holds a run of another config\n{lines}\n"
+            "give another --workdir, or --allow-config-change to go on with it"
+        )
+    if run.num_classes != num_classes:
+        raise ConfigError(
+            f"{path}: this run has {run.num_classes} classes, the data has "
+            f"{num_classes}; to start from its weights give another --workdir "
+            f"and --init-from={path}"
+        )
+    if run.facts["data"]["images"] != images:
+        raise ConfigError(
+            f"{path}: this run has {run.facts['data']['images']:,} training images, "
+            f"the data has {images:,}: it would not be the same run; give another "
+            "--workdir"
+        )
+
+
 def open_or_create(
     path: Path,
     config: ConfigDict,
     *,
     num_classes: int,
     data: dict[str, Any],
+    init_from: Path | None = None,
     allow_config_change: bool = False,
 ) -> None:
     """Writes `config.json` of a new run, or checks that an old one is the same.
@@ -110,6 +138,7 @@ def open_or_create(
         config: Resolved config.
         num_classes: Identities of the training set.
         data: `describe()` of the training set.
+        init_from: The run whose weights a new run started with.
         allow_config_change: Go on although the config differs.
 
     Raises:
@@ -117,21 +146,10 @@ def open_or_create(
     """
     if (path / CONFIG).is_file():
         run = read(path)
-        changed = configs.differences(run.config, config)
-        if changed and not allow_config_change:
-            lines = "\n".join(f"  {line}" for line in changed)
-            raise ConfigError(
-                f"{path}: holds a run of another config\n{lines}\n"
-                "give another --workdir, or --allow-config-change to go on with it"
-            )
-        if run.num_classes != num_classes:
-            raise ConfigError(
-                f"{path}: this run has {run.num_classes} classes, the data has "
-                f"{num_classes}; to start from its weights give another --workdir "
-                f"and --init-from={path}"
-            )
-        if not changed:
+        _check_same(run, config, num_classes, data["images"], allow_config_change)
+        if not configs.differences(run.config, config):
             return
+        init_from = run.facts["init_from"]
     elif path.is_dir() and any(p.name != LOCK for p in path.iterdir()):
         raise ConfigError(
             f"{path}: is not empty and not the folder of a run (no {CONFIG}); "
@@ -142,6 +160,7 @@ def open_or_create(
         "config_digest": configs.digest(config),
         "num_classes": num_classes,
         "data": data,
+        "init_from": None if init_from is None else str(init_from),
         "color_order": "RGB",
         "pixel_scale": "x / 127.5 - 1",
         "versions": versions(),

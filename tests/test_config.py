@@ -62,7 +62,15 @@ def test_overrides_take_the_type_of_the_key(word, path, value):
         ("--config.optim.warmup_steps=9000", "optim.warmup_steps: got 9000, must be <"),
         ("--config.data.source=mxnet", "data.path: got ''"),
         ("--config.degrade.adaface.crop_area=(0.5,0.2)", "must be (low, high)"),
-        ("--config.eval.resolutions=(0,)", "must be sides in px"),
+        ("--config.eval.resolutions=(56,14)", "and 112 among them"),
+        ("--config.eval.resolutions=(112,112)", "must be different sides"),
+        ("--config.degrade.resolution.sides=(0,)", "must be sides in px"),
+        ("--config.optim.decay_steps=abc", "optim.decay_steps: got ('abc',), expected"),
+        ("--config.degrade.adaface.crop_area=('a',1)", "crop_area: got ('a', 1), exp"),
+        ("--config.eval.sets=1", "eval.sets: got (1,), expected tuple"),
+        ("--config.seed=-1", "seed: got -1, must be within 0"),
+        ("--config.optim.learning_rate=1e999", "must be > 0 and finite"),
+        ("--config.degrade.adaface.crop_aspect=(0,0)", "crop_aspect: got (0, 0)"),
         ("--config.optim.schedule=step", "step needs decay_steps"),
         ("--config.loss=3", "loss: unknown key"),
         ("--config.seed", "expected --config.key=value"),
@@ -123,6 +131,8 @@ def test_every_rule_names_a_key():
 
 def test_sizes_must_be_cut_over_the_devices():
     config = configs.load("demo", ["--config.data.batch_size=60"])
-    assert config_rules.device_problems(config, 1, 1) == []
-    (problem,) = config_rules.device_problems(config, 8, 2)
+    sizes = config_rules.TRAINING_SIZES
+    assert config_rules.device_problems(config, sizes, 1, 1) == []
+    assert config_rules.device_problems(config, ("eval.batch_size",), 8, 2) == []
+    (problem,) = config_rules.device_problems(config, sizes, 8, 2)
     assert problem.startswith("data.batch_size: got 60, must be a multiple of the 8")

@@ -11,9 +11,11 @@ from ml_collections import ConfigDict
 from qface_jax import config as configs
 from qface_jax import parallel
 from qface_jax.data_pipelines import faces, pair_sets
+from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import results
 from qface_jax.evals.protocols import PROTOCOLS
 from qface_jax.evals.results import Result
+from qface_jax.evals.verification import fold_bounds
 
 Embed = Callable[[np.ndarray], np.ndarray]
 
@@ -33,11 +35,21 @@ class Evaluation:
             shard: Where batches go.
 
         Raises:
-            DataError: if a set cannot be read.
+            ConfigError: if two sets have one name, or too few pairs for the folds.
+            DataError: if a set cannot be read, or holds one kind of pairs only.
         """
         self._config = config
         self._shard = shard
         self.sets = [pair_sets.open_pair_set(s, config.eval) for s in config.eval.sets]
+
+        for pair_set in self.sets:
+            _check_set(pair_set, config.eval.folds)
+        files = [results.result_path("", s.name).name for s in self.sets]
+        if len(set(files)) < len(files):
+            raise ConfigError(
+                f"eval.sets: {', '.join(config.eval.sets)} would write the same result "
+                f"files ({', '.join(files)}); rename one of the files"
+            )
 
     def embedder(self, embed_fn: Any, backbone: Any, stats: Any) -> Embed:
         """Returns images uint8 [eval.batch_size, ...] -> features on the device."""
@@ -58,7 +70,11 @@ class Evaluation:
         group = self._config.eval
         for pair_set in self.sets:
             batches = partial(
-                _batches, pair_set, group.batch_size, antialias=group.antialias
+                _batches,
+                pair_set,
+                group.batch_size,
+                antialias=group.antialias,
+                workers=self._config.data.workers,
             )
             yield PROTOCOLS[group.protocol](
                 pair_set,
@@ -75,9 +91,24 @@ class Evaluation:
             )
 
 
-def _batches(pair_set, batch_size, side, *, antialias):
+def _check_set(pair_set, folds):
+    """Raises where no accuracy could be had, before any long work."""
+    fold_bounds(len(pair_set.issame), folds)
+    if np.all(pair_set.issame) or not np.any(pair_set.issame):
+        kind = "same" if np.all(pair_set.issame) else "different"
+        raise DataError(
+            f"{pair_set.name}: all {len(pair_set.issame)} pairs are of {kind} "
+            "identities; a constant answer would score 100 %: give both kinds"
+        )
+
+
+def _batches(pair_set, batch_size, side, *, antialias, workers):
     return faces.eval_batches(
-        pair_set, side=side, batch_size=batch_size, antialias=antialias
+        pair_set,
+        side=side,
+        batch_size=batch_size,
+        antialias=antialias,
+        workers=workers,
     )
 
 

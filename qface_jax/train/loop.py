@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from qface_jax import parallel, run_folder
 from qface_jax.checkpoint import Checkpoints
 from qface_jax.data_pipelines import faces, sources
+from qface_jax.errors import ConfigError
 from qface_jax.evals.results import Result
 from qface_jax.reporting import Metrics, NoMetrics
 from qface_jax.train import samples
@@ -55,16 +56,21 @@ def train(
     with contextlib.ExitStack() as stack:
         if first_host:
             stack.enter_context(run_folder.lock(run))
+        # A start that fails leaves nothing behind: weights first, then the folder.
+        started = None
+        if init_from is not None and not (run / run_folder.CONFIG).is_file():
+            started = _start_from(setup, init_from, source.num_classes)
         run_folder.open_or_create(
             run,
             config,
             num_classes=source.num_classes,
             data=source.describe(),
+            init_from=init_from,
             allow_config_change=allow_config_change,
         )
         checkpoints = stack.enter_context(Checkpoints(run, keep=config.checkpoint.keep))
         interrupt = stack.enter_context(Interrupt())
-        state = _first_state(setup, checkpoints, source.num_classes, init_from)
+        state = _first_state(setup, checkpoints, run, init_from, started)
         first = int(state.step)
         _announce(config, source, setup, first)
         metrics = Metrics(run, first_step=first) if first_host else NoMetrics()
@@ -78,19 +84,37 @@ def train(
 
 
 def _first_state(
-    setup: Setup, checkpoints: Checkpoints, num_classes: int, init_from: Path | None
+    setup: Setup,
+    checkpoints: Checkpoints,
+    run: Path,
+    init_from: Path | None,
+    started: TrainState | None,
 ) -> TrainState:
     """1 go on with this run, 2 start from another run's weights, 3 start fresh."""
     state = checkpoints.restore_latest(setup.abstract)
-    if state is not None:
-        if init_from is not None:
-            say(f"this run has a checkpoint: going on with it, not from {init_from}")
-        return state
-    state = fresh_state(setup)
-    if init_from is None:
-        return state
-    started = warm_start(state, init_from, num_classes=num_classes)
-    say(report(started, init_from))
+    if state is None:
+        if started is not None:
+            return started
+        facts = run_folder.read(run)
+        if facts.facts["init_from"] is None:
+            return fresh_state(setup)
+        # Killed before its first checkpoint: it starts again as it did then.
+        return _start_from(setup, Path(facts.facts["init_from"]), facts.num_classes)
+    if init_from is not None:
+        say(f"this run has a checkpoint: going on with it, not from {init_from}")
+    if int(state.step) > setup.length.total_steps:
+        raise ConfigError(
+            f"{run}: this run has done {int(state.step)} steps, the config asks for "
+            f"{setup.length.total_steps}; give another --workdir, or evaluate it with "
+            "qface eval"
+        )
+    return state
+
+
+def _start_from(setup: Setup, source: Path, num_classes: int) -> TrainState:
+    """The fresh state with what fits of another run's weights."""
+    started = warm_start(fresh_state(setup), source, num_classes=num_classes)
+    say(report(started, source))
     return started.state
 
 
@@ -118,6 +142,7 @@ def _announce(config: ConfigDict, source: Any, setup: Setup, first: int) -> None
         f"{jax.device_count()} {jax.default_backend()} device(s), batch "
         f"{config.data.batch_size}, {setup.length.total_steps:,} steps"
         + (f", going on after step {first:,}" if first else "")
+        + ("" if config.eval.sets else "; eval.sets is empty: no accuracy, no best")
     )
 
 

@@ -1,5 +1,6 @@
 """Schedule and optimizer from the config, with the update rules of the references."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ def length(config: ConfigDict, images: int) -> Length:
     """Returns the run's length in updates; epochs are passes over `images` images."""
 
     def steps(epochs):
-        return -(-int(epochs * images) // config.data.batch_size)
+        return math.ceil(epochs * images / config.data.batch_size)
 
     optim = config.optim
     if config.epochs is None:
@@ -42,7 +43,10 @@ def _step(optim: ConfigDict, length: Length) -> optax.Schedule:
     return optax.piecewise_constant_schedule(
         optim.learning_rate,
         # join_schedules counts from the end of the warm-up.
-        {s - length.warmup_steps: optim.decay_factor for s in length.decay_steps},
+        {
+            s - length.warmup_steps: optim.decay_factor ** length.decay_steps.count(s)
+            for s in length.decay_steps
+        },
     )
 
 

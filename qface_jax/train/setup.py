@@ -46,10 +46,10 @@ class Setup(NamedTuple):
     embed_fn: Any
 
 
-def check_devices(config: ConfigDict) -> None:
-    """Raises ConfigError where a size cannot be cut over this machine's devices."""
+def check_devices(config: ConfigDict, sizes: tuple[str, ...]) -> None:
+    """Raises ConfigError where one of the sizes cannot be cut over the devices."""
     problems = config_rules.device_problems(
-        config, jax.device_count(), jax.process_count()
+        config, sizes, jax.device_count(), jax.process_count()
     )
     if problems:
         raise ConfigError("\n".join(["config does not fit the devices", *problems]))
@@ -64,7 +64,7 @@ def build_embedder(model: models.Model, shard: parallel.Shardings) -> Any:
 
 def build(config: ConfigDict, source: Source) -> Setup:
     """Returns the parts of a run; nothing is allocated or compiled yet."""
-    check_devices(config)
+    check_devices(config, config_rules.TRAINING_SIZES)
     mesh = parallel.make_mesh()
     shard = parallel.shardings(mesh)
     length = optim.length(config, len(source))

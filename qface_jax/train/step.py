@@ -34,14 +34,14 @@ def train_step(
     Args:
         state: State after `state.step` updates; give its memory away (donate).
         batch: images uint8 [b, h, w, 3] RGB, labels int32 [b].
-        key: The run's training key; folded with the step here.
+        key: The run's training key; the step is folded in here.
         apply: `Model.apply`.
         objective: What is minimised.
         tx: Optimizer.
         mesh: Mesh over which batch and class centres are cut.
     """
     key, sample_key = jax.random.split(jax.random.fold_in(key, state.step))
-    # Partial FC: the step sees, and changes, the sampled classes alone.
+    # With Partial FC the step sees, and changes, the sampled classes alone.
     sample = objective.sample(batch, sample_key)
     whole = (state.params, state.opt_state)
     seen_params, seen_opt_state = take_rows(whole, sample, mesh)
@@ -63,24 +63,29 @@ def train_step(
         seen_params
     )
     grad_norm = optax.tree.norm(grads)
-    updates, opt_state = tx.update(grads, seen_opt_state, seen_params)
-    seen = (optax.apply_updates(seen_params, updates), opt_state)
+    updates, seen_opt_state = tx.update(grads, seen_opt_state, seen_params)
+    seen = (optax.apply_updates(seen_params, updates), seen_opt_state)
     params, opt_state = put_rows(whole, seen, sample, mesh)
-    finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-    first_bad = (state.bad_step == NEVER) & ~finite
     state = state.replace(
         step=state.step + 1,
         params=params,
         opt_state=opt_state,
         stats=stats,
         aux=jax.lax.stop_gradient(aux),
-        bad_step=jnp.where(first_bad, state.step + 1, state.bad_step),
+        bad_step=_first_bad(state, loss, grad_norm),
     )
     return state, metrics | {
         "loss": loss,
         "grad_norm": grad_norm,
         "bad_step": state.bad_step,
     }
+
+
+def _first_bad(state, loss, grad_norm):
+    """The first step that was not finite, this one included."""
+    finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+    first = (state.bad_step == NEVER) & ~finite
+    return jnp.where(first, state.step + 1, state.bad_step)
 
 
 def embed_step(

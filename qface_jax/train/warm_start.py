@@ -53,26 +53,23 @@ def _merge(ours: Any, theirs: dict[str, Any], refuse: str) -> tuple[Any, list, d
     return jax.tree_util.tree_map_with_path(pick, ours), taken, left
 
 
-def warm_start(
-    state: TrainState, source: Path, *, num_classes: int, which: str = "last"
-) -> WarmStart:
+def warm_start(state: TrainState, source: Path, *, num_classes: int) -> WarmStart:
     """Returns the fresh state with the backbone, and where it fits the head, of a run.
 
-    The class centres are taken only if the number of classes is the same; the
-    statistics of the norms only with the whole backbone.
+    The class centres are taken only if the number of classes is the same. The
+    optimizer's and the objective's state start new.
 
     Args:
         state: Freshly created state.
         source: Folder of the other run.
         num_classes: Identities of this run's training set.
-        which: Its "last" or "best" checkpoint.
 
     Raises:
         ConfigError: if nothing at all could be taken.
     """
     run = run_folder.read(source)
     parts = ("params/backbone", "stats", "params/head")
-    _, saved = checkpoint.load_parts(run.path, which, parts)
+    _, saved = checkpoint.load_parts(run.path, "last", parts)
     refuse = ""
     if run.num_classes != num_classes:
         refuse = f"{run.num_classes} classes there, {num_classes} here"

@@ -184,11 +184,76 @@ def test_init_from_the_same_classes_takes_the_centres(whole_run, tmp_path, capsy
     assert "  new:" not in capsys.readouterr().err
 
 
+def test_a_run_killed_before_its_first_checkpoint_starts_from_there_again(
+    whole_run, tmp_path, capsys, monkeypatch
+):
+    run, _, _ = whole_run
+    config = small("total_steps=1")
+
+    def die(*unused):
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", die)
+        with pytest.raises(RuntimeError):
+            loop.train(config, tmp_path / "run", init_from=run)
+    capsys.readouterr()
+    loop.train(config, tmp_path / "run")
+    assert f"started from {run}: took" in capsys.readouterr().err
+
+
+def test_fewer_steps_than_done_are_refused(whole_run, tmp_path):
+    run, _, _ = whole_run
+    shutil.copytree(run, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"has done 6 steps, the config asks for 4"):
+        loop.train(small("total_steps=4"), tmp_path / "run", allow_config_change=True)
+
+
+def test_a_damaged_checkpoint_is_named(whole_run, tmp_path):
+    run, config, _ = whole_run
+    shutil.copytree(run, tmp_path / "run")
+    for file in (tmp_path / "run" / "checkpoints" / "6").rglob("*"):
+        if file.is_file() and file.stat().st_size > 100:
+            file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(
+        UserError, match=r"checkpoints/6: checkpoint is damaged"
+    ) as error:
+        loop.train(config, tmp_path / "run")
+    assert "to go on from step 3" in str(error.value)
+    with pytest.raises(UserError, match="damaged"):
+        load_parts(tmp_path / "run", "last", ("stats",))
+
+
+def test_other_data_under_the_same_name_is_refused(whole_run, tmp_path):
+    run, _, _ = whole_run
+    shutil.copytree(run, tmp_path / "run")
+    with pytest.raises(ConfigError, match="48 training images, the data has 60"):
+        loop.train(
+            small("data.synthetic.images_per_identity=5"),
+            tmp_path / "run",
+            allow_config_change=True,
+        )
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("eval.folds=1000",), "folds"),
+        (("eval.sets=('synthetic','synthetic')",), "the same result files"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said_before_training(words, says, tmp_path):
+    with pytest.raises(ConfigError, match=says):
+        loop.train(small(*words), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_init_from_another_backbone_says_so(whole_run, tmp_path):
     run, _, _ = whole_run
     config = small("model.backbone=mobilefacenet", "model.embedding_dim=24")
     with pytest.raises(ConfigError, match=r"no leaf of its backbone tiny fits"):
         loop.train(config, tmp_path / "run", init_from=run)
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
