@@ -173,6 +173,8 @@ def _rescale(image: tf.Tensor, draws: tf.Tensor, params: ConfigDict) -> tf.Tenso
     sides = tuple(range(smallest, largest + 1))
     kernels = tf.cast(draws[1:3] * len(RESCALE_KERNELS), tf.int32)
     # OpenCV, which the reference calls, has no anti-aliasing but in its area kernel.
+    # Differs from AdaFace/dataset/augmenter.py: there the small picture is rounded to
+    # bytes before it is enlarged.
     down, _ = _matrices(sides, RESCALE_KERNELS, kernels[0], side, antialias=False)
     _, up = _matrices(sides, RESCALE_KERNELS, kernels[1], side, antialias=False)
     large = _grow(up, _shrink(down, tf.cast(image, tf.float32)))

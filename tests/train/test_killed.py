@@ -55,7 +55,7 @@ def records(tmp_path):
 def test_sigkill_at_a_random_step(kind, tmp_path, request):
     source = [] if kind == "synthetic" else request.getfixturevalue("records")
     finish(tmp_path / "whole", source)
-    at = random.SystemRandom().randrange(4, STEPS - 8)
+    at = random.SystemRandom().randrange(4, STEPS - 20)
     killed = start(tmp_path / "killed", source)
     wait_for_step(tmp_path / "killed", killed, at)
     killed.kill()
