@@ -54,12 +54,13 @@ def run(args: argparse.Namespace) -> int:
     if not evaluated.eval.sets:
         raise ConfigError("eval.sets: is empty; give --config.eval.sets=...")
     check_devices(evaluated, config_rules.EVALUATION_SIZES)
+    shard = parallel.shardings(parallel.make_mesh())
+    # The sets first: a missing file is known before the weights are read.
+    evaluation = Evaluation(evaluated, shard)
     parts = ("params/backbone", "stats")
     step, saved = load_parts(found.path, args.which, parts)
-    shard = parallel.shardings(parallel.make_mesh())
     model = models.build(found.config.model)
     embed_fn = build_embedder(model, shard)
-    evaluation = Evaluation(evaluated, shard)
     backbone, stats = (parallel.replicate(saved[part], shard) for part in parts)
     embed = evaluation.embedder(embed_fn, backbone, stats)
     checkpoint = {"path": str(found.path), "which": args.which, "step": step}

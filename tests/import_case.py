@@ -1,11 +1,11 @@
 """A small source to import, and how to compare what came out."""
 
 import numpy as np
-from recordio_writer import jpeg
 
 from qface_jax.configs.base import get_config
 from qface_jax.data_pipelines.sources import open_source
 from qface_jax.errors import DataError
+from recordio_writer import jpeg
 
 N = 40
 LABELS = [i // 4 for i in range(N)]

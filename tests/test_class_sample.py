@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runs import small
 
 from qface_jax import class_sample, classifier, parallel, permutation
 from qface_jax.configs import base
@@ -13,6 +12,7 @@ from qface_jax.parallel import DATA
 from qface_jax.train import optim, state
 from qface_jax.train import step as steps
 from qface_jax.train.objective import build, margin_loss
+from small_run import small
 
 ROWS, CLASSES, BLOCKS, B, D = 256, 250, 16, 32, 8
 

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from degrade_goldens import (
     RESOLUTIONS,
     assert_within_one_grey_level,
     drawn,
     photographs,
 )
-
 from qface_jax import degrade
 from qface_jax.data_pipelines import degrade as host_degrade
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from import_case import (
     LABELS,
     SHARD_BYTES,
@@ -11,7 +12,6 @@ from import_case import (
     make_images,
     open_imported,
 )
-
 from qface_jax.data_pipelines.importer import import_source
 from qface_jax.errors import DataError
 

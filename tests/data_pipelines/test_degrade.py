@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from ml_collections import ConfigDict
+from PIL import Image, ImageEnhance
+
 from degrade_goldens import (
     RESOLUTIONS,
     assert_within_one_grey_level,
     drawn,
     photographs,
 )
-from ml_collections import ConfigDict
-from PIL import Image, ImageEnhance
-
 from qface_jax.configs import base
 from qface_jax.data_pipelines import degrade, photometric
 

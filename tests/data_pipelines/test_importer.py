@@ -5,6 +5,7 @@ import socket
 
 import numpy as np
 import pytest
+
 from import_case import (
     LABELS,
     SHARD_BYTES,
@@ -15,12 +16,11 @@ from import_case import (
     make_images,
     open_imported,
 )
-from recordio_writer import jpeg, write_plain
-
 from qface_jax.configs.base import get_config
 from qface_jax.data_pipelines.importer import import_source
 from qface_jax.data_pipelines.sources import open_source
 from qface_jax.errors import DataError
+from recordio_writer import jpeg, write_plain
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from import_case import (
     LABELS,
     SHARD_BYTES,
@@ -19,7 +20,6 @@ from import_case import (
     make_images,
     open_imported,
 )
-
 from qface_jax.data_pipelines import importer
 from qface_jax.data_pipelines.importer import import_source
 from qface_jax.errors import DataError

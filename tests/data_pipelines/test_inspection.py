@@ -8,7 +8,6 @@ import pickle
 import numpy as np
 import pytest
 from PIL import Image
-from recordio_writer import jpeg, write_indexed, write_plain
 
 from qface_jax.configs.base import get_config
 from qface_jax.data_pipelines.image_header import BrokenImageError, read_header
@@ -22,6 +21,7 @@ from qface_jax.data_pipelines.pair_sets import PickledPairs
 from qface_jax.data_pipelines.sources import open_source
 from qface_jax.errors import DataError
 from qface_jax.launch import main
+from recordio_writer import jpeg, write_indexed, write_plain
 
 LABELS = [0, 0, 1, 1, 1, 3]
 

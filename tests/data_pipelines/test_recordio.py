@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+
+from qface_jax.data_pipelines.recordio import RecordFile
+from qface_jax.errors import DataError
 from recordio_writer import (
     MAGIC_BYTES,
     RecordWriter,
@@ -9,9 +12,6 @@ from recordio_writer import (
     write_indexed,
     write_plain,
 )
-
-from qface_jax.data_pipelines.recordio import RecordFile
-from qface_jax.errors import DataError
 
 LABELS = [0, 0, 1, 2, 2, 2]
 IMAGES = [bytes([i]) * (50 + i) for i in range(6)]

@@ -5,7 +5,6 @@ import os
 
 import numpy as np
 import pytest
-from recordio_writer import RecordWriter, jpeg, payload, write_indexed, write_plain
 
 from qface_jax.configs.base import get_config
 from qface_jax.data_pipelines.known_sets import KNOWN_SETS, compare_with_known
@@ -17,6 +16,7 @@ from qface_jax.data_pipelines.sources import (
     record_name,
 )
 from qface_jax.errors import ConfigError, DataError
+from recordio_writer import RecordWriter, jpeg, payload, write_indexed, write_plain
 
 LABELS = [0, 0, 1, 2, 2, 2]
 IMAGES = [jpeg(i) for i in range(6)]

@@ -4,9 +4,11 @@ import subprocess
 import sys
 
 import pytest
-from runs import words
 
+from qface_jax import config as configs
+from qface_jax import run_folder
 from qface_jax.launch import main
+from small_run import words
 
 
 def qface(*arguments, cwd="/", **kwargs):
@@ -109,6 +111,22 @@ def test_train_eval_and_report_from_the_root_folder(tmp_path):
     assert judged.returncode == 0, judged.stderr
     assert "without flip" in judged.stdout
     assert (run / "report.html").stat().st_size > 10_000
+
+
+def test_eval_keeps_to_what_the_run_is(tmp_path, capsys):
+    run = tmp_path / "run"
+    run_folder.open_or_create(
+        run, configs.load("demo"), num_classes=3, data={"images": 9}
+    )
+    checkpoint = f"--checkpoint={run}"
+    assert main.main(["eval", checkpoint, "--config.model.backbone=tiny"]) == 2
+    assert "the run is as it was trained" in capsys.readouterr().err
+    assert main.main(["eval", checkpoint, "--config.eval.sets=()"]) == 2
+    assert "eval.sets: is empty" in capsys.readouterr().err
+    assert main.main(["eval", checkpoint, "--config=eval_lfw_family"]) == 2
+    assert "lfw.bin" in capsys.readouterr().err
+    assert main.main(["eval", checkpoint]) == 2
+    assert "has no 'last' checkpoint yet" in capsys.readouterr().err
 
 
 def test_gst_prints_a_table_and_draws(tmp_path, capsys):

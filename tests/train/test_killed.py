@@ -8,10 +8,10 @@ import time
 
 import numpy as np
 import pytest
-import recordio_writer
-from runs import words
 
+import recordio_writer
 from qface_jax.checkpoint import load_parts, saved_steps
+from small_run import words
 
 STEPS = 60
 PARTS = ("params/backbone", "params/head", "stats", "aux", "opt_state")

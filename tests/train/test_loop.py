@@ -7,7 +7,6 @@ import signal
 import jax
 import numpy as np
 import pytest
-from runs import assert_equal, small
 
 from qface_jax import parallel, run_folder
 from qface_jax.checkpoint import Checkpoints, load_parts, saved_steps
@@ -19,6 +18,7 @@ from qface_jax.train.evaluation import Evaluation
 from qface_jax.train.interrupt import Interrupted
 from qface_jax.train.monitor import TrainingDivergedError
 from qface_jax.train.setup import build, fresh_state
+from small_run import assert_equal, small
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,0 +1,22 @@
+"""Sets to judge a finished run on: `qface eval --config=NAME --checkpoint=RUN`.
+
+Only the `eval` group of these is read; give the folder of the files with
+--config.eval.path=DIR.
+"""
+
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from qface_jax.configs import adaface, base
+
+
+def lfw_family() -> ConfigDict:
+    """Returns LFW, AgeDB-30, CFP-FP, CALFW and CPLFW as insightface packs them."""
+    config = base.get_config()
+    config.eval.sets = adaface.LFW_FAMILY
+    config.eval.batch_size = 256
+    return config
+
+
+CONFIGS: dict[str, Callable[[], ConfigDict]] = {"eval_lfw_family": lfw_family}
