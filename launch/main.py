@@ -15,6 +15,7 @@ from qface_jax.launch import backend
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("qface_jax.launch.train", "train a model, or go on with a run"),
     "eval": ("qface_jax.launch.evaluate", "judge a run at every resolution"),
+    "plan": ("qface_jax.launch.plan", "bytes per device, before anything is launched"),
     "data": ("qface_jax.launch.data", "import, inspect or preview images"),
     "gst": ("qface_jax.launch.gst", "draw the gradient scaling term of margins"),
     "report": ("qface_jax.launch.report", "write a run's report as one HTML page"),

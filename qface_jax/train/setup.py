@@ -24,6 +24,7 @@ class Setup(NamedTuple):
         mesh: Mesh of all devices.
         shard: Shardings on it.
         model: Backbone.
+        objective: What is minimised.
         learning_rate: Rate as a function of the updates done.
         create: key -> TrainState.
         abstract: Shapes and shardings of the state.
@@ -37,6 +38,7 @@ class Setup(NamedTuple):
     mesh: Mesh
     shard: parallel.Shardings
     model: models.Model
+    objective: objectives.Objective
     learning_rate: optax.Schedule
     create: Any
     abstract: state.TrainState
@@ -86,6 +88,7 @@ def build(config: ConfigDict, source: Source) -> Setup:
         mesh=mesh,
         shard=shard,
         model=model,
+        objective=objective,
         learning_rate=learning_rate,
         create=create,
         abstract=abstract,
