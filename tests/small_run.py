@@ -4,6 +4,9 @@ import jax
 import numpy as np
 
 from qface_jax import config as configs
+from qface_jax.checkpoint import Checkpoints
+from qface_jax.data_pipelines import sources
+from qface_jax.train.setup import build
 
 SMALL = (
     "total_steps=6",
@@ -31,6 +34,13 @@ def words(*changes):
 def small(*changes):
     """Config of a small run."""
     return configs.load("demo", words(*changes))
+
+
+def final_state(config, run):
+    """State of the newest checkpoint of a run."""
+    setup = build(config, sources.open_source(config.data))
+    with Checkpoints(run, keep=2) as checkpoints:
+        return checkpoints.restore_latest(setup.abstract)
 
 
 def assert_equal(got, want):

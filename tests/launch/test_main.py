@@ -71,11 +71,11 @@ def test_no_space_and_faults_have_their_own_exit_codes(monkeypatch, capsys):
     assert "Traceback" not in said
 
     def forbidden(args):
-        raise PermissionError(errno.EACCES, "Permission denied", "/root/file")
+        raise PermissionError(errno.EACCES, "Permission denied", "/some/file")
 
     monkeypatch.setattr(report, "run", forbidden)
     assert main.main(["report", "run"]) == 2
-    assert "error: Permission denied at /root/file; change" in capsys.readouterr().err
+    assert "error: Permission denied at /some/file; change" in capsys.readouterr().err
 
     def broken(args):
         raise ZeroDivisionError("oops")
