@@ -18,6 +18,9 @@ def get_config() -> ConfigDict:
     config.model.dropout = 0.0  # probability before the last linear layer
     config.model.dtype = "float32"  # of the compute: float32 or bfloat16
     config.model.remat = False  # recompute activations in the backward pass
+    # Equal parts of the batch, each normalised by its own statistics: 1 is the whole
+    # batch, 0 as many as devices (each its own images, nothing is exchanged).
+    config.model.batch_norm_groups = 1
 
     config.objective = "classification"  # a key of train.objective.OBJECTIVES
 
@@ -64,6 +67,9 @@ def get_config() -> ConfigDict:
     # sees all. Worth it where the classes outweigh the backbone, from about a million.
     config.classifier.sample_rate = 1.0
     config.classifier.pad_to = 512  # rows of the centre matrix: a multiple of this
+    # Of the stored centres and their momentum: float32, or bfloat16 at half the memory
+    # (sgd only). The arithmetic is float32.
+    config.classifier.dtype = "float32"
 
     config.data = ConfigDict()
     config.data.source = "synthetic"  # a key of data_pipelines.sources.SOURCES
@@ -109,6 +115,10 @@ def get_config() -> ConfigDict:
     config.optim.b1 = 0.9  # adam, adamw
     config.optim.b2 = 0.999  # adam, adamw
     config.optim.eps = 1e-8  # adam, adamw, adagrad
+    # Parts that the backbone takes a batch in, one after another: less memory, more
+    # time (on a CPU far more: its compiler is slow at convolutions within a loop).
+    # Batch norm's statistics are then those of a part; the loss sees all parts.
+    config.optim.accumulation_steps = 1
     config.optim.clip_norm = config_dict.placeholder(float)  # None: no clipping
     config.optim.schedule = "cosine"  # constant, step, cosine, polynomial
     config.optim.warmup_steps = 0  # linear from 0

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from qface_jax import permutation
 from qface_jax.parallel import DATA
+from qface_jax.stored_rows import as_words, from_words
 
 NONE = -1
 
@@ -124,7 +125,7 @@ def sample_classes(
 def take(sample: ClassSample, leaf: Float[Array, "c ..."], mesh: Mesh) -> Any:
     """Returns the sampled rows of an array that is cut like the centres, [k, ...]."""
     return jax.shard_map(
-        lambda array, rows: array[rows],
+        lambda array, rows: from_words(as_words(array)[rows], array.dtype),
         mesh=mesh,
         in_specs=(P(DATA), P(DATA)),
         out_specs=P(DATA),
@@ -140,7 +141,8 @@ def put(
     def shard(array, values, sampled):
         # Entries that do not count point behind the end, where nothing is written.
         rows = jnp.where(sampled.classes >= 0, sampled.rows, array.shape[0])
-        return array.at[rows].set(values, mode="drop")
+        words = as_words(array).at[rows].set(as_words(values), mode="drop")
+        return from_words(words, array.dtype)
 
     return jax.shard_map(
         shard,

@@ -26,6 +26,9 @@ from qface_jax import streamed_logits
 from qface_jax.class_sample import ClassSample
 from qface_jax.parallel import DATA
 
+# What centres and their momentum may be stored in; all arithmetic is float32.
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
 
 class ClassifierSpec(NamedTuple):
     """What is fixed at compile time.
@@ -69,14 +72,32 @@ def padded_classes(num_classes: int, pad_to: int) -> int:
     return -(-num_classes // pad_to) * pad_to
 
 
-def init_centres(key: jax.Array, rows: int, dim: int) -> Float[Array, "c d"]:
+def init_centres(
+    key: jax.Array,
+    rows: int,
+    dim: int,
+    *,
+    num_classes: int | None = None,
+    dtype: Any = jnp.float32,
+) -> Float[Array, "c d"]:
     """Returns class centres of norm 1 in random directions, [c, d].
 
     Only their direction counts, but their gradient goes as 1 / norm: at norm 1 a step
     of the size that suits the backbone suits them too (as in AdaFace's repository).
+
+    Args:
+        key: Key of the directions.
+        rows: c.
+        dim: d.
+        num_classes: Rows from here on are padding. They start as zeros, which neither
+            gradient (none) nor weight decay ever moves. None: there are none.
+        dtype: What the centres are stored in.
     """
     centres = jax.random.normal(key, (rows, dim), jnp.float32)
-    return centres * streamed_logits.inverse_norms(centres)[:, None]
+    scale = streamed_logits.inverse_norms(centres)
+    if num_classes is not None:
+        scale = jnp.where(jnp.arange(rows) < num_classes, scale, 0.0)
+    return (centres * scale[:, None]).astype(dtype)
 
 
 def _on_mesh(spec, shard, outputs, row_arguments):

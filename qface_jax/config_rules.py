@@ -47,6 +47,7 @@ RULES: dict[str, Rule] = {
     "model.embedding_dim": POSITIVE,
     "model.dropout": BELOW_ONE,
     "model.dtype": DTYPES,
+    "model.batch_norm_groups": NOT_NEGATIVE,
     "loss.scale": POSITIVE,
     "loss.sphereface.margin": (lambda v: v >= 1, "must be >= 1"),
     "loss.cosface.margin": SHARE,
@@ -61,6 +62,7 @@ RULES: dict[str, Rule] = {
     "loss.adaface.concentration": NOT_NEGATIVE,
     "loss.adaface.ema_new_weight": SHARE,
     "classifier.chunk": POSITIVE,
+    "classifier.dtype": DTYPES,
     "classifier.pad_to": POSITIVE,
     "classifier.sample_rate": (lambda v: 0 < v <= 1, "must be within (0, 1]"),
     "data.batch_size": POSITIVE,
@@ -92,6 +94,7 @@ RULES: dict[str, Rule] = {
     "optim.b1": BELOW_ONE,
     "optim.b2": BELOW_ONE,
     "optim.eps": POSITIVE,
+    "optim.accumulation_steps": POSITIVE,
     "optim.clip_norm": POSITIVE,
     "optim.warmup_steps": NOT_NEGATIVE,
     "optim.warmup_epochs": NOT_NEGATIVE,
@@ -193,6 +196,11 @@ def _conflicts(config: ConfigDict) -> list[str]:
             )
     if optim.schedule == "step" and not (optim.decay_steps or optim.decay_epochs):
         problems.append("optim.schedule: step needs decay_steps or decay_epochs")
+    if config.classifier.dtype == "bfloat16" and optim.name != "sgd":
+        problems.append(
+            f"classifier.dtype: got bfloat16 with optim.name {optim.name}, expected "
+            "sgd: sums of squared gradients do not survive 8 bits; use sgd, or float32"
+        )
     if magface.u_a <= magface.l_a:
         problems.append(
             f"loss.magface.u_a: got {magface.u_a}, must be > l_a {magface.l_a}"
@@ -223,4 +231,31 @@ def device_problems(
                 f"{path}: got {value}, must be a multiple of the {devices} devices "
                 f"({hosts} host(s))"
             )
+    if "data.batch_size" in sizes:
+        problems += _part_problems(config, devices)
+    return problems
+
+
+def _part_problems(config: ConfigDict, devices: int) -> list[str]:
+    """A line for each way of cutting the batch further that leaves a remainder."""
+    batch, steps = config.data.batch_size, config.optim.accumulation_steps
+    groups = config.model.batch_norm_groups or devices
+    problems = []
+    if steps > 1 and batch % (devices * steps):
+        problems.append(
+            f"data.batch_size: got {batch}, must be a multiple of {devices * steps}: "
+            f"{devices} devices x optim.accumulation_steps {steps}"
+        )
+    if batch % (steps * groups):
+        problems.append(
+            f"data.batch_size: got {batch}, must be a multiple of {steps * groups}: "
+            f"optim.accumulation_steps {steps} x {groups} groups of "
+            f"model.batch_norm_groups {config.model.batch_norm_groups}"
+        )
+    elif steps * groups > 1 and batch == steps * groups:
+        problems.append(
+            f"data.batch_size: got {batch}, must be at least {2 * batch}: batch norm "
+            f"needs 2 images of each of {steps} parts (optim.accumulation_steps) x "
+            f"{groups} groups (model.batch_norm_groups)"
+        )
     return problems

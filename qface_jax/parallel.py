@@ -40,19 +40,41 @@ def shardings(mesh: Mesh) -> Shardings:
     return Shardings(NamedSharding(mesh, P(DATA)), NamedSharding(mesh, P()))
 
 
-def to_device(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict[str, Any]:
+def to_device(batch: Any, sharding: NamedSharding) -> Any:
     """Puts this host's rows of a batch on its devices as one global array each."""
-    return {
-        name: jax.make_array_from_process_local_data(sharding, rows)
-        for name, rows in batch.items()
-    }
+    return jax.tree.map(
+        lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch
+    )
 
 
-def whole_to_device(rows: np.ndarray, sharding: NamedSharding) -> jax.Array:
-    """Cuts an array that every host holds whole over the devices, as one array."""
-    return jax.make_array_from_callback(rows.shape, sharding, lambda index: rows[index])
+class LocalRows:
+    """This process's rows of an array that is cut over all devices.
+
+    `numpy.asarray` waits for them; until then the devices may still be at work.
+    """
+
+    def __init__(self, array: jax.Array):
+        self._array = array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Returns the rows."""
+        parts = sorted(
+            self._array.addressable_shards, key=lambda part: part.index[0].start or 0
+        )
+        rows = np.concatenate([np.asarray(part.data) for part in parts])
+        return rows if dtype is None else rows.astype(dtype, copy=False)
 
 
 def replicate(tree: Any, shardings: Shardings) -> Any:
-    """Puts a pytree of host arrays on every device, whole."""
-    return jax.device_put(tree, shardings.replicated)
+    """Puts a pytree of arrays that every host holds on every device, whole."""
+
+    def put(leaf):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = put(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        leaf = np.asarray(leaf)
+        return jax.make_array_from_callback(
+            leaf.shape, shardings.replicated, lambda index: leaf[index]
+        )
+
+    return jax.tree.map(put, tree)

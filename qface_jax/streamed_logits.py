@@ -2,6 +2,9 @@
 
 The functions run inside `shard_map` over the axis `data`: arguments ending in `_rows`,
 the centres `w` and the sample are this device's part, everything gathered is whole.
+
+Centres may be stored in bfloat16. They are widened to float32 a chunk at a time, so no
+float32 copy of them all exists, and their gradient is written in their own type.
 """
 
 import jax
@@ -9,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from qface_jax.parallel import DATA
+from qface_jax.stored_rows import as_words, widened
 
 # Logit of a class that does not count (padding row, own class): exp gives exactly 0,
 # and the difference of two of them is 0, not NaN.
@@ -45,7 +49,7 @@ def layout(spec, w, labels, sample):
 
 def own_cosine(z, w, places):
     """Returns the cosine to the own class, wherever it lies; 0 without one; [b]."""
-    rows = w[jnp.maximum(places, 0)]
+    rows = widened(as_words(w)[jnp.maximum(places, 0)])
     cos = jnp.sum(z * rows, axis=1) * inverse_norms(rows)
     return lax.psum(jnp.where(places >= 0, cos, 0.0), DATA)
 
@@ -57,13 +61,13 @@ def _chunks(rows, chunk):
 
 
 def _chunk(spec, w, classes, index):
-    """Chunk `index`: raw centres, first local row, their classes, which are new."""
+    """Chunk `index`: float32 centres, first local row, their classes, which are new."""
     _, size = _chunks(w.shape[0], spec.chunk)
     start = jnp.minimum(index * size, w.shape[0] - size)
     # The last chunk is moved back to fit; its first rows were already seen.
     fresh = start + jnp.arange(size) >= index * size
     return (
-        lax.dynamic_slice_in_dim(w, start, size),
+        widened(lax.dynamic_slice_in_dim(as_words(w), start, size)),
         start,
         lax.dynamic_slice_in_dim(classes, start, size),
         fresh,
@@ -142,7 +146,7 @@ def backward_shard(spec, z_rows, w, label_rows, sample, state, *row_values):
             _dot("bc,bd->cd", dcos, z) - (along * inverse)[:, None] * rows_w
         )
         # Rows seen twice get the same value twice, but count once in dz.
-        dw = lax.dynamic_update_slice_in_dim(dw, dw_rows, start, 0)
+        dw = lax.dynamic_update_slice_in_dim(dw, dw_rows.astype(dw.dtype), start, 0)
         weight = jnp.where(fresh, inverse, 0.0)
         return dz + _dot("bc,cd->bd", dcos * weight[None, :], rows_w), dw
 

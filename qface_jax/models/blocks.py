@@ -68,9 +68,9 @@ class Conv(nn.Module):
 class BatchNorm(nn.Module):
     """Batch normalisation with PyTorch's arithmetic, over all axes but the last.
 
-    The statistics are float32 and those of the whole batch: under jit with a batch
-    sharded over a mesh, XLA sums over all devices.
-    # Differs from PyTorch DDP, whose plain BatchNorm uses each GPU's own samples.
+    The statistics are float32 and those of all rows it is given: under jit with a batch
+    sharded over a mesh, XLA sums over all devices. PyTorch DDP's plain BatchNorm uses
+    each GPU's own samples; `model.batch_norm_groups` 0 gives it those alone.
 
     As in PyTorch the batch is normalised with the biased variance, and the running
     variance is an average of the unbiased one (Flax's BatchNorm keeps the biased one,

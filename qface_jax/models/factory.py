@@ -53,12 +53,14 @@ class Model(NamedTuple):
     apply: Callable[..., tuple[jax.Array, Any]]
 
 
-def build(model_config: ConfigDict) -> Model:
+def build(model_config: ConfigDict, *, devices: int = 1) -> Model:
     """Returns the backbone that a config's `model` group describes.
 
     Args:
-        model_config: backbone, embedding_dim, dropout, dtype, remat as in
-            configs/base.py.
+        model_config: backbone, embedding_dim, dropout, dtype, remat and
+            batch_norm_groups as in configs/base.py.
+        devices: Over which a training batch is cut; counts where batch_norm_groups is
+            0, and for training only.
 
     Raises:
         ConfigError: a value is unknown or out of range.
@@ -70,8 +72,10 @@ def build(model_config: ConfigDict) -> Model:
         dtype=DTYPES[model_config.dtype],
         remat=model_config.remat,
     )
+    groups = model_config.batch_norm_groups or devices
     return Model(
-        init=functools.partial(_init, module), apply=functools.partial(_apply, module)
+        init=functools.partial(_init, module),
+        apply=functools.partial(_apply, module, groups),
     )
 
 
@@ -81,15 +85,42 @@ def _init(module, key):
     return variables["params"], variables["batch_stats"]
 
 
-def _apply(module, params, stats, images, *, train, key):
-    variables = {"params": params, "batch_stats": stats}
+def _apply(module, groups, params, stats, images, *, train, key):
     if not train:
+        variables = {"params": params, "batch_stats": stats}
         return module.apply(variables, images, False), stats
+    run = functools.partial(_train, module, params, stats)
+    if groups == 1:
+        return run(images, key)
+    return _in_groups(run, groups, images, key)
+
+
+def _train(module, params, stats, images, key):
+    variables = {"params": params, "batch_stats": stats}
     rngs = {} if key is None else {"dropout": key}
     features, updated = module.apply(
         variables, images, True, rngs=rngs, mutable=["batch_stats"]
     )
     return features, updated["batch_stats"]
+
+
+def _in_groups(run, groups, images, key):
+    """Normalises each of equal contiguous parts of the batch by itself.
+
+    Batch norm is the only layer in which images meet, so the groups are batches of
+    their own. Each group's running statistics are a weighted mean of the old ones and
+    its own; their mean over the groups is that of the old ones and the groups' mean.
+    """
+    if images.shape[0] % groups:
+        raise ValueError(
+            f"batch of {images.shape[0]} images cannot be cut into {groups} groups; "
+            "expected a multiple (model.batch_norm_groups)"
+        )
+    cut = images.reshape(groups, images.shape[0] // groups, *images.shape[1:])
+    keys = None if key is None else jax.random.split(key, groups)
+    features, stats = jax.vmap(run)(cut, keys)
+    features = features.reshape(images.shape[0], features.shape[-1])
+    return features, jax.tree.map(lambda leaf: leaf.mean(0), stats)
 
 
 def _check(model_config):
@@ -105,6 +136,11 @@ def _check(model_config):
     if model_config.embedding_dim < 1:
         raise ConfigError(
             f"model.embedding_dim: got {model_config.embedding_dim}, must be at least 1"
+        )
+    if model_config.batch_norm_groups < 0:
+        raise ConfigError(
+            f"model.batch_norm_groups: got {model_config.batch_norm_groups}, "
+            "must be at least 0"
         )
     if not 0 <= model_config.dropout < 1:
         raise ConfigError(

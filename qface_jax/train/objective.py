@@ -109,7 +109,13 @@ def _classification(config: ConfigDict, num_classes: int, mesh: Mesh) -> Objecti
     rows = classifier.padded_classes(num_classes, config.classifier.pad_to)
 
     def init(key):
-        centres = classifier.init_centres(key, rows, config.model.embedding_dim)
+        centres = classifier.init_centres(
+            key,
+            rows,
+            config.model.embedding_dim,
+            num_classes=num_classes,
+            dtype=classifier.DTYPES[config.classifier.dtype],
+        )
         return {"centres": centres}, {"margin": margin.init()}
 
     def sample(batch, key):

@@ -31,7 +31,7 @@ class Setup(NamedTuple):
         init_key: Key of `create`.
         train_key: Key of all chance during training, on the devices.
         step_fn: Jitted (state, batch, key) -> (state, metrics); takes the state over.
-        embed_fn: Jitted (backbone, stats, images) -> features, whole on every host.
+        embed_fn: Jitted (backbone, stats, images) -> features, each on its device.
     """
 
     length: optim.Length
@@ -59,9 +59,7 @@ def check_devices(config: ConfigDict, sizes: tuple[str, ...]) -> None:
 
 def build_embedder(model: models.Model, shard: parallel.Shardings) -> Any:
     """Returns jitted (backbone, stats, images uint8 [b, ...]) -> features [b, d]."""
-    return jax.jit(
-        partial(embed_step, apply=model.apply), out_shardings=shard.replicated
-    )
+    return jax.jit(partial(embed_step, apply=model.apply), out_shardings=shard.rows)
 
 
 def build(config: ConfigDict, source: Source) -> Setup:
@@ -71,14 +69,21 @@ def build(config: ConfigDict, source: Source) -> Setup:
     shard = parallel.shardings(mesh)
     length = optim.length(config, len(source))
     tx, learning_rate = optim.build(config.optim, length)
-    model = models.build(config.model)
+    model = models.build(config.model, devices=mesh.size)
     objective = objectives.build(config, source.num_classes, mesh)
     create = partial(state.create, model=model, objective=objective, tx=tx)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     abstract = state.abstract_state(create, init_key, shard)
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     step_fn = jax.jit(
-        partial(train_step, apply=model.apply, objective=objective, tx=tx, mesh=mesh),
+        partial(
+            train_step,
+            apply=model.apply,
+            objective=objective,
+            tx=tx,
+            mesh=mesh,
+            accumulation_steps=config.optim.accumulation_steps,
+        ),
         in_shardings=(places, shard.rows, shard.replicated),
         out_shardings=(places, shard.replicated),
         donate_argnums=0,
@@ -93,7 +98,7 @@ def build(config: ConfigDict, source: Source) -> Setup:
         create=create,
         abstract=abstract,
         init_key=init_key,
-        train_key=jax.device_put(train_key, shard.replicated),
+        train_key=parallel.replicate(train_key, shard),
         step_fn=step_fn,
         embed_fn=build_embedder(model, shard),
     )

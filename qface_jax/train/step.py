@@ -1,6 +1,7 @@
 """One update and one embedding: pure functions, no input or output, no config."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,8 +11,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, UInt8
 
 from qface_jax.arrays import Batch, Metrics
+from qface_jax.train.accumulation import in_parts
 from qface_jax.train.objective import Objective
 from qface_jax.train.state import NEVER, TrainState, put_rows, take_rows
+from qface_jax.train.update import global_norm, update
 
 
 def to_float(images: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
@@ -28,6 +31,7 @@ def train_step(
     objective: Objective,
     tx: optax.GradientTransformation,
     mesh: Mesh,
+    accumulation_steps: int = 1,
 ) -> tuple[TrainState, Metrics]:
     """Returns the state after one update on one global batch, and its metrics.
 
@@ -39,21 +43,19 @@ def train_step(
         objective: What is minimised.
         tx: Optimizer.
         mesh: Mesh over which batch and class centres are cut.
+        accumulation_steps: Parts that the backbone takes the batch in.
     """
-    key, sample_key = jax.random.split(jax.random.fold_in(key, state.step))
+    keys = jax.random.split(jax.random.fold_in(key, state.step), 3)
+    key, sample_key, rounding_key = keys
     # With Partial FC the step sees, and changes, the sampled classes alone.
     sample = objective.sample(batch, sample_key)
     whole = (state.params, state.opt_state)
     seen_params, seen_opt_state = take_rows(whole, sample, mesh)
 
+    forward = in_parts(partial(_forward, apply), accumulation_steps, mesh)
+
     def total_loss(params):
-        features, stats = apply(
-            params["backbone"],
-            state.stats,
-            to_float(batch["images"]),
-            train=True,
-            key=key,
-        )
+        features, stats = forward(params["backbone"], state.stats, batch["images"], key)
         loss, aux, metrics = objective.loss(
             features, params["head"], batch, state.aux, sample
         )
@@ -62,9 +64,10 @@ def train_step(
     (loss, (stats, aux, metrics)), grads = jax.value_and_grad(total_loss, has_aux=True)(
         seen_params
     )
-    grad_norm = optax.tree.norm(grads)
-    updates, seen_opt_state = tx.update(grads, seen_opt_state, seen_params)
-    seen = (optax.apply_updates(seen_params, updates), seen_opt_state)
+    grad_norm = global_norm(grads)
+    seen = update(
+        tx, grads, seen_opt_state, seen_params, key=rounding_key, sample=sample
+    )
     params, opt_state = put_rows(whole, seen, sample, mesh)
     state = state.replace(
         step=state.step + 1,
@@ -79,6 +82,10 @@ def train_step(
         "grad_norm": grad_norm,
         "bad_step": state.bad_step,
     }
+
+
+def _forward(apply, params, stats, images, key):
+    return apply(params, stats, to_float(images), train=True, key=key)
 
 
 def _first_bad(state, loss, grad_norm):

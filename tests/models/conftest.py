@@ -15,6 +15,7 @@ def model_config():
             "dropout": 0.0,
             "dtype": "float32",
             "remat": False,
+            "batch_norm_groups": 1,
         }
         return ConfigDict(config | changes)
 
