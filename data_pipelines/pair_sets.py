@@ -32,6 +32,27 @@ class PairSet(Protocol):
         """Returns json-able facts: set, path, images, pairs, same, notes."""
 
 
+class PairsWithin:
+    """Some consecutive pairs of a set, as a set."""
+
+    def __init__(self, whole: PairSet, pairs: range):
+        """Takes the pairs of `whole` that the range names."""
+        self.name = whole.name
+        self.issame = whole.issame[pairs.start : pairs.stop]
+        self._whole, self._pairs = whole, pairs
+
+    def __len__(self) -> int:
+        return 2 * len(self._pairs)
+
+    def fetch(self, indices: np.ndarray) -> list[bytes]:
+        """Returns the encoded images, counted from the first of these pairs."""
+        return self._whole.fetch(np.asarray(indices) + 2 * self._pairs.start)
+
+    def describe(self) -> dict:
+        """Returns the facts of the whole set."""
+        return self._whole.describe()
+
+
 class PickledPairs:
     """The pairs of a `.bin` file as insightface ships them."""
 

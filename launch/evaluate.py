@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+from qface_jax import hosts
+from qface_jax.launch import cluster
+
 DESCRIPTION = """Evaluate a checkpoint of a run: ten-fold verification of every set at
 112 px and degraded, cross- and same-resolution. Without --config the run's own sets and
 settings are used; any --config.eval.KEY=VALUE overrides them, for example
@@ -29,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="take the eval group of this config instead of the run's",
     )
+    cluster.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.train.evaluation import Evaluation
     from qface_jax.train.setup import build_embedder, check_devices
 
+    cluster.join(args)
     found = run_folder.read(args.checkpoint)
     foreign = [w for w in args.overrides if not w.startswith("--config.eval.")]
     if foreign:
@@ -65,7 +70,9 @@ def run(args: argparse.Namespace) -> int:
     embed = evaluation.embedder(embed_fn, backbone, stats)
     checkpoint = {"path": str(found.path), "which": args.which, "step": step}
     for result in evaluation.run(embed, checkpoint=checkpoint):
-        print(table(result))
-        print(f"result: {results.write(found.path, result)}")
-    print(f"report: {write_report(found.path)}")
+        if hosts.first():
+            print(table(result))
+            print(f"result: {results.write(found.path, result)}")
+    if hosts.first():
+        print(f"report: {write_report(found.path)}")
     return 0

@@ -7,9 +7,10 @@ import os
 import sys
 import traceback
 
-from qface_jax import __version__
+from qface_jax import __version__, hosts
 from qface_jax.errors import UserError
-from qface_jax.launch import backend
+from qface_jax.launch import backend, cluster
+from qface_jax.roll_call import NotJoinedError
 
 # Name -> (module with add_arguments and run, what it does).
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -73,9 +74,12 @@ def _explain(name: str, error: Exception) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     number = error.errno if isinstance(error, OSError) else None
+    status, who = EXIT_ERROR, f"{hosts.prefix()}qface {name}"
     where = f" at {error.filename}" if number and error.filename else ""
     if isinstance(error, UserError):
         text = str(error)
+        if isinstance(error, NotJoinedError):
+            status = hosts.EXIT_LOST
     elif number in NO_SPACE:
         text = (
             f"no space left on the disk{where}; what was saved before is whole; make "
@@ -85,30 +89,34 @@ def _explain(name: str, error: Exception) -> int:
         text = f"{error.strerror}{where}; change its rights or name another place"
     else:
         traceback.print_exception(error)
-        print(f"qface {name}: this is a fault of qface_jax itself", file=sys.stderr)
+        print(f"{who}: this is a fault of qface_jax itself", file=sys.stderr)
         return EXIT_FAULT
-    print(f"qface {name}: error: {text}", file=sys.stderr)
-    return EXIT_ERROR
+    print(f"{who}: error: {text}", file=sys.stderr)
+    return status
 
 
 def main(words: list[str] | None = None) -> int:
     """Runs `qface WORDS` and returns its exit status.
 
     0: done. 1: a fault of the program. 2: something the user must mend, said in one
-    message. 130: Ctrl-C. 128 + N: signal N ended a run after its state was saved.
+    message. 75: another process of the run was lost or never joined. 130: Ctrl-C.
+    128 + N: signal N ended a run, on all its processes, after its state was saved.
     """
     name, args = _parse(sys.argv[1:] if words is None else words)
     module = importlib.import_module(COMMANDS[name][0])
     backend.prepare()
     try:
-        return module.run(args)
+        return cluster.leave(module.run(args))
     except KeyboardInterrupt:
-        print(f"\nqface {name}: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        print(f"\n{hosts.prefix()}qface {name}: interrupted", file=sys.stderr)
+        return cluster.leave(EXIT_INTERRUPTED, "interrupted by Ctrl-C")
     except Exception as error:
+        if not isinstance(error, UserError):
+            cluster.let_the_lost_be_named()
         # Nothing may leave uncaught: a live traceback would hold on to the input
         # pipeline, whose threads hang when Python ends before them.
-        return _explain(name, error)
+        status = _explain(name, error)
+        return cluster.leave(status, f"{type(error).__name__}: {error}"[:1000])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+from qface_jax import hosts
+from qface_jax.launch import cluster
+
 DESCRIPTION = """Train a model. A run lives in --workdir; the same command goes on with
 it after any interruption. Keys of the config are overridden by --config.KEY=VALUE."""
 
@@ -32,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on with a run that was started with another config",
     )
+    cluster.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,13 +45,13 @@ def run(args: argparse.Namespace) -> int:
     if args.config == "list":
         print("\n".join(configs.shipped()))
         return 0
+    cluster.join(args)
     config = configs.load(args.config, args.overrides)
 
     from qface_jax.evals.report import write_report
     from qface_jax.evals.table import table
     from qface_jax.train.interrupt import Interrupted
     from qface_jax.train.loop import train
-    from qface_jax.train.monitor import say
 
     workdir = args.workdir or Path("runs") / Path(args.config).stem
     try:
@@ -58,12 +62,13 @@ def run(args: argparse.Namespace) -> int:
             allow_config_change=args.allow_config_change,
         )
     except Interrupted as stop:
-        say(
+        hosts.say(
             f"stopped after step {stop.step:,}, saved in {workdir}; "
             "the same command goes on from there"
         )
         return 128 + stop.signal_number
-    for result in found:
-        print(table(result))
-    print(f"report: {write_report(workdir)}")
+    if hosts.first():
+        for result in found:
+            print(table(result))
+        print(f"report: {write_report(workdir)}")
     return 0

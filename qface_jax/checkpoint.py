@@ -114,6 +114,10 @@ class Checkpoints:
             preservation_policy=policies.LatestN(1),
             cleanup_tmp_directories=True,
         )
+        # Read once: what a shared folder shows may lag behind, from host to host.
+        latest, best = self._latest.latest, self._best.latest
+        self._latest_step = None if latest is None else latest.step
+        self._best_score = -np.inf if best is None else float(best.metrics["score"])
 
     def __enter__(self) -> "Checkpoints":
         """Returns itself."""
@@ -126,15 +130,13 @@ class Checkpoints:
 
     @property
     def latest_step(self) -> int | None:
-        """Step of the newest whole checkpoint; None where there is none."""
-        latest = self._latest.latest
-        return None if latest is None else latest.step
+        """Step of the newest checkpoint, also while it is written; None: none."""
+        return self._latest_step
 
     @property
     def best_score(self) -> float:
         """Score of the best checkpoint; -inf where there is none."""
-        best = self._best.latest
-        return -np.inf if best is None else float(best.metrics["score"])
+        return self._best_score
 
     def restore_latest(self, abstract: TrainState) -> TrainState | None:
         """Returns the newest state laid out as `abstract` says; None if there is none.
@@ -158,6 +160,7 @@ class Checkpoints:
         if self.latest_step != step:
             self._check_space(state)
             self._latest.save_async(step, state, force=True)
+            self._latest_step = step
 
     def save_best(self, step: int, state: TrainState, score: float) -> bool:
         """Saves the state if its score is the best so far; returns whether it is."""
@@ -167,6 +170,7 @@ class Checkpoints:
         self._best.save_async(
             step, state, force=True, overwrite=True, metrics={"score": float(score)}
         )
+        self._best_score = float(score)
         return True
 
     def _check_space(self, state: TrainState) -> None:
@@ -189,17 +193,26 @@ def saved_steps(run: Path) -> dict[str, int | None]:
     return steps
 
 
-def load_parts(run: Path, which: str, parts: tuple[str, ...]) -> tuple[int, dict]:
-    """Returns parts of a saved state, on this host's memory.
+def load_parts(
+    run: Path,
+    which: str,
+    parts: tuple[str, ...],
+    *,
+    like: dict[str, Any] | None = None,
+) -> tuple[int, dict]:
+    """Returns parts of a saved state, in this host's memory or on the devices.
 
     Args:
         run: Folder of the run.
         which: "last" or "best".
         parts: Paths of sub-trees, as "params/backbone".
+        like: Path of a leaf -> an array of this run. A saved leaf of its shape comes
+            in its type and on its devices, so that no host holds all class centres;
+            of other leaves only shape and type are told.
 
     Returns:
-        The checkpoint's step, and a dict from each part to its nested dicts of numpy
-        arrays. Leaves outside the parts are not read.
+        The checkpoint's step, and a dict from each part to its nested dicts of arrays:
+        numpy's, or as `like` says. Leaves outside the parts are not read.
 
     Raises:
         ConfigError: if the run has no such checkpoint.
@@ -210,16 +223,16 @@ def load_parts(run: Path, which: str, parts: tuple[str, ...]) -> tuple[int, dict
         raise ConfigError(f"{run}: has no '{which}' checkpoint yet")
     folder = run / (CHECKPOINTS if which == "last" else BEST)
     try:
-        return step, _load_parts(folder, step, parts)
+        return step, _load_parts(folder, step, parts, like)
     except UserError:
         # A run at work replaces its checkpoints: take the new one.
         newer = saved_steps(run)[which]
         if newer in (step, None):
             raise
-    return newer, _load_parts(folder, newer, parts)
+    return newer, _load_parts(folder, newer, parts, like)
 
 
-def _load_parts(folder: Path, step: int, parts: tuple[str, ...]) -> dict:
+def _load_parts(folder, step, parts, like) -> dict:
     with (
         _named_damage(folder / str(step)),
         ocp.training.Checkpointer(folder.absolute()) as checkpointer,
@@ -229,11 +242,21 @@ def _load_parts(folder: Path, step: int, parts: tuple[str, ...]) -> dict:
         def wanted(path, leaf):
             name = "/".join(_key(entry) for entry in path)
             inside = any(f"{name}/".startswith(f"{part}/") for part in parts)
-            # A numpy leaf asks for a numpy array: no device layout is needed.
-            return np.empty(leaf.shape, leaf.dtype) if inside else ocp.PLACEHOLDER
+            if inside and like is None:
+                # A numpy leaf asks for a numpy array: no device layout is needed.
+                return np.empty(leaf.shape, leaf.dtype)
+            ours = like.get(name) if inside else None
+            if ours is None or ours.shape != leaf.shape:
+                return ocp.PLACEHOLDER
+            return jax.ShapeDtypeStruct(leaf.shape, ours.dtype, sharding=ours.sharding)
 
         abstract = jax.tree_util.tree_map_with_path(wanted, saved)
         loaded = checkpointer.load(step, abstract)
+        loaded = jax.tree.map(
+            lambda leaf, saved: saved if leaf is ocp.PLACEHOLDER else leaf,
+            loaded,
+            saved,
+        )
     found = {}
     for part in parts:
         tree = loaded

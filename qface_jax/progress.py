@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from qface_jax import hosts
+
 # Seconds between two lines: a terminal's line is overwritten, a file's line stays.
 _TERMINAL_INTERVAL = 1.0
 _PLAIN_INTERVAL = 10.0
@@ -16,6 +18,8 @@ _WINDOW_SECONDS = 30.0
 
 class Progress:
     """Counts units of work and says, now and then, how far and how fast.
+
+    Of the processes of a run only the first writes lines.
 
     Use as a context manager; leaving it writes a summary line. An exception inside
     leaves the summary as "stopped".
@@ -119,6 +123,8 @@ class Progress:
         self._width = len(line)
 
     def _write(self, text: str) -> None:
+        if not hosts.first():
+            return
         self._stream.write(text)
         self._stream.flush()
 

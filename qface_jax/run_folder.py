@@ -99,6 +99,20 @@ def lock(path: Path) -> Iterator[None]:
         yield
 
 
+def fingerprint(path: Path, patience: float = 30.0) -> str:
+    """Returns what `config.json` says; '' where it stays away for `patience` seconds.
+
+    Folders shared over a network show a new file on other hosts a little later.
+    """
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        try:
+            return (path / CONFIG).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            time.sleep(0.2)
+    return ""
+
+
 def _check_same(run, config, num_classes, images, allow_config_change):
     """Raises where a run was started with another config or other data."""
     path, changed = run.path, configs.differences(run.config, config)

@@ -20,6 +20,14 @@ def jpeg(seed: int, side: int = 112, mode: str = "RGB") -> bytes:
     return buffer.getvalue()
 
 
+def noise(seed: int, side: int = 112) -> bytes:
+    """A picture of noise: no two pixels are alike."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="JPEG", quality=95)
+    return buffer.getvalue()
+
+
 def payload(image: bytes, label: float | list[float], key: int = 0, id2: int = 0):
     """Image header and image; a list of labels is written as a label vector."""
     if isinstance(label, list):

@@ -3,17 +3,18 @@
 import datetime
 import importlib.metadata
 import platform
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from typing import Protocol as Interface
 
 import numpy as np
 
+from qface_jax import hosts
 from qface_jax.errors import ConfigError
 from qface_jax.evals import verification
 from qface_jax.evals.embed import Embed, Embedded, Health, diagnose, embed_images
 from qface_jax.evals.results import Result, Row
+from qface_jax.evals.share import ALONE, Share
 from qface_jax.evals.verification import Score
 from qface_jax.progress import Progress
 
@@ -49,6 +50,7 @@ def evaluate(
     antialias: bool,
     checkpoint: dict[str, Any],
     config_hash: str,
+    share: Share = ALONE,
 ) -> Result:
     """Embeds a set once per resolution and scores its pairs.
 
@@ -59,26 +61,25 @@ def evaluate(
     Args:
         pair_set: names, labels and count of the images.
         embed: uint8 [batch_size, 112, 112, 3] -> features [batch_size, d].
-        batches: side in px -> the images in order, degraded to that side and
+        batches: side in px -> this host's images in order, degraded to that side and
             enlarged to 112 again, in batches of at most `batch_size`.
         resolutions: sides in px, 112 among them.
         flip: whether the mirror image's feature is added.
         folds: of the cross-validation.
         metric: key of `verification.METRICS`.
-        batch_size: rows of each call of `embed`.
+        batch_size: rows of each call of `embed`, on this host.
         antialias: what `batches` does when it shrinks; only recorded here.
         checkpoint: what is evaluated, fit for JSON; recorded, as is config_hash.
-        config_hash: of the run's config.
+        share: this host's part of the pairs; all hosts return the same result.
 
     Raises:
         ConfigError: resolutions, folds or metric do not fit.
-        DataError: fewer or more images than the set says.
     """
     sides = check_resolutions(resolutions)
     verification.fold_bounds(len(pair_set.issame), folds)  # before the long work
     protocol = _protocol(pair_set, sides, flip, folds, metric, antialias)
     rows, arrays, speed = _score_sides(
-        pair_set, embed, batches, sides, flip, folds, metric, batch_size
+        pair_set, embed, batches, sides, flip, folds, metric, batch_size, share
     )
     status, message = _overall(pair_set.name, rows)
     return Result(
@@ -115,65 +116,96 @@ def check_resolutions(resolutions: Sequence[int]) -> list[int]:
 
 
 def _score_sides(
-    pair_set, embed, batches, sides, flip, folds, metric, batch_size
+    pair_set, embed, batches, sides, flip, folds, metric, batch_size, share
 ) -> tuple[list[Row], dict[str, np.ndarray], float]:
     """Returns the rows, the arrays for the plots and the images per second."""
     grid = verification.metric_named(metric)
     issame = np.asarray(pair_set.issame, bool)
     rows, arrays, full = [], {"issame": issame}, None
+    images = 2 * len(share.pairs(len(issame)))
+    calls = -(-2 * share.most_pairs(len(issame)) // batch_size)
     with Progress(len(pair_set) * len(sides), "images", pair_set.name) as progress:
         for side in sides:
+            advance = _everywhere(progress, len(pair_set), share.count, f"{side} px")
             found = embed_images(
                 batches(side),
                 embed,
-                count=len(pair_set),
+                count=images,
                 batch_size=batch_size,
                 flip=flip,
-                progress=progress,
-                note=f"{side} px",
+                calls=calls,
+                progress=advance,
             )
-            health = diagnose(found.features, resolution=grid.step / grid.factor)
+            resolution = grid.step / grid.factor
+            health = diagnose(found.features, resolution=resolution, share=share)
             full = full or (found, health)
-            row, dist = _row(side, full, (found, health), issame, metric, folds)
-            rows.append(row)
+            dist = _distances(full, (found, health), metric, share)
+            norms = share.gather(found.norms)
+            rows.append(_row(side, health, dist, norms, issame, metric, folds))
             for kind, values in dist.items():
                 arrays[f"{kind}_{side}"] = values.astype(np.float32)
-            arrays[f"norms_{side}"] = found.norms.astype(np.float32)
+            arrays[f"norms_{side}"] = norms.astype(np.float32)
         return rows, arrays, progress.rate()
+
+
+def _everywhere(
+    progress: Progress, total: int, hosts_at_work: int, note: str
+) -> Callable[[int], None]:
+    """Counts for all hosts what this one does; they go in step."""
+    done = 0
+
+    def advance(images: int) -> None:
+        nonlocal done
+        now = min(done + images * hosts_at_work, total)
+        progress.update(now - done, note)
+        done = now
+
+    return advance
+
+
+def _distances(
+    full: tuple[Embedded, Health],
+    degraded: tuple[Embedded, Health],
+    metric: str,
+    share: Share,
+) -> dict[str, np.ndarray]:
+    """Returns the distances of all hosts' pairs, as far as they can be taken."""
+    found, health = degraded
+    dist = {}
+    if health.status == "non_finite":
+        return dist
+    first, second = found.features[0::2], found.features[1::2]
+    dist["same"] = share.gather(verification.distances(first, second, metric=metric))
+    if full[1].status != "non_finite":
+        first = full[0].features[0::2]
+        dist["cross"] = share.gather(
+            verification.distances(first, second, metric=metric)
+        )
+    return dist
 
 
 def _row(
     side: int,
-    full: tuple[Embedded, Health],
-    degraded: tuple[Embedded, Health],
+    health: Health,
+    dist: dict[str, np.ndarray],
+    norms: np.ndarray,
     issame: np.ndarray,
     metric: str,
     folds: int,
-) -> tuple[Row, dict[str, np.ndarray]]:
-    """Scores one resolution; returns it and the distances that could be taken."""
-    found, health = degraded
-    first, second = found.features[0::2], found.features[1::2]
-    usable = health.status != "non_finite"
-    dist = {}
-    if usable:
-        dist["same"] = verification.distances(first, second, metric=metric)
-        if full[1].status != "non_finite":
-            dist["cross"] = verification.distances(
-                full[0].features[0::2], second, metric=metric
-            )
+) -> Row:
+    """Scores one resolution."""
     scores = {
         kind: verification.score(values, issame, metric=metric, folds=folds)
         for kind, values in dist.items()
     }
-    row = Row(
+    return Row(
         side=side,
         status=health.status,
         message=health.message,
         cross=scores.get("cross"),
         same=scores.get("same"),
-        norms=_summary(found.norms) if usable else None,
+        norms=None if health.status == "non_finite" else _summary(norms),
     )
-    return row, dist
 
 
 def _summary(norms: np.ndarray) -> dict[str, float]:
@@ -191,7 +223,7 @@ def _overall(name: str, rows: list[Row]) -> tuple[str, str]:
     bad = [f"at {row.side} px: {row.message}" for row in rows if row.status != "ok"]
     message = "; ".join(bad)
     if bad:
-        print(f"warning: {name}: {message}", file=sys.stderr)
+        hosts.say(f"warning: {name}: {message}")
     return status, message
 
 

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from qface_jax.errors import DataError
+from qface_jax.evals.share import ALONE, Share
 from qface_jax.evals.verification import unit
-from qface_jax.progress import Progress
 
 # images uint8 [k, h, w, 3] -> features float [k, d]; may return before it is done.
 Embed = Callable[[np.ndarray], np.ndarray]
 
 _BLOCK = 8192  # rows in float64 at a time
 _NAMED = 5  # indices of bad images named in a message
+IMAGE = (112, 112, 3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +53,8 @@ def embed_images(
     count: int,
     batch_size: int,
     flip: bool,
-    progress: Progress | None = None,
-    note: str = "",
+    calls: int = 0,
+    progress: Callable[[int], None] | None = None,
 ) -> Embedded:
     """Embeds every image of a stream.
 
@@ -64,8 +65,9 @@ def embed_images(
         count: images the stream must hold.
         batch_size: rows of each call of `embed`.
         flip: whether the raw feature of the mirror image is added.
-        progress: told of every batch.
-        note: shown by `progress`.
+        calls: of batches at least, the last ones all black: hosts that embed together
+            must do so equally often.
+        progress: told how many images each batch had.
 
     Returns:
         features and norms of `count` images.
@@ -73,28 +75,65 @@ def embed_images(
     Raises:
         DataError: the stream holds more or fewer images than `count`.
     """
-    features = norms = None
-    done = 0
-    pending = None
+    store = _Store(count)
+    made = 0
     for images in batches:
         _check_batch(images, batch_size)
-        if done + len(images) > count:
+        if store.queued + len(images) > count:
             raise DataError(f"evaluation images: got more than the {count:,} expected")
-        queued = _call(embed, images, batch_size, flip)
-        # One batch stays in flight, so the next images are decoded meanwhile.
-        if pending is not None:
-            features, norms = _store(pending, features, norms, count)
-        pending = (queued, done, len(images))
-        done += len(images)
+        store.queue(_call(embed, images, batch_size, flip), len(images))
+        made += 1
         if progress is not None:
-            progress.update(len(images), note)
-    if done != count or pending is None:
-        raise DataError(f"evaluation images: got {done:,}, expected {count:,}")
-    features, norms = _store(pending, features, norms, count)
-    return Embedded(features, norms)
+            progress(len(images))
+    if store.queued != count:
+        raise DataError(f"evaluation images: got {store.queued:,}, expected {count:,}")
+    for _ in range(made, calls):
+        black = np.zeros((0, *IMAGE), np.uint8)
+        store.queue(_call(embed, black, batch_size, flip), 0)
+    return store.embedded()
 
 
-def diagnose(features: np.ndarray, *, resolution: float) -> Health:
+class _Store:
+    """Features as they come, and one batch that is still in flight.
+
+    So the next images are decoded while the devices work.
+    """
+
+    def __init__(self, count: int):
+        self.queued = 0
+        self._count = count
+        self._pending: tuple[list, int, int] | None = None
+        self._features = self._norms = None
+
+    def queue(self, outputs: list, rows: int) -> None:
+        """Takes the outputs of a batch, of which the first rows count."""
+        pending, self._pending = self._pending, (outputs, self.queued, rows)
+        self.queued += rows
+        if pending is not None:
+            self._store(*pending)
+
+    def embedded(self) -> Embedded:
+        """Waits for the last batch."""
+        if self._pending is None:
+            raise DataError("evaluation images: got 0")
+        self._store(*self._pending)
+        return Embedded(self._features, self._norms)
+
+    def _store(self, outputs: list, begin: int, rows: int) -> None:
+        outputs = [np.asarray(output, np.float32)[:rows] for output in outputs]
+        if self._features is None:
+            dim = outputs[0].shape[1]
+            self._features = np.empty((self._count, dim), np.float32)
+            self._norms = np.empty(self._count, np.float64)
+        into = slice(begin, begin + rows)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._features[into] = sum(outputs)
+        self._norms[into] = np.linalg.norm(outputs[0].astype(np.float64), axis=1)
+
+
+def diagnose(
+    features: np.ndarray, *, resolution: float, share: Share = ALONE
+) -> Health:
     """Says whether features are finite and not (almost) all the same.
 
     Collapsed means that 95 % of the unit embeddings lie so close to their mean that
@@ -102,25 +141,32 @@ def diagnose(features: np.ndarray, *, resolution: float) -> Health:
     accuracy is a constant decision's, 50 % on a balanced list.
 
     Args:
-        features: raw, [n, d].
+        features: raw, [n, d], of this host.
         resolution: smallest squared Euclidean distance that can be resolved.
+        share: this host's part; the answer is about the images of all hosts.
     """
     blocks = range(0, len(features), _BLOCK)
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    finite = share.gather(np.isfinite(features).all(axis=1))
+    count = len(finite)
+    bad = np.flatnonzero(~finite)
     if len(bad):
         named = ", ".join(map(str, bad[:_NAMED])) + (
             ", ..." if len(bad) > _NAMED else ""
         )
         return Health(
             "non_finite",
-            f"{len(bad):,} of {len(features):,} images have NaN or infinite features "
+            f"{len(bad):,} of {count:,} images have NaN or infinite features "
             f"(images {named}): nothing can be compared",
         )
-    total = sum(unit(features[b : b + _BLOCK]).sum(axis=0) for b in blocks)
-    mean = total / len(features)
-    offsets = np.concatenate(
-        [np.square(unit(features[b : b + _BLOCK]) - mean).sum(axis=1) for b in blocks]
-    )
+    total = np.zeros(features.shape[1])
+    for b in blocks:
+        total += unit(features[b : b + _BLOCK]).sum(axis=0)
+    mean = share.gather(total[None]).sum(axis=0) / count
+    offsets = np.empty(len(features))
+    for b in blocks:
+        here = slice(b, b + _BLOCK)
+        offsets[here] = np.square(unit(features[here]) - mean).sum(axis=1)
+    offsets = share.gather(offsets)
     # Two points within radius r of the mean are at most 2 r apart.
     reach = 4 * float(np.quantile(offsets, 0.95))
     if reach >= resolution:
@@ -141,18 +187,6 @@ def _call(embed: Embed, images: np.ndarray, batch_size: int, flip: bool) -> list
     if flip:
         outputs.append(embed(np.ascontiguousarray(images[:, :, ::-1])))
     return outputs
-
-
-def _store(pending, features, norms, count):
-    outputs, begin, k = pending
-    outputs = [np.asarray(output, np.float32)[:k] for output in outputs]
-    if features is None:
-        features = np.empty((count, outputs[0].shape[1]), np.float32)
-        norms = np.empty(count, np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        features[begin : begin + k] = sum(outputs)
-    norms[begin : begin + k] = np.linalg.norm(outputs[0].astype(np.float64), axis=1)
-    return features, norms
 
 
 def _check_batch(images: np.ndarray, batch_size: int) -> None:

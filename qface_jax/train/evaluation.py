@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from qface_jax import agreement, hosts, parallel
 from qface_jax import config as configs
-from qface_jax import parallel
 from qface_jax.data_pipelines import faces, pair_sets
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import results
 from qface_jax.evals.protocols import PROTOCOLS
 from qface_jax.evals.results import Result
+from qface_jax.evals.share import Share
 from qface_jax.evals.verification import fold_bounds
 
 Embed = Callable[[np.ndarray], np.ndarray]
@@ -52,11 +53,14 @@ class Evaluation:
             )
 
     def embedder(self, embed_fn: Any, backbone: Any, stats: Any) -> Embed:
-        """Returns images uint8 [eval.batch_size, ...] -> features on the device."""
+        """Returns this host's images uint8 [b, ...] -> their features, when read.
+
+        b is this host's share of `eval.batch_size`.
+        """
 
         def embed(images):
-            batch = parallel.whole_to_device(images, self._shard.rows)
-            return embed_fn(backbone, stats, batch)
+            batch = parallel.to_device(images, self._shard.rows)
+            return parallel.LocalRows(embed_fn(backbone, stats, batch))
 
         return embed
 
@@ -68,11 +72,15 @@ class Evaluation:
             checkpoint: What is evaluated, fit for JSON; goes into each result.
         """
         group = self._config.eval
+        place = hosts.here()
+        share = Share(place.index, place.count, agreement.gather_rows)
+        batch_size = group.batch_size // place.count
         for pair_set in self.sets:
+            mine = pair_sets.PairsWithin(pair_set, share.pairs(len(pair_set.issame)))
             batches = partial(
                 _batches,
-                pair_set,
-                group.batch_size,
+                mine,
+                batch_size,
                 antialias=group.antialias,
                 workers=self._config.data.workers,
             )
@@ -84,10 +92,11 @@ class Evaluation:
                 flip=group.flip,
                 folds=group.folds,
                 metric=group.metric,
-                batch_size=group.batch_size,
+                batch_size=batch_size,
                 antialias=group.antialias,
                 checkpoint=checkpoint,
                 config_hash=configs.digest(self._config),
+                share=share,
             )
 
 

@@ -1,10 +1,12 @@
 """Ctrl-C and SIGTERM: the step in hand is finished and saved, then the run ends."""
 
 import signal
+import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from qface_jax.train.monitor import say
+from qface_jax import hosts
 
 
 class Interrupted(Exception):  # noqa: N818 (an event, not an error)
@@ -22,10 +24,22 @@ class Interrupted(Exception):  # noqa: N818 (an event, not an error)
 
 
 class Interrupt:
-    """Notes the first SIGINT or SIGTERM; a second SIGINT ends the program at once."""
+    """Notes the first SIGINT or SIGTERM; a second SIGINT ends the program at once.
 
-    def __init__(self):
-        self.signal_number: int | None = None
+    All processes of a run learn of a signal to any of them at the same check, so that
+    all finish the same step and save it.
+    """
+
+    def __init__(self, agree: Callable[[int], int] = int):
+        """Makes a listener.
+
+        Args:
+            agree: From this process's signal number (0: none) to one that is the same
+                on all processes; `agreement.lagged_max`.
+        """
+        self.signal_number = 0
+        self._agree = agree
+        self._noted = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupt":
@@ -39,16 +53,19 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    @property
-    def asked(self) -> bool:
-        """Whether the run was asked to end."""
-        return self.signal_number is not None
+    def check(self) -> bool:
+        """Returns whether the run was asked to end; all processes call it together."""
+        if not self.signal_number:
+            self.signal_number = self._agree(self._noted)
+        return self.signal_number != 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_number is not None and number == signal.SIGINT:
+        if self._noted and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal_number = number
-        say(
-            f"\n{signal.Signals(number).name}: finishing this step and saving "
-            "(Ctrl-C again to stop at once)"
+        self._noted = number
+        print(
+            f"\n{hosts.prefix()}{signal.Signals(number).name}: finishing this step and "
+            "saving (Ctrl-C again to stop at once)",
+            file=sys.stderr,
+            flush=True,
         )

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from qface_jax import parallel, run_folder
+from qface_jax import agreement, hosts, parallel, run_folder
+from qface_jax import config as configs
 from qface_jax.checkpoint import Checkpoints
 from qface_jax.data_pipelines import faces, sources
 from qface_jax.errors import ConfigError
@@ -21,7 +22,7 @@ from qface_jax.train.evaluation import (
     evaluate_state,
 )
 from qface_jax.train.interrupt import Interrupt, Interrupted
-from qface_jax.train.monitor import Monitor, refuse_non_finite, say
+from qface_jax.train.monitor import Monitor, refuse_non_finite
 from qface_jax.train.setup import Setup, build, fresh_state
 from qface_jax.train.state import TrainState
 from qface_jax.train.warm_start import report, warm_start
@@ -50,16 +51,36 @@ def train(
         Interrupted: after SIGINT or SIGTERM, when the state is saved.
     """
     source = sources.open_source(config.data)
+    _refuse_other_run(config, source)
     setup = build(config, source)
     evaluation = Evaluation(config, setup.shard)
-    first_host = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
-        if first_host:
+        if hosts.first():
             stack.enter_context(run_folder.lock(run))
         # A start that fails leaves nothing behind: weights first, then the folder.
         started = None
-        if init_from is not None and not (run / run_folder.CONFIG).is_file():
+        new = agreement.first_says(not (run / run_folder.CONFIG).is_file())
+        if init_from is not None and new:
             started = _start_from(setup, init_from, source.num_classes)
+        _open_folder(config, run, source, init_from, allow_config_change)
+        checkpoints = stack.enter_context(Checkpoints(run, keep=config.checkpoint.keep))
+        interrupt = stack.enter_context(Interrupt(agreement.lagged_max(setup.shard)))
+        state = _first_state(setup, checkpoints, run, init_from, started)
+        first = int(state.step)
+        _announce(config, source, setup, first)
+        metrics = Metrics(run, first_step=first) if hosts.first() else NoMetrics()
+        stack.enter_context(metrics)
+        # The pipeline's threads call into Python: they must end before Python does.
+        batches = stack.enter_context(
+            contextlib.closing(_batches(config, source, setup, first))
+        )
+        loop = _Loop(config, run, setup, evaluation, checkpoints, metrics, interrupt)
+        return loop.go(state, batches)
+
+
+def _open_folder(config, run, source, init_from, allow_config_change) -> None:
+    """Process 0 opens the folder, all others see that it is theirs too."""
+    if hosts.first():
         run_folder.open_or_create(
             run,
             config,
@@ -68,19 +89,24 @@ def train(
             init_from=init_from,
             allow_config_change=allow_config_change,
         )
-        checkpoints = stack.enter_context(Checkpoints(run, keep=config.checkpoint.keep))
-        interrupt = stack.enter_context(Interrupt())
-        state = _first_state(setup, checkpoints, run, init_from, started)
-        first = int(state.step)
-        _announce(config, source, setup, first)
-        metrics = Metrics(run, first_step=first) if first_host else NoMetrics()
-        stack.enter_context(metrics)
-        # The pipeline's threads call into Python: they must end before Python does.
-        batches = stack.enter_context(
-            contextlib.closing(_batches(config, source, setup, first))
-        )
-        loop = _Loop(config, run, setup, evaluation, checkpoints, metrics, interrupt)
-        return loop.go(state, batches)
+    agreement.meet()
+    agreement.refuse_difference(
+        f"what it sees in {run}: --workdir must be the same folder on all hosts",
+        run_folder.fingerprint(run),
+    )
+
+
+def _refuse_other_run(config: ConfigDict, source: Any) -> None:
+    """Raises where another process was started with another config or other data."""
+    agreement.refuse_difference(
+        "its config: give all processes the same --config and --config.KEY=VALUE",
+        configs.digest(config),
+    )
+    agreement.refuse_difference(
+        f"its training data; here {len(source):,} images of {source.num_classes:,} "
+        "identities: data.path must hold the same data on all hosts",
+        f"{len(source)} {source.num_classes}",
+    )
 
 
 def _first_state(
@@ -101,7 +127,7 @@ def _first_state(
         # Killed before its first checkpoint: it starts again as it did then.
         return _start_from(setup, Path(facts.facts["init_from"]), facts.num_classes)
     if init_from is not None:
-        say(f"this run has a checkpoint: going on with it, not from {init_from}")
+        hosts.say(f"this run has a checkpoint: going on with it, not from {init_from}")
     if int(state.step) > setup.length.total_steps:
         raise ConfigError(
             f"{run}: this run has done {int(state.step)} steps, the config asks for "
@@ -114,7 +140,7 @@ def _first_state(
 def _start_from(setup: Setup, source: Path, num_classes: int) -> TrainState:
     """The fresh state with what fits of another run's weights."""
     started = warm_start(fresh_state(setup), source, num_classes=num_classes)
-    say(report(started, source))
+    hosts.say(report(started, source))
     return started.state
 
 
@@ -127,8 +153,8 @@ def _batches(config: ConfigDict, source: Any, setup: Setup, first: int) -> Any:
         seed=config.seed,
         start_step=first,
         total_steps=setup.length.total_steps,
-        host=jax.process_index(),
-        hosts=jax.process_count(),
+        host=hosts.here().index,
+        hosts=hosts.here().count,
         workers=config.data.workers,
     )
 
@@ -136,11 +162,13 @@ def _batches(config: ConfigDict, source: Any, setup: Setup, first: int) -> Any:
 def _announce(config: ConfigDict, source: Any, setup: Setup, first: int) -> None:
     leaves = jax.tree.leaves(setup.abstract.params["backbone"])
     weights = sum(leaf.size for leaf in leaves)
-    say(
+    hosts.say(
         f"{config.loss.margin} with {config.model.backbone} ({weights:,} weights) on "
         f"{len(source):,} images of {source.num_classes:,} identities; "
-        f"{jax.device_count()} {jax.default_backend()} device(s), batch "
-        f"{config.data.batch_size}, {setup.length.total_steps:,} steps"
+        f"{jax.device_count()} {jax.default_backend()} device(s)"
+        + (f" of {hosts.here().count} processes" if hosts.here().count > 1 else "")
+        + f", batch {config.data.batch_size}, {setup.length.total_steps:,} "
+        "steps"
         + (f", going on after step {first:,}" if first else "")
         + ("" if config.eval.sets else "; eval.sets is empty: no accuracy, no best")
     )
@@ -177,7 +205,7 @@ class _Loop:
                 state, metrics = self._setup.step_fn(
                     state, batch, self._setup.train_key
                 )
-            last, stop = step == total, self._interrupt.asked
+            last, stop = step == total, self._interrupt.check()
             save = last or stop or step % config.checkpoint.interval == 0
             if save or step % config.log.interval == 0 or step == 1:
                 self._log(step, metrics)
@@ -191,7 +219,7 @@ class _Loop:
 
     def _picture(self, rows: dict) -> None:
         """Draws what the network sees, for the report."""
-        if jax.process_index() != 0:
+        if not hosts.first():
             return
         samples.write_batch(self._run, rows)
         samples.write_gst(self._run, self._config.loss)
@@ -208,7 +236,7 @@ class _Loop:
         values["learning_rate"] = float(self._setup.learning_rate(step - 1))
         values |= self._monitor.window(step)
         self._metrics.scalars(step, values)
-        say(self._monitor.line(step, values))
+        hosts.say(self._monitor.line(step, values))
 
     def _evaluate(self, step: int, state: TrainState) -> list[Result]:
         """Evaluates the state, and saves it aside if it is the best so far."""
@@ -219,16 +247,19 @@ class _Loop:
                 self._setup,
                 state,
                 self._run,
-                write=jax.process_index() == 0,
-                stop=lambda: self._interrupt.asked,
+                write=hosts.first(),
+                stop=self._interrupt.check,
             )
         except EvaluationStopped:
             self._checkpoints.save(step, state)
             raise Interrupted(self._interrupt.signal_number, step) from None
-        self._metrics.scalars(step, values)
+        if values:
+            self._metrics.scalars(step, values)
         score = getattr(found[0], self._config.eval.best_metric) if found else None
         if score is not None and self._checkpoints.save_best(step, state, score):
-            say(f"step {step:,}: best {self._config.eval.best_metric} {score:.2%}")
+            hosts.say(
+                f"step {step:,}: best {self._config.eval.best_metric} {score:.2%}"
+            )
         self._monitor.pause(time.perf_counter() - start)
         return found
 

@@ -1,6 +1,5 @@
 """How fast a run goes, how long it still takes, and the line that says so."""
 
-import sys
 import time
 from collections.abc import Iterator
 
@@ -71,11 +70,6 @@ def clock(seconds: float) -> str:
     """Returns h:mm:ss."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
-
-
-def say(text: str) -> None:
-    """Prints a line of progress, apart from what a command answers."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def refuse_non_finite(metrics: Metrics, last_saved: int | None) -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from qface_jax import checkpoint, run_folder
 from qface_jax.errors import ConfigError
@@ -33,7 +32,7 @@ def _named(tree: Any) -> dict[str, Any]:
 
 
 def _merge(ours: Any, theirs: dict[str, Any], refuse: str) -> tuple[Any, list, dict]:
-    """Replaces each leaf of `ours` that has a fellow of the same shape in `theirs`."""
+    """Replaces each leaf of `ours` for which `theirs` has an array."""
     taken, left = [], {}
 
     def pick(path, leaf):
@@ -47,7 +46,7 @@ def _merge(ours: Any, theirs: dict[str, Any], refuse: str) -> tuple[Any, list, d
             left[name] = f"has shape {list(other.shape)} there, {list(leaf.shape)} here"
         else:
             taken.append(name)
-            return jax.device_put(np.asarray(other, leaf.dtype), leaf.sharding)
+            return other
         return leaf
 
     return jax.tree_util.tree_map_with_path(pick, ours), taken, left
@@ -69,10 +68,12 @@ def warm_start(state: TrainState, source: Path, *, num_classes: int) -> WarmStar
     """
     run = run_folder.read(source)
     parts = ("params/backbone", "stats", "params/head")
-    _, saved = checkpoint.load_parts(run.path, "last", parts)
+    like = _named({"params": state.params, "stats": state.stats})
     refuse = ""
     if run.num_classes != num_classes:
         refuse = f"{run.num_classes} classes there, {num_classes} here"
+        like = {k: leaf for k, leaf in like.items() if not k.startswith("params/head")}
+    _, saved = checkpoint.load_parts(run.path, "last", parts, like=like)
     backbone, taken, left = _merge(
         {"backbone": state.params["backbone"], "stats": state.stats},
         _named({"backbone": saved["params/backbone"], "stats": saved["stats"]}),

@@ -1,5 +1,6 @@
 """Small evaluations and run folders for the tests of this folder."""
 
+import functools
 import json
 import types
 
@@ -8,6 +9,7 @@ import pytest
 
 from qface_jax.evals import results
 from qface_jax.evals.protocols import PROTOCOLS
+from qface_jax.evals.share import ALONE
 
 SIDES = (112, 28, 7)
 
@@ -29,10 +31,11 @@ class Pairs:
     def describe(self):
         return {"source": "toy", "seed": 0}
 
-    def batches(self, side, batch_size=16):
+    def batches(self, side, batch_size=16, share=ALONE):
         """Images whose pixels say identity, side and place in the set."""
-        for begin in range(0, len(self), batch_size):
-            rows = np.arange(begin, min(begin + batch_size, len(self)))
+        pairs = share.pairs(len(self.issame))
+        for begin in range(2 * pairs.start, 2 * pairs.stop, batch_size):
+            rows = np.arange(begin, min(begin + batch_size, 2 * pairs.stop))
             images = np.zeros((len(rows), 112, 112, 3), np.uint8)
             images[..., 0] = self.identities[rows, None, None]
             images[..., 1] = side
@@ -69,8 +72,10 @@ def evaluate(pair_set=None, embed=embed, **changes):
         "antialias": True,
         "checkpoint": {"path": "checkpoints/30", "step": 30},
         "config_hash": "0123abcd",
+        "share": ALONE,
     } | changes
-    return PROTOCOLS["verification"](pair_set, embed, pair_set.batches, **arguments)
+    batches = functools.partial(pair_set.batches, share=arguments["share"])
+    return PROTOCOLS["verification"](pair_set, embed, batches, **arguments)
 
 
 def write_run(folder, *, config=None, result=None):
