@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,7 +13,6 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL))
 COMMANDS = [line for line in BLOCKS.splitlines() if line.startswith("qface ")]
-SCRIPTS = sorted((ROOT / "launch").glob("*.sh"))
 
 
 def test_it_shows_the_two_commands():
@@ -49,17 +47,7 @@ def test_each_table_it_names_exists():
         assert re.search(rf"^{table}\b.*= ", code, re.MULTILINE), table
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_scripts_are_sound(script):
-    checks = [["bash", "-n", str(script)]]
-    if shutil.which("shellcheck"):
-        checks.append(["shellcheck", "--exclude=SC1091", str(script)])
-    for check in checks:
-        done = subprocess.run(check, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("script", ["demo.sh", "test.sh"])
+@pytest.mark.parametrize("script", ["demo.sh", "test.sh", "local.sh", "tpu_vm.sh"])
 def test_scripts_say_what_they_do(script):
     done = subprocess.run(
         ["bash", str(ROOT / "launch" / script), "--help"],
