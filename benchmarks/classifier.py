@@ -62,7 +62,9 @@ def main():
     mesh = parallel.make_mesh(jax.devices()[:1])
     keys = jax.random.split(jax.random.key(0), 3)
     features = 20 * jax.random.normal(keys[0], (args.batch, args.dim))
-    centres = classifier.init_centres(keys[1], args.classes, args.dim)
+    centres = classifier.init_centres(
+        keys[1], args.classes, args.dim, mesh=mesh, blocks=1
+    )
     labels = jax.random.randint(keys[2], (args.batch,), 0, args.classes)
     losses = {
         "plain": plain_loss,

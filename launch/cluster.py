@@ -21,6 +21,7 @@ TASKS_HERE = {
     "slurm": "SLURM_STEP_TASKS_PER_NODE",
     "openmpi": "OMPI_COMM_WORLD_LOCAL_SIZE",
 }
+KUBERNETES = "whose detection needs pip install 'qface-jax[kubernetes]'"
 JOIN_TIMEOUT, HOST_TIMEOUT = 300.0, 60.0
 VERDICT = 3.0  # seconds in which the roll call hears of a death, and more
 ENDED = (0, 128 + 2, 128 + 15)  # statuses with which all processes end together
@@ -141,8 +142,9 @@ def _detect(kind: str, patience: float) -> Membership:
             if environment.is_env_present():
                 return _described(name, environment, patience)
     raise ConfigError(
-        f"--cluster={kind}: this process was not started by "
-        f"{' or '.join(wanted)}; give --coordinator, --processes and --process instead"
+        f"--cluster={kind}: this process was not started by {' or '.join(wanted)}"
+        + (f" ({KUBERNETES})" if "kubernetes" in wanted else "")
+        + "; give --coordinator, --processes and --process instead"
     )
 
 

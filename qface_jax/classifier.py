@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, Int
 from qface_jax import streamed_logits
 from qface_jax.class_sample import ClassSample
 from qface_jax.parallel import DATA
+from qface_jax.stored_rows import as_words, from_words
 
 # What centres and their momentum may be stored in; all arithmetic is float32.
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -77,6 +78,8 @@ def init_centres(
     rows: int,
     dim: int,
     *,
+    mesh: Mesh,
+    blocks: int,
     num_classes: int | None = None,
     dtype: Any = jnp.float32,
 ) -> Float[Array, "c d"]:
@@ -85,19 +88,36 @@ def init_centres(
     Only their direction counts, but their gradient goes as 1 / norm: at norm 1 a step
     of the size that suits the backbone suits them too (as in AdaFace's repository).
 
+    They are drawn block by block, each device its own, so that nothing but the centres
+    themselves takes memory; the number of devices does not change them.
+
     Args:
         key: Key of the directions.
-        rows: c.
+        rows: c, a multiple of `blocks`.
         dim: d.
+        mesh: Mesh over which the centres are cut.
+        blocks: A multiple of the number of devices.
         num_classes: Rows from here on are padding. They start as zeros, which neither
             gradient (none) nor weight decay ever moves. None: there are none.
         dtype: What the centres are stored in.
     """
-    centres = jax.random.normal(key, (rows, dim), jnp.float32)
-    scale = streamed_logits.inverse_norms(centres)
-    if num_classes is not None:
-        scale = jnp.where(jnp.arange(rows) < num_classes, scale, 0.0)
-    return (centres * scale[:, None]).astype(dtype)
+    here, size = blocks // mesh.shape[DATA], rows // blocks
+    last = rows if num_classes is None else num_classes
+
+    def shard(key):
+        def draw(block):
+            own_key = jax.random.fold_in(key, block)
+            centres = jax.random.normal(own_key, (size, dim), jnp.float32)
+            counts = block * size + jnp.arange(size) < last
+            scale = jnp.where(counts, streamed_logits.inverse_norms(centres), 0.0)
+            return as_words((centres * scale[:, None]).astype(dtype))
+
+        words = lax.map(draw, lax.axis_index(DATA) * here + jnp.arange(here))
+        return from_words(words.reshape(here * size, dim), dtype)
+
+    return jax.shard_map(
+        shard, mesh=mesh, in_specs=P(), out_specs=P(DATA), check_vma=False
+    )(key)
 
 
 def _on_mesh(spec, shard, outputs, row_arguments):

@@ -176,3 +176,36 @@ def test_padded_classes():
     assert classifier.padded_classes(1, 512) == 512
     assert classifier.padded_classes(512, 512) == 512
     assert classifier.padded_classes(513, 512) == 1024
+
+
+def drawn_centres(devices, rows=1024, dim=64, blocks=16, **kwargs):
+    mesh = parallel.make_mesh(jax.devices()[:devices])
+    draw = partial(
+        classifier.init_centres, rows=rows, dim=dim, mesh=mesh, blocks=blocks, **kwargs
+    )
+    return jax.jit(draw, out_shardings=parallel.shardings(mesh).rows)
+
+
+def test_first_centres_are_unit_directions_and_padding_is_zero():
+    key = jax.random.key(3)
+    centres = np.asarray(drawn_centres(8, num_classes=1000)(key), np.float64)
+    np.testing.assert_allclose(np.linalg.norm(centres[:1000], axis=1), 1.0, rtol=1e-5)
+    assert not centres[1000:].any()
+    cosines = centres[:1000] @ centres[:1000].T - np.eye(1000)
+    # No two blocks are drawn alike: random directions of 64 dimensions stay apart.
+    assert np.abs(cosines).max() < 0.8
+    assert abs(cosines.std() - 1 / 8) < 0.01
+
+
+def test_first_centres_are_the_same_on_any_number_of_devices():
+    key = jax.random.key(3)
+    want = np.asarray(drawn_centres(1)(key))
+    for devices in (2, 8):
+        np.testing.assert_array_equal(drawn_centres(devices)(key), want)
+
+
+def test_first_centres_take_little_more_than_their_own_memory():
+    draw = drawn_centres(1, rows=1 << 18, dim=128, blocks=64)
+    memory = draw.lower(jax.random.key(0)).compile().memory_analysis()
+    assert memory.output_size_in_bytes == (1 << 18) * 128 * 4
+    assert memory.temp_size_in_bytes < memory.output_size_in_bytes / 4

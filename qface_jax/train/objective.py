@@ -113,6 +113,8 @@ def _classification(config: ConfigDict, num_classes: int, mesh: Mesh) -> Objecti
             key,
             rows,
             config.model.embedding_dim,
+            mesh=mesh,
+            blocks=config.classifier.pad_to,
             num_classes=num_classes,
             dtype=classifier.DTYPES[config.classifier.dtype],
         )
