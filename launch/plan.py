@@ -3,8 +3,9 @@
 import argparse
 
 DESCRIPTION = """Compile a config's training step for a number of devices that need not
-exist and print the bytes that each of them needs, by item, the global batch and the
-number of steps; when it does not fit, what to change."""
+exist and print, for each of them, the bytes that it needs, by item, what it computes
+and sends in a step, the global batch and the number of steps; when it does not fit,
+what to change."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,16 +60,16 @@ def run(args: argparse.Namespace) -> int:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", args.devices)
 
-    from qface_jax import plan
+    from qface_jax import plan, plan_text
 
     images = args.images if args.images is not None else 20 * args.classes
     found = plan.plan(config, num_classes=args.classes, images=images)
     print(
         f"{config.model.backbone} ({config.model.dtype}), {config.loss.margin}, "
-        f"{args.classes:,} classes, {args.devices} devices, sample rate "
-        f"{config.classifier.sample_rate:g}"
+        f"{args.classes:,} classes ({config.classifier.dtype}), sample rate "
+        f"{config.classifier.sample_rate:g}, {args.devices} devices"
     )
-    print(plan.table(found))
-    advice = plan.advice(found, config, int(args.memory * 2**30))
+    print(plan_text.table(found))
+    advice = plan_text.advice(found, config, int(args.memory * 2**30))
     print("\n".join(advice) if advice else f"fits into {args.memory:g} GiB per device")
     return 3 if advice else 0

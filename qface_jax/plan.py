@@ -2,7 +2,10 @@
 
 The step is compiled ahead of time for a mesh of virtual devices; nothing is allocated.
 The compiler of this machine's CPU does it, so temporary memory on another accelerator
-can differ by its own layouts and scratch space; what is stored is exact.
+can differ by its own layouts and scratch space; what is stored is exact. It computes
+bfloat16 in float32 and recomputes early what `model.remat` drops, so what these two
+save in activations hardly shows. Work and bytes sent are those of the compiled program:
+another compiler may join or cut collectives, but has the same arrays to move.
 """
 
 from typing import Any, NamedTuple
@@ -12,9 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from qface_jax import compiled_cost
+from qface_jax.compiled_cost import Cost
 from qface_jax.models import IMAGE_SIDE
 from qface_jax.train import state as states
 from qface_jax.train.setup import Setup, build
+
+# Names of `Plan.items` that the advice asks for.
+CLASS_SIDE = "logits and centre gradients, temporary"
+ACTIVATIONS = "activations and all else, temporary"
 
 
 class Counts(NamedTuple):
@@ -33,17 +42,23 @@ class Counts(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Bytes per device and the size of the run.
+    """What a step needs on each device, and the size of the run.
 
     Attributes:
         items: Bytes by what they are for.
         peak: Bytes that a step needs at once: all stored and temporary memory.
+        creation: Bytes that making the state takes, before the first step.
+        whole: Work and traffic of a step.
+        class_side: The part of it above the features: loss and gradients.
         batch_size: Images per step over all devices.
         total_steps: Updates of the whole run.
     """
 
     items: dict[str, int]
     peak: int
+    creation: int
+    whole: Cost
+    class_side: Cost
     batch_size: int
     total_steps: int
 
@@ -78,8 +93,18 @@ def _abstract_key(setup: Setup) -> Any:
     return jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=setup.shard.replicated)
 
 
-def _class_side(config: ConfigDict, setup: Setup, batch: dict[str, Any]) -> int:
-    """Temporary bytes of loss and gradient above the features."""
+def compile_step(config: ConfigDict, setup: Setup) -> jax.stages.Compiled:
+    """Returns the compiled training step of a run."""
+    batch = _abstract_batch(config, setup)
+    return setup.step_fn.lower(setup.abstract, batch, _abstract_key(setup)).compile()
+
+
+def compile_class_side(config: ConfigDict, setup: Setup) -> jax.stages.Compiled:
+    """Returns the compiled loss and gradients above the features, of a whole step.
+
+    From features [b, d] and the centres to the gradients of both; with Partial FC the
+    draw of the classes is part of it. The update of the centres is not.
+    """
     features = jax.ShapeDtypeStruct(
         (config.data.batch_size, config.model.embedding_dim),
         jnp.float32,
@@ -96,16 +121,16 @@ def _class_side(config: ConfigDict, setup: Setup, batch: dict[str, Any]) -> int:
 
         return jax.grad(value, argnums=(0, 1))(features, rows)
 
-    abstract = setup.abstract
-    compiled = (
-        jax.jit(loss)
-        .lower(
-            features, abstract.params["head"], batch, abstract.aux, _abstract_key(setup)
-        )
-        .compile()
-        .memory_analysis()
-    )
-    return compiled.temp_size_in_bytes + compiled.output_size_in_bytes
+    head, aux = setup.abstract.params["head"], setup.abstract.aux
+    batch, key = _abstract_batch(config, setup), _abstract_key(setup)
+    return jax.jit(loss).lower(features, head, batch, aux, key).compile()
+
+
+def compile_creation(setup: Setup) -> jax.stages.Compiled:
+    """Returns the compiled program that makes the state of a new run."""
+    places = jax.tree.map(lambda leaf: leaf.sharding, setup.abstract)
+    created = jax.jit(setup.create, out_shardings=places)
+    return created.lower(setup.init_key).compile()
 
 
 def plan(config: ConfigDict, *, num_classes: int, images: int) -> Plan:
@@ -120,20 +145,24 @@ def plan(config: ConfigDict, *, num_classes: int, images: int) -> Plan:
         ConfigError: if a size cannot be cut over the devices.
     """
     setup = build(config, Counts(num_classes, images))
-    abstract, batch = setup.abstract, _abstract_batch(config, setup)
-    compiled = setup.step_fn.lower(abstract, batch, _abstract_key(setup)).compile()
+    abstract, compiled = setup.abstract, compile_step(config, setup)
     memory = compiled.memory_analysis()
     centres, backbone = _split(abstract.params)
     centre_state, backbone_state = _split(abstract.opt_state)
-    class_side = min(_class_side(config, setup, batch), memory.temp_size_in_bytes)
+    above = compile_class_side(config, setup)
+    needed, made = above.memory_analysis(), compile_creation(setup).memory_analysis()
+    class_side = min(
+        needed.temp_size_in_bytes + needed.output_size_in_bytes,
+        memory.temp_size_in_bytes,
+    )
     items = {
         "backbone parameters and statistics": backbone + _per_device(abstract.stats),
         "backbone optimizer state": backbone_state,
         "class centres": centres,
         "class centres' optimizer state": centre_state,
-        "logits and centre gradients, temporary": class_side,
-        "activations and all else, temporary": memory.temp_size_in_bytes - class_side,
-        "batch": _per_device(batch),
+        CLASS_SIDE: class_side,
+        ACTIVATIONS: memory.temp_size_in_bytes - class_side,
+        "batch": _per_device(_abstract_batch(config, setup)),
     }
     peak = (
         memory.argument_size_in_bytes
@@ -141,50 +170,12 @@ def plan(config: ConfigDict, *, num_classes: int, images: int) -> Plan:
         - memory.alias_size_in_bytes
         + memory.temp_size_in_bytes
     )
-    return Plan(items, peak, config.data.batch_size, setup.length.total_steps)
-
-
-def advice(found: Plan, config: ConfigDict, budget: int) -> list[str]:
-    """Returns what to change so that a step fits into `budget` bytes per device."""
-    if found.peak <= budget:
-        return []
-    items, over = found.items, found.peak - budget
-    activations = items["activations and all else, temporary"]
-    head = sum(size for name, size in items.items() if "centre" in name)
-    lines = [f"does not fit: {size(over)} too much on each device"]
-    if not config.model.remat and activations > over / 4:
-        lines.append(
-            "--config.model.remat=true recomputes activations instead of keeping them"
-        )
-    if config.model.dtype == "float32" and activations > over / 4:
-        lines.append("--config.model.dtype=bfloat16 halves most activations")
-    if activations > over:
-        lines.append("a smaller --config.data.batch_size shrinks the activations")
-    if config.classifier.sample_rate == 1.0 and head > over / 4:
-        lines.append(
-            "--config.classifier.sample_rate=0.1 (Partial FC) shrinks the gradients of "
-            "the class centres"
-        )
-    lines.append("more --devices shrink the class centres and their state")
-    return lines
-
-
-def size(count: int) -> str:
-    """Returns bytes in a unit that reads well."""
-    for unit in ("B", "KiB", "MiB"):
-        if abs(count) < 1024:
-            return f"{count:,.4g} {unit}"
-        count /= 1024
-    return f"{count:,.2f} GiB"
-
-
-def table(found: Plan) -> str:
-    """Returns the plan as text."""
-    width = max(map(len, found.items))
-    lines = [f"{name:<{width}}  {size(count):>10}" for name, count in
-             found.items.items()]  # fmt: skip
-    lines.append(f"{'peak per device':<{width}}  {size(found.peak):>10}")
-    lines.append(
-        f"global batch {found.batch_size:,} images, {found.total_steps:,} steps"
+    return Plan(
+        items=items,
+        peak=peak,
+        creation=made.output_size_in_bytes + made.temp_size_in_bytes,
+        whole=compiled_cost.read(compiled.as_text()),
+        class_side=compiled_cost.read(above.as_text()),
+        batch_size=config.data.batch_size,
+        total_steps=setup.length.total_steps,
     )
-    return "\n".join(lines)
