@@ -133,6 +133,17 @@ def take(sample: ClassSample, leaf: Float[Array, "c ..."], mesh: Mesh) -> Any:
     )(leaf, sample.rows)
 
 
+def put_plain(array: Any, rows: Any, values: Any) -> Any:
+    """Returns the array with those rows replaced; rows behind the end are dropped."""
+    return array.at[rows].set(values, mode="drop")
+
+
+def put_words(array: Any, rows: Any, values: Any) -> Any:
+    """Does the same to bfloat16 where it cannot be written in place (XLA's CPU)."""
+    words = put_plain(as_words(array), rows, as_words(values))
+    return from_words(words, array.dtype)
+
+
 def put(
     sample: ClassSample, leaf: Float[Array, "c ..."], new: Any, mesh: Mesh
 ) -> Float[Array, "c ..."]:
@@ -141,8 +152,11 @@ def put(
     def shard(array, values, sampled):
         # Entries that do not count point behind the end, where nothing is written.
         rows = jnp.where(sampled.classes >= 0, sampled.rows, array.shape[0])
-        words = as_words(array).at[rows].set(as_words(values), mode="drop")
-        return from_words(words, array.dtype)
+        if array.dtype != jnp.bfloat16:
+            return put_plain(array, rows, values)
+        return lax.platform_dependent(
+            array, rows, values, cpu=put_words, default=put_plain
+        )
 
     return jax.shard_map(
         shard,

@@ -247,3 +247,17 @@ def test_other_optimizers_are_refused(name):
         small("classifier.dtype=bfloat16", f"optim.name={name}")
     with pytest.raises(ConfigError, match=r"classifier\.dtype: got 'float16', must be"):
         small("classifier.dtype=float16")
+
+
+def test_both_ways_to_put_rows_back_do_the_same():
+    """Accelerators write bfloat16 in place, the CPU writes words."""
+    rng = np.random.default_rng(0)
+    array = jnp.asarray(rng.normal(size=(20, 4)), jnp.bfloat16)
+    values = jnp.asarray(rng.normal(size=(5, 4)), jnp.bfloat16)
+    rows = jnp.array([3, 0, 20, 19, 20])  # 20: behind the end
+    plain, words = (
+        jax.jit(put)(array, rows, values)
+        for put in (class_sample.put_plain, class_sample.put_words)
+    )
+    np.testing.assert_array_equal(plain.astype(jnp.float32), words.astype(jnp.float32))
+    assert not np.array_equal(plain.astype(jnp.float32), array.astype(jnp.float32))
