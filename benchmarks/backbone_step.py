@@ -26,7 +26,7 @@ VARIANTS = {
     "torch compile": ("torch", "", ("channels_last", "compile")),
     "jax default": ("jax", "", ("plain",)),
     "jax flag": ("jax", XLA_FLAG, ("plain",)),
-    "jax flag+phases": ("jax", XLA_FLAG, ()),
+    "jax flag+gradients": ("jax", XLA_FLAG, ()),
 }
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
 SIDE, FEATURES = 112, 512
@@ -58,6 +58,7 @@ def jax_step(backbone, batch, options):
                 "dropout": 0.0,
                 "dtype": "float32",
                 "remat": False,
+                "batch_norm_groups": 1,
             }
         )
     )

@@ -116,8 +116,8 @@ def get_config() -> ConfigDict:
     config.optim.b2 = 0.999  # adam, adamw
     config.optim.eps = 1e-8  # adam, adamw, adagrad
     # Parts that the backbone takes a batch in, one after another: less memory, more
-    # time (on a CPU far more: its compiler is slow at convolutions within a loop).
-    # Batch norm's statistics are then those of a part; the loss sees all parts.
+    # time (its forward pass is done twice). Batch norm's statistics are then those of
+    # a part; the loss sees all parts.
     config.optim.accumulation_steps = 1
     config.optim.clip_norm = config_dict.placeholder(float)  # None: no clipping
     config.optim.schedule = "cosine"  # constant, step, cosine, polynomial

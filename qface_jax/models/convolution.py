@@ -1,9 +1,18 @@
 """2-D convolution whose gradient is also fast on a CPU.
 
-XLA's CPU backend computes the input gradient of a strided convolution as a
-convolution of the zero-stuffed output gradient: three quarters of the products are
-with zeros. Two exact rewritings avoid that; benchmarks/backbone_step.py measures
-them. Other backends take the plain convolution, whose gradients their libraries know.
+XLA's CPU backend is slow at some of the convolutions that a convolution's gradient is
+made of by default:
+
+- The gradients have batch and channels in unusual places. XLA moves them to where its
+  library wants them in the outermost computation only; within a loop (a scan) it falls
+  back to code that is up to 75 times slower. Here they are moved beforehand.
+- The weight gradient of a grouped convolution is slow everywhere. With few channels in
+  a group it is a sum of products, one for each place in the kernel.
+- The input gradient of a strided convolution is that of the zero-stuffed output
+  gradient: three quarters of the products are with zeros. Here it has none.
+
+All rewritings are exact. benchmarks/backbone_step.py measures them. Other backends take
+the plain convolution, whose gradients their libraries know.
 """
 
 import functools
@@ -11,9 +20,12 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+_FEW = 4  # products in a group's outer product, up to which sums are the faster way
 
 
 def conv2d(
@@ -44,17 +56,15 @@ def conv2d(
             f"x has {x.shape[-1]} channels, but the kernel {kernel.shape} "
             f"in {groups} groups takes {kernel.shape[2] * groups}"
         )
-    plain = functools.partial(_plain, stride=stride, padding=padding, groups=groups)
-    if groups == 1 and stride > 1 and kernel.shape[:2] == (1, 1) and padding == 0:
-        cpu = functools.partial(_pointwise, stride=stride)
-    elif groups == 1 and _has_phases(x.shape, kernel.shape, stride, padding):
-        cpu = _halving
-    else:
-        return plain(x, kernel)
-    return lax.platform_dependent(x, kernel, cpu=cpu, default=plain)
+    sizes = {"stride": stride, "padding": padding, "groups": groups}
+    convolve = functools.partial(_convolution.bind, **sizes)
+    if stride > 1 and _is_pointwise(kernel.shape, padding, groups):
+        sliced = functools.partial(_sliced, stride=stride)
+        return lax.platform_dependent(x, kernel, cpu=sliced, default=convolve)
+    return convolve(x, kernel)
 
 
-def _plain(x, kernel, *, stride, padding, groups=1):
+def _plain(x, kernel, *, stride, padding, groups):
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -65,37 +75,161 @@ def _plain(x, kernel, *, stride, padding, groups=1):
     )
 
 
-def _pointwise(x, kernel, *, stride):
+def _is_pointwise(kernel_shape, padding, groups):
+    return kernel_shape[:2] == (1, 1) and padding == 0 and groups == 1
+
+
+def _sliced(x, kernel, *, stride):
     """A strided 1x1 convolution only reads every stride-th pixel: take those first."""
-    return _plain(x[:, ::stride, ::stride], kernel, stride=1, padding=0)
+    seen = x[:, ::stride, ::stride]
+    return _convolution.bind(seen, kernel, stride=1, padding=0, groups=1)
 
 
-def _has_phases(x_shape, kernel_shape, stride, padding):
+def _shape(x, kernel, **sizes):
+    out = jax.eval_shape(functools.partial(_plain, **sizes), *map(_like, (x, kernel)))
+    return x.update(shape=out.shape, dtype=out.dtype, weak_type=False)
+
+
+def _like(aval):
+    return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+
+
+def _over_groups(arguments, axes, **sizes):
+    """vmap: with one kernel for all, the axis joins that of the images.
+
+    So the gradient of a vmapped convolution is that of one convolution over all images.
+    The rule of a custom_vjp would be vmapped itself: a weight gradient for each place
+    on the axis, as a grouped convolution, which takes twice as long.
+    """
+    x, kernel = arguments
+    if axes[1] is not None:
+        return jax.vmap(functools.partial(_plain, **sizes), axes)(x, kernel), 0
+    x = jnp.moveaxis(x, axes[0], 0)
+    y = _convolution.bind(x.reshape(-1, *x.shape[2:]), kernel, **sizes)
+    return y.reshape(*x.shape[:2], *y.shape[1:]), 0
+
+
+def _input_gradient(gradient, x, kernel, **sizes):
+    shape = x.aval.shape
+
+    def plain(gradient, kernel):
+        def forward(x):
+            return _plain(x, kernel, **sizes)
+
+        return jax.linear_transpose(forward, _like(x.aval))(gradient)[0]
+
+    if sizes["groups"] > 1:
+        return plain(gradient, kernel)
+    if _has_phases(shape, kernel.shape, **sizes):
+        cpu = _input_gradient_by_phases
+    else:
+        cpu = functools.partial(_input_gradient_moved, shape=shape, **sizes)
+    return lax.platform_dependent(gradient, kernel, cpu=cpu, default=plain)
+
+
+def _kernel_gradient(gradient, x, kernel, *, stride, padding, groups):
+    shape = kernel.aval.shape
+    sizes = {"stride": stride, "padding": padding, "groups": groups}
+
+    def plain(gradient, x):
+        def forward(kernel):
+            return _plain(x, kernel, **sizes)
+
+        return jax.linear_transpose(forward, _like(kernel.aval))(gradient)[0]
+
+    if stride == 1 and _is_pointwise(shape, padding, groups):
+        cpu = _kernel_gradient_pointwise
+    elif groups == 1:
+        cpu = functools.partial(_kernel_gradient_moved, shape=shape, **sizes)
+    elif shape[2] * shape[3] // groups <= _FEW:
+        cpu = functools.partial(_kernel_gradient_by_place, shape=shape, **sizes)
+    else:
+        return plain(gradient, x)
+    return lax.platform_dependent(gradient, x, cpu=cpu, default=plain)
+
+
+# Unlike a custom_vjp, a primitive's gradient is taken after vmap (see `_over_groups`).
+_convolution = Primitive("qface_convolution")
+_convolution.def_impl(jax.jit(_plain, static_argnames=("stride", "padding", "groups")))
+_convolution.def_abstract_eval(_shape)
+mlir.register_lowering(_convolution, mlir.lower_fun(_plain, multiple_results=False))
+batching.primitive_batchers[_convolution] = _over_groups
+ad.defbilinear(_convolution, _input_gradient, _kernel_gradient)
+
+
+def _input_gradient_moved(gradient, kernel, *, shape, stride, padding, groups):
+    """The convolution with the turned kernel, its outputs in its inputs' place."""
+    before = [side - 1 - padding for side in kernel.shape[:2]]
+    behind = [
+        length + padding - 1 - stride * (pixels - 1)
+        for length, pixels in zip(shape[1:3], gradient.shape[1:3], strict=True)
+    ]
+    return lax.conv_general_dilated(
+        gradient,
+        jnp.swapaxes(kernel[::-1, ::-1], 2, 3),
+        window_strides=(1, 1),
+        padding=list(zip(before, behind, strict=True)),
+        lhs_dilation=(stride, stride),
+        dimension_numbers=_LAYOUT,
+    )
+
+
+def _kernel_gradient_pointwise(gradient, x):
+    return jnp.einsum("bpqi,bpqo->io", x, gradient)[None, None]
+
+
+def _kernel_gradient_moved(gradient, x, *, shape, stride, padding, groups):
+    """The convolution of x with the output gradient, images in the channels' place."""
+    # Behind the map there are as many zeros as the last output pixel's window reads.
+    behind = [
+        stride * (pixels - 1) + side - length - padding
+        for pixels, side, length in zip(
+            gradient.shape[1:3], shape[:2], x.shape[1:3], strict=True
+        )
+    ]
+    moved = lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0),
+        gradient.transpose(1, 2, 0, 3),
+        window_strides=(1, 1),
+        padding=[(padding, zeros) for zeros in behind],
+        rhs_dilation=(stride, stride),
+        dimension_numbers=_LAYOUT,
+    )
+    return moved.transpose(1, 2, 0, 3)
+
+
+def _kernel_gradient_by_place(gradient, x, *, shape, stride, padding, groups):
+    """For each place in the kernel the sum of the products that it takes part in."""
+    b, p, q, _ = gradient.shape
+    zeros = (padding, padding, 0)
+    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), zeros, zeros, (0, 0, 0)))
+    gradient = gradient.reshape(b, p, q, groups, 1, -1)
+    # The products of a bfloat16 convolution are summed in float32.
+    wide = jnp.float32 if x.dtype.itemsize < 4 else x.dtype
+
+    def place(row, column):
+        rows = slice(row, row + stride * (p - 1) + 1, stride)
+        columns = slice(column, column + stride * (q - 1) + 1, stride)
+        seen = x[:, rows, columns].reshape(b, p, q, groups, -1, 1)
+        products = seen.astype(wide) * gradient.astype(wide)
+        return products.sum((0, 1, 2)).astype(x.dtype)  # [groups, i, o]
+
+    places = [
+        [place(row, column) for column in range(shape[1])] for row in range(shape[0])
+    ]
+    stacked = jnp.stack([jnp.stack(row) for row in places])
+    return jnp.swapaxes(stacked, 2, 3).reshape(shape)
+
+
+def _has_phases(x_shape, kernel_shape, *, stride, padding, groups):
     even = x_shape[1] % 2 == 0 and x_shape[2] % 2 == 0
-    return even and kernel_shape[:2] == (3, 3) and (stride, padding) == (2, 1)
-
-
-@jax.custom_vjp
-def _halving(x, kernel):
-    """3x3, stride 2, padding 1 on even sides, with its input gradient by phases."""
-    return _plain(x, kernel, stride=2, padding=1)
-
-
-def _halving_forward(x, kernel):
-    return _halving(x, kernel), (x, kernel)
-
-
-def _halving_backward(residuals, gradient):
-    x, kernel = residuals
-    _, pull_kernel = jax.vjp(lambda k: _plain(x, k, stride=2, padding=1), kernel)
-    return _input_gradient_by_phases(gradient, kernel), *pull_kernel(gradient)
-
-
-_halving.defvjp(_halving_forward, _halving_backward)
+    return (
+        even and kernel_shape[:2] == (3, 3) and (stride, padding, groups) == (2, 1, 1)
+    )
 
 
 def _input_gradient_by_phases(gradient, kernel):
-    """Returns d loss / d x of `_halving`, from one small convolution per phase.
+    """Returns d loss / d x at stride 2, from one small convolution per phase.
 
     Output pixel p is made from input rows 2p - 1, 2p, 2p + 1 by kernel rows 0, 1, 2.
     So an even input row 2u hears only from p = u through kernel row 1, and an odd one

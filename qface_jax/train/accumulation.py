@@ -54,9 +54,7 @@ def in_parts(forward: Forward, parts: int, mesh: Mesh) -> Forward:
 
     The features of all parts are kept, their activations are not: the backward pass
     recomputes them part by part and adds up the parameters' gradient. So memory falls
-    towards that of one part, and the backbone's forward pass is done twice. On a CPU
-    the price is higher: XLA's CPU backend brings a convolution's weight gradient into
-    its fast form in the outermost computation alone, not within a loop.
+    towards that of one part, and the backbone's forward pass is done twice.
 
     Batch norm sees one part at a time: its statistics are those of b / k rows, and the
     running ones pass through the parts in order, k updates a step.
