@@ -1,5 +1,6 @@
 """launch/local.sh: tiny commands in place of qface, several processes each."""
 
+import contextlib
 import os
 import re
 import signal
@@ -29,12 +30,23 @@ MEETS = (
 )  # fmt: skip
 
 
+def hear_all_signals():
+    """Undoes what nohup and `&` make of signals: bash cannot trap an ignored one."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
 def start(folder, *words, **environment):
-    return subprocess.Popen(
+    with subprocess.Popen(
         ["bash", str(SCRIPT), *words],
         cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | environment,
-    )  # fmt: skip
+        env=os.environ | environment, preexec_fn=hear_all_signals,
+    ) as launcher:  # fmt: skip
+        try:
+            yield launcher
+        finally:
+            launcher.kill()  # leaving waits for it, however the test went
 
 
 def run(folder, processes, stand_in, *options, **environment):
