@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -30,18 +31,22 @@ MEETS = (
 )  # fmt: skip
 
 
-def hear_all_signals():
-    """Undoes what nohup and `&` make of signals: bash cannot trap an ignored one."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)
+# Undoes what nohup and `&` make of signals, for bash cannot trap an ignored one. Not a
+# preexec_fn: that forks, which JAX's threads do not allow.
+HEARS = """
+import os, signal, sys
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)
+os.execvp("bash", ["bash", *sys.argv[1:]])
+"""
 
 
 @contextlib.contextmanager
 def start(folder, *words, **environment):
     with subprocess.Popen(
-        ["bash", str(SCRIPT), *words],
+        [sys.executable, "-c", HEARS, str(SCRIPT), *words],
         cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | environment, preexec_fn=hear_all_signals,
+        env=os.environ | environment,
     ) as launcher:  # fmt: skip
         try:
             yield launcher
