@@ -133,7 +133,7 @@ def test_wrong_folds_are_found_before_the_long_work(toy):
 
 def test_a_stream_that_ends_early(toy):
     pair_set = toy.pairs()
-    pair_set.batches = lambda side: iter([np.zeros((16, 112, 112, 3), np.uint8)])
+    pair_set.batches = lambda side, share: iter([np.zeros((16, 112, 112, 3), np.uint8)])
     with pytest.raises(DataError, match="got 16, expected 80"):
         toy.evaluate(pair_set)
 
