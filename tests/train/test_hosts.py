@@ -16,14 +16,14 @@ STEPS = 20
 RATES = (1.0, 0.25)
 LAYOUTS = [  # processes, devices of each
     pytest.param(1, 8, marks=pytest.mark.slow),
-    (2, 4),
+    pytest.param(2, 4, marks=pytest.mark.slow),
     pytest.param(4, 2, marks=pytest.mark.slow),
 ]
 ENDLESS = (
     "total_steps=20000",
     "checkpoint.interval=10000",
     "optim.schedule=constant",
-    "optim.learning_rate=0.01",
+    "optim.learning_rate=0.001",
 )
 
 
@@ -60,8 +60,8 @@ def twenty_steps(folder, noise_records, processes, devices, rate):
     run = folder / "run"
     changes = [
         f"total_steps={STEPS}",
-        # At 0.1 this small network doubles a rounding error with every step.
-        "optim.learning_rate=0.01",
+        # At larger rates this small network multiplies rounding errors step by step.
+        "optim.learning_rate=0.001",
         "eval.sets=()",
         "checkpoint.interval=1000",
         "classifier.pad_to=64",
@@ -124,6 +124,7 @@ def test_sigterm_to_one_saves_and_ends_all(two_stopped):
     assert "Traceback" not in first + second
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_where_two_stopped(two_stopped, tmp_path):
     run, *_ = two_stopped
     step = saved_steps(run)["last"]
