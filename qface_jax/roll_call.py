@@ -9,11 +9,12 @@ at once; one that freezes, or whose host goes dark, is noticed by its missing be
 
 import selectors
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
 
-from qface_jax.errors import UserError
+from qface_jax.errors import ConfigError, UserError
 from qface_jax.message_line import MessageLine
 
 _BEATS = 6  # in the time after which a silent process counts as lost
@@ -150,7 +151,14 @@ def gather(
 
     Raises:
         NotJoinedError: naming who did not come.
+        ConfigError: a process does not belong to this run.
     """
+    print(
+        f"process {index} of {count}: waiting for the others at "
+        f"{address[0]}:{address[1]}, {patience:g} s at most",
+        file=sys.stderr,
+        flush=True,
+    )
     deadline = time.monotonic() + patience
     name = socket.gethostname()
     if index == 0:
@@ -177,7 +185,7 @@ def _listen(name, count, address, deadline, patience):
                 continue
             problem = _refusal(hello, count, names)
             if problem:
-                _refuse([*lines.values(), line], problem)
+                _refuse([*lines.values(), line], problem, ConfigError)
             names[hello["hello"]] = hello["name"]
             lines[hello["hello"]] = line
     missing = [str(i) for i in range(count) if i not in names]
@@ -188,18 +196,18 @@ def _listen(name, count, address, deadline, patience):
             f"s; there are {there}; start all {count} with the same command, or wait "
             "longer with --join-timeout"
         )
-        _refuse(lines.values(), problem)
+        _refuse(lines.values(), problem, NotJoinedError)
     whole = tuple(names[i] for i in range(count))
     for line in lines.values():
         line.send({"names": whole})
     return whole, lines
 
 
-def _refuse(lines, problem):
+def _refuse(lines, problem, error):
     for line in lines:
-        line.send({"refused": problem})
+        line.send({"refused": problem, "passing": error is NotJoinedError})
         line.socket.close()
-    raise NotJoinedError(problem)
+    raise error(problem)
 
 
 def _refusal(hello, count, names):
@@ -236,23 +244,26 @@ def _server(address):
 
 def _call(index, name, count, address, deadline, patience):
     """Every other process: calls process 0 until it answers."""
-    line = None
+    line, why = None, ""
     while line is None and (left := deadline - time.monotonic()) > 0:
         try:
             line = MessageLine(socket.create_connection(address, timeout=min(left, 10)))
-        except OSError:
+        except OSError as error:
+            why = f" ({error.strerror or error})"
             time.sleep(min(0.2, max(left, 0)))
     where = f"{address[0]}:{address[1]}"
     if line is None:
         raise NotJoinedError(
-            f"process 0 does not answer at {where}: not within {patience:g} s; check "
-            "that it was started, and the address of --coordinator"
+            f"process 0 does not answer at {where}: not within {patience:g} s{why}; "
+            "check that it was started, and the address of --coordinator"
         )
     line.send({"hello": index, "name": name, "count": count})
     # Process 0 gives the verdict at its own deadline.
     answer = line.first_message(deadline + 15)
     if answer is None or "names" not in answer:
         line.socket.close()
-        hung_up = f"process 0 at {where} hung up before all had joined"
-        raise NotJoinedError(hung_up if answer is None else answer["refused"])
+        if answer is None:
+            raise NotJoinedError(f"process 0 at {where} hung up before all had joined")
+        error = NotJoinedError if answer["passing"] else ConfigError
+        raise error(answer["refused"])
     return tuple(answer["names"]), {0: line}

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 
+from qface_jax.errors import ConfigError
 from qface_jax.message_line import MessageLine
 from qface_jax.roll_call import NotJoinedError, gather
 
@@ -42,7 +43,7 @@ class Member(threading.Thread):
     def __init__(self, index, count, address, patience=WAIT, silence=WAIT):
         super().__init__(daemon=True)
         self.told = queue.Queue()
-        self.call = self.error = None
+        self.call = self.error = self.passing = None
         self._gather = lambda: gather(
             index,
             count,
@@ -57,8 +58,8 @@ class Member(threading.Thread):
     def run(self):
         try:
             self.call = self._gather()
-        except NotJoinedError as error:
-            self.error = str(error)
+        except (NotJoinedError, ConfigError) as error:
+            self.error, self.passing = str(error), isinstance(error, NotJoinedError)
 
     def joined(self):
         self.join(WAIT)
@@ -85,6 +86,14 @@ def test_who_did_not_come_is_named_to_all(address):
         member.join(WAIT)
         assert "process 1, 3 of 4 did not join within 1 s" in member.error
         assert f"0 ({socket.gethostname()})" in member.error
+        assert member.passing
+
+
+def test_a_host_that_does_not_exist_is_named_with_the_reason():
+    alone = Member(1, 2, ("no-such-host.invalid", 9900), patience=0.5)
+    alone.join(WAIT)
+    assert "does not answer at no-such-host.invalid:9900" in alone.error
+    assert "Name" in alone.error or "resolution" in alone.error
 
 
 def test_nobody_listens(address):
@@ -106,6 +115,7 @@ def test_who_does_not_belong_is_refused(index, count, said, address):
     for member in (first, stranger):
         member.join(WAIT)
         assert said in member.error
+        assert not member.passing  # starting again would not mend it
 
 
 def test_a_stranger_on_the_port_does_not_disturb(address):

@@ -130,7 +130,10 @@ def test_zero_features():
     q, k, queue, labels, queue_labels = case()
     q[0] = k[1] = 0.0
     queue[2] = 0.0
-    grads_are_finite((q, k, queue, labels, queue_labels))
+    loss, _ = grads_are_finite((q, k, queue, labels, queue_labels))
+    # All cosines of a zero feature are 0: one positive among 1 + its negatives.
+    negatives = np.sum(queue_labels != labels[0])
+    np.testing.assert_allclose(loss[0], np.log(1 + negatives), rtol=RTOL)
 
 
 def test_an_entry_that_is_not_unit_is_clipped():

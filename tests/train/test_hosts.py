@@ -16,7 +16,7 @@ STEPS = 20
 RATES = (1.0, 0.25)
 LAYOUTS = [  # processes, devices of each
     pytest.param(1, 8, marks=pytest.mark.slow),
-    pytest.param(2, 4, marks=pytest.mark.slow),
+    (2, 4),
     pytest.param(4, 2, marks=pytest.mark.slow),
 ]
 ENDLESS = (
@@ -60,7 +60,8 @@ def twenty_steps(folder, noise_records, processes, devices, rate):
     run = folder / "run"
     changes = [
         f"total_steps={STEPS}",
-        # At larger rates this small network multiplies rounding errors step by step.
+        # At larger rates this small network multiplies rounding errors step by step;
+        # at this one a gradient that is off by 1 % still fails in most leaves.
         "optim.learning_rate=0.001",
         "eval.sets=()",
         "checkpoint.interval=1000",
@@ -124,7 +125,6 @@ def test_sigterm_to_one_saves_and_ends_all(two_stopped):
     assert "Traceback" not in first + second
 
 
-@pytest.mark.slow
 def test_one_process_goes_on_where_two_stopped(two_stopped, tmp_path):
     run, *_ = two_stopped
     step = saved_steps(run)["last"]
