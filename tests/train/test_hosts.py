@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from processes import Processes
+from processes import Processes, free_port
 from qface_jax.checkpoint import load_parts, saved_steps
 from small_run import words
 
@@ -189,32 +189,35 @@ def test_who_does_not_join_is_named(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("what", ["config", "data"])
-def test_processes_of_different_runs_refuse(what, tmp_path):
-    """The second process is started with another seed, or reads other data."""
+def refused(folder, words_of_both, words_of_second):
+    """What process 0 says when process 1 was started otherwise; nothing is written."""
+    port = free_port()
 
     def flags(index):
         own = [f"--coordinator=127.0.0.1:{port}", "--processes=2", f"--process={index}"]
-        return [*own, *(other if index else [])]
+        return [*own, *(words_of_second if index else [])]
 
-    from processes import free_port
-
-    port = free_port()
-    if what == "config":
-        other, said = ["--config.seed=7"], "differs from process 0"
-    else:
-        other, said = ["--config.data.path=nowhere"], "process 1 ("
-    source = ["data.source=image_folder"] if what == "data" else []
-    folder = tmp_path / "here"
-    if what == "data":
-        write_folder(folder)
-        source.append(f"data.path={folder}")
     with Processes(
-        tmp_path, command(tmp_path / "run", *source), count=2, devices=1, flags=flags
-    ) as started:
+        folder / "said", command(folder / "run", *words_of_both), count=2, devices=1,
+        flags=flags,
+    ) as started:  # fmt: skip
         assert started.statuses() == [2, 2], started.everything()
-        assert said in started.said(0)
-    assert not (tmp_path / "run" / "config.json").exists()
+    assert not (folder / "run" / "config.json").exists()
+    return started.said(0), started.said(1)
+
+
+def test_processes_of_different_configs_refuse(tmp_path):
+    said, _ = refused(tmp_path, [], ["--config.seed=7"])
+    assert "process 1 (" in said
+    assert "differs from process 0" in said
+
+
+def test_a_process_without_the_data_ends_the_other(tmp_path):
+    write_folder(tmp_path / "here")
+    both = ["data.source=folder", f"data.path={tmp_path / 'here'}"]
+    said, reason = refused(tmp_path, both, ["--config.data.path=nowhere"])
+    assert "process 1 (" in said
+    assert "nowhere" in reason
 
 
 def write_folder(folder):
