@@ -22,7 +22,9 @@ def get_config() -> ConfigDict:
     # batch, 0 as many as devices (each its own images, nothing is exchanged).
     config.model.batch_norm_groups = 1
 
-    config.objective = "classification"  # a key of train.objective.OBJECTIVES
+    # A key of train.objective.OBJECTIVES: classification of one view of each image, or
+    # qgface, the joint training of two views.
+    config.objective = "classification"
 
     config.loss = ConfigDict()
     config.loss.margin = "adaface"  # a key of qface_jax.losses.margin.MARGINS
@@ -60,6 +62,24 @@ def get_config() -> ConfigDict:
             "filter_threshold": config_dict.placeholder(float),
         }
     )
+
+    config.qgface = ConfigDict()  # read with objective qgface
+    # Quality u of a pair: min, mean or max of its two views. Views with u > threshold
+    # are classified, pairs with u <= threshold contrasted. none: all are both.
+    config.qgface.partition = "min"
+    config.qgface.threshold = 0.2  # b, on u within [0, 1]
+    config.qgface.concentration = 0.333  # h of u
+    config.qgface.ema_new_weight = 0.01  # of the norm statistics of u
+    # What a degraded view is told apart from: proxy (earlier features, moved with their
+    # class centres), momentum (keys of an averaged encoder), batch (this step's
+    # features); none: there is no contrastive loss.
+    config.qgface.queue = "proxy"
+    config.qgface.queue_size = 0  # slots; 0: as many as identities
+    config.qgface.encoder_decay = 0.999  # momentum: of the averaged encoder, per step
+    config.qgface.supervised_mask = True  # the own identity is no negative
+    config.qgface.scale = 64.0  # s of the contrastive loss
+    config.qgface.weight = 1.0  # of the contrastive loss
+    config.qgface.chunk = 8192  # slots compared at a time, per device
 
     config.classifier = ConfigDict()
     config.classifier.chunk = 8192  # classes per step of the stream, per device
@@ -104,6 +124,24 @@ def get_config() -> ConfigDict:
             "antialias": True,
             "jpeg_probability": 0.0,
             "jpeg_quality": (60, 95),  # drawn, applied at the small size
+        }
+    )
+
+    config.degrade.qgface = ConfigDict(
+        {
+            "flip_probability": 0.5,
+            "rescale_probability": 1.0,
+            "rescale_side": (0.1, 0.5),  # side after down-sampling, share of 112
+            "jpeg_probability": 1.0,  # of a rescaled picture
+            "jpeg_quality": (75, 75),  # drawn, applied at the small size
+            # The next three probabilities were never published.
+            "crop_probability": 0.5,
+            "crop_area": (0.8, 1.0),  # share of the image that fills the new one
+            "crop_aspect": (0.75, 4 / 3),
+            "photometric_probability": 0.5,
+            "photometric_strength": 0.2,
+            "rotation_probability": 0.2,
+            "rotation_degrees": 45.0,  # at most, either way; corners turn black
         }
     )
 
