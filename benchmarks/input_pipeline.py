@@ -5,7 +5,8 @@
 All ways run in turn, round after round in one process, so that a busy machine slows
 all of them. The records are fetched once and kept, so that no way waits for a disk or
 for a face being drawn. Two numbers are given: by the clock, and by processor time,
-which other programs on the machine disturb less.
+which other programs on the machine disturb less. A pair, two views of one record,
+counts as one image.
 """
 
 import argparse
@@ -89,17 +90,20 @@ def ways(source: Held, steps: int, workers: int) -> dict:
     }
     always = degrade.resolution.copy_and_resolve_references()
     always.probability = 1.0
-    for name, recipe, params in (
-        ("clean", "clean", degrade.clean),
-        ("adaface", "adaface", degrade.adaface),
-        ("resolution", "resolution", degrade.resolution),
-        ("resolution, every image", "resolution", always),
+    for name, recipe, params, beside in (
+        ("clean", "clean", degrade.clean, None),
+        ("adaface", "adaface", degrade.adaface, None),
+        ("resolution", "resolution", degrade.resolution, None),
+        ("resolution, every image", "resolution", always, None),
+        ("qgface", "qgface", degrade.qgface, None),
+        ("qgface and clean, pairs", "qgface", degrade.qgface, degrade.clean),
     ):
-        found[name] = lambda recipe=recipe, params=params: faces.stream(
+        found[name] = lambda recipe=recipe, params=params, beside=beside: faces.stream(
             source,
             batch_size=BATCH_SIZE,
             recipe=recipe,
             params=params,
+            beside=beside,
             seed=0,
             start_step=0,
             total_steps=steps,

@@ -4,23 +4,15 @@
 
 All train the same small backbone with AdaFace and momentum SGD on the same random
 images, from the same parameters. Plain is what one writes first: all centres are
-normalised, the [b, c] logits are formed, and the rest is left to `jax.grad`. Each runs
-in a process of its own, one at a time, the order turned around from round to round, so
-that other load on the machine falls on all alike. Two times are given: by the clock,
-and of the processor, which other programs disturb less. Peak memory is that of the
-steps; what making the state took before is not in it.
+normalised, the [b, c] logits are formed, and the rest is left to `jax.grad`. How they
+are measured: `step_process.py`.
 """
 
 import argparse
-import ctypes
-import json
-import resource
-import statistics
-import subprocess
 import sys
-import time
 from functools import partial
-from pathlib import Path
+
+import step_process
 
 PLAIN = "plain [b, c]"
 FULL = "ours"
@@ -32,11 +24,9 @@ VARIANTS = {
     "ours, Partial FC 0.1": ("classifier.sample_rate=0.1",),
     "ours, both": ("classifier.dtype=bfloat16", "classifier.sample_rate=0.1"),
 }
-GIB = 2**30
 # Of the centres, at most, in the plain way and while the state is made; and of the
 # logits, besides.
 COPIES, LOGITS = 6, 4
-WARM_UP = 2  # steps that compile: the plain state comes back with other shardings
 
 
 def load_config(args):
@@ -125,94 +115,20 @@ def plain_run(config, classes):
     return state, step
 
 
-def our_run(config, classes):
-    """Returns our state and the train step that `qface train` runs."""
-    from qface_jax import plan
-    from qface_jax.train import setup
-
-    parts = setup.build(config, plan.Counts(classes, 20 * classes))
-
-    def step(state, batch):
-        state, metrics = parts.step_fn(state, batch, parts.train_key)
-        return state, metrics["loss"]
-
-    return setup.fresh_state(parts), step
-
-
-def batches(args, shard):
-    """Yields random batches on the device, the same for every variant."""
-    import numpy as np
-
-    from qface_jax import parallel
-
-    for number in range(args.steps + WARM_UP):
-        random = np.random.default_rng(number)
-        rows = {
-            "images": random.integers(0, 256, (args.batch, 112, 112, 3), np.uint8),
-            "labels": random.integers(0, args.classes, args.batch, np.int32),
-        }
-        yield parallel.to_device(rows, shard.rows)
-
-
-def resident():
-    """Returns the bytes of memory that this process holds now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
-
-
 def work(args):
-    """Runs one variant and prints losses, seconds and bytes as JSON."""
-    from qface_jax.launch import backend
-
-    backend.prepare()
-    import jax
-
-    jax.config.update("jax_platforms", "cpu")
-    from qface_jax import parallel
-
+    """Runs one variant."""
+    step_process.prepare()
     config = load_config(args)
-    build = plain_run if args.worker == PLAIN else our_run
-    state, step = build(config, args.classes)
-    jax.block_until_ready(state)
-    # What making the state took is free a moment later, but not yet given back.
-    time.sleep(2.0)
-    ctypes.CDLL(None).malloc_trim(0)
-    before = resident()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    seconds, worked, losses = [], [], []
-    for batch in batches(args, parallel.shardings(parallel.make_mesh())):
-        jax.block_until_ready(batch)
-        start, busy = time.perf_counter(), time.process_time()
-        state, loss = step(state, batch)
-        jax.block_until_ready((state, loss))
-        seconds.append(time.perf_counter() - start)
-        worked.append(time.process_time() - busy)
-        losses.append(float(loss))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    found = {"losses": losses, "before": before, "peak": peak}
-    times = {"seconds": seconds[WARM_UP:], "processor": worked[WARM_UP:]}
-    print(json.dumps(found | times))
+    build = plain_run if args.worker == PLAIN else step_process.our_run
+    batches = step_process.random_batches(args.steps, args.batch, args.classes)
+    step_process.work(partial(build, config, args.classes), batches)
 
 
-def check_memory(args):
-    """Ends with a message where the plain way would not fit."""
-    text = Path("/proc/meminfo").read_text()
-    available = int(text.split("MemAvailable:")[1].split()[0]) * 1024
+def memory_needed(args):
+    """Returns the bytes that the plain way takes."""
     copy = args.classes * args.dim * 4
-    need = COPIES * copy + LOGITS * args.batch * args.classes * 4 + 2 * GIB
-    if available < need:
-        sys.exit(
-            f"--classes {args.classes}: got {available / GIB:.1f} GiB of free memory, "
-            f"expected {need / GIB:.1f} GiB; give fewer --classes or end other programs"
-        )
-
-
-def timed(key, runs, plain):
-    """Returns the median time of a step and its ratio to the plain way, as text."""
-    ours, theirs = ([statistics.median(run[key]) for run in x] for x in (runs, plain))
-    # Rounds of the same number ran close to each other.
-    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-    return f"{statistics.median(ours):.2f}", f"{ratio:.2f}"
+    logits = args.batch * args.classes * 4
+    return COPIES * copy + LOGITS * logits + 2 * step_process.GIB
 
 
 def report(found, args):
@@ -221,17 +137,7 @@ def report(found, args):
         f"{args.classes:,} identities, batch {args.batch}, d {args.dim}, "
         f"{args.rounds} rounds of {args.steps} steps"
     )
-    columns = ("s a step", "ratio", "processor s", "ratio", "state", "peak", "steps")
-    print(f"{'':<24}" + "".join(f"{column:>12}" for column in columns))
-    for name, runs in found.items():
-        before = max(run["before"] for run in runs)
-        peak = max(run["peak"] for run in runs)
-        cells = [
-            *timed("seconds", runs, found[PLAIN]),
-            *timed("processor", runs, found[PLAIN]),
-            *(f"{x / GIB:.2f} GiB" for x in (before, peak, peak - before)),
-        ]
-        print(f"{name:<24}" + "".join(f"{cell:>12}" for cell in cells))
+    step_process.table(found, PLAIN)
     first = {name: runs[0]["losses"][0] for name, runs in found.items()}
     difference = abs(first[FULL] / first[PLAIN] - 1)
     print(
@@ -254,16 +160,10 @@ def main():
     if args.worker:
         work(args)
         return
-    found = {name: [] for name in VARIANTS}
-    for number in range(args.rounds):
-        for name in list(VARIANTS)[:: 1 if number % 2 == 0 else -1]:
-            check_memory(args)
-            command = [sys.executable, __file__, *sys.argv[1:], "--worker", name]
-            done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-            run = json.loads(done.stdout.splitlines()[-1])
-            found[name].append(run)
-            seconds = ", ".join(f"{value:.2f}" for value in run["seconds"])
-            print(f"round {number + 1}, {name}: {seconds} s", file=sys.stderr)
+    need, what = memory_needed(args), f"--classes {args.classes}"
+    found = step_process.compare(
+        VARIANTS, args.rounds, lambda name: step_process.check_memory(need, what)
+    )
     report(found, args)
 
 

@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     # batch, 0 as many as devices (each its own images, nothing is exchanged).
     config.model.batch_norm_groups = 1
 
-    # A key of train.objective.OBJECTIVES: classification of one view of each image, or
+    # A key of train.objectives.OBJECTIVES: classification of one view of each image, or
     # qgface, the joint training of two views.
     config.objective = "classification"
 

@@ -6,18 +6,15 @@ beside it in the batch. Every recipe is one pass of cheap steps behind condition
 what was drawn is worked out.
 """
 
-import functools
-import math
 from collections.abc import Callable
 
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from qface_jax.data_pipelines import photometric, resample
+from qface_jax.data_pipelines import geometry, photometric, resample
 
 SIDE = 112  # of every picture that the networks see
 RESCALE_KERNELS = ("nearest", "bilinear", "area", "bicubic", "lanczos")
-_CROP_ATTEMPTS = 10  # as in torchvision's RandomResizedCrop
 
 
 def clean(image: tf.Tensor, seed: tf.Tensor, params: ConfigDict) -> tf.Tensor:
@@ -35,12 +32,12 @@ def adaface(image: tf.Tensor, seed: tf.Tensor, params: ConfigDict) -> tf.Tensor:
     """
     # Differs from AdaFace/dataset/augmenter.py: OpenCV's cubic has a = -3/4 and its
     # Lanczos four lobes; ours are those of `resample.KERNELS`, a = -1/2 and three.
-    draws = tf.random.stateless_uniform([13 + 2 * _CROP_ATTEMPTS], seed)
+    draws = tf.random.stateless_uniform([11 + geometry.BOX_DRAWS], seed)
     image = _sometimes(draws[0], params.flip_probability, _flip, image)
     image = _sometimes(
         draws[1],
         params.crop_probability,
-        lambda picture: _crop(picture, draws[11:], params),
+        lambda picture: geometry.keep_box(picture, _box(draws[11:], params)),
         image,
     )
     image = _sometimes(
@@ -73,17 +70,58 @@ def resolution(image: tf.Tensor, seed: tf.Tensor, params: ConfigDict) -> tf.Tens
 
     def shrink(picture: tf.Tensor) -> tf.Tensor:
         side = tf.constant(sides)[row]
-        down, up = _matrices(sides, ("bicubic",), 0, side, antialias=params.antialias)
-        small = _shrink(down, tf.cast(picture, tf.float32))
+        table = geometry.table(SIDE, sides, ("bicubic",), antialias=params.antialias)
+        small = geometry.shrink(table.down(0, side), tf.cast(picture, tf.float32))
         small = _sometimes(
             draws[3],
             params.jpeg_probability,
-            lambda small: _jpeg(small, draws[4], params.jpeg_quality),
+            lambda small: tf.cast(
+                _jpeg(_truncated(small), draws[4], params.jpeg_quality), tf.float32
+            ),
             small,
         )
-        return _truncated(_grow(up, small))
+        return _truncated(geometry.grow(table.up(0, side), small))
 
     return _sometimes(draws[1], params.probability, shrink, image)
+
+
+def qgface(image: tf.Tensor, seed: tf.Tensor, params: ConfigDict) -> tf.Tensor:
+    """QGFace's view q: fewer pixels and JPEG, then crop, colour, rotation and flip.
+
+    References:
+      QGFace: Quality-Guided Joint Training For Mixed-Quality Face Recognition,
+      section III-B. How often each step is taken was not published.
+    """
+    draws = tf.random.stateless_uniform([15 + geometry.BOX_DRAWS], seed)
+    image = _sometimes(
+        draws[0],
+        params.rescale_probability,
+        lambda picture: _rescale_with_jpeg(picture, draws[1:6], params),
+        image,
+    )
+    image = _sometimes(
+        draws[6],
+        params.crop_probability,
+        lambda picture: geometry.enlarge_box(picture, _box(draws[15:], params)),
+        image,
+    )
+    image = _sometimes(
+        draws[7],
+        params.photometric_probability,
+        lambda picture: photometric.jitter(
+            picture, draws[8:12], strength=params.photometric_strength
+        ),
+        image,
+    )
+    image = _sometimes(
+        draws[12],
+        params.rotation_probability,
+        lambda picture: geometry.rotate(
+            picture, (2 * draws[13] - 1) * params.rotation_degrees
+        ),
+        image,
+    )
+    return _sometimes(draws[14], params.flip_probability, _flip, image)
 
 
 Recipe = Callable[[tf.Tensor, tf.Tensor, ConfigDict], tf.Tensor]
@@ -91,6 +129,7 @@ RECIPES: dict[str, Recipe] = {
     "clean": clean,
     "adaface": adaface,
     "resolution": resolution,
+    "qgface": qgface,
 }
 
 
@@ -117,7 +156,9 @@ def down_up(image: tf.Tensor, *, side: int, antialias: bool) -> tf.Tensor:
         return image
     down = tf.constant(resample.weights(SIDE, side, "bicubic", antialias=antialias))
     up = tf.constant(resample.weights(side, SIDE, "bicubic", antialias=antialias))
-    return _truncated(_grow(up, _shrink(down, tf.cast(image, tf.float32))))
+    return _truncated(
+        geometry.grow(up, geometry.shrink(down, tf.cast(image, tf.float32)))
+    )
 
 
 def _sometimes(
@@ -127,6 +168,8 @@ def _sometimes(
     image: tf.Tensor,
 ) -> tf.Tensor:
     """Applies `change` where the draw, in [0, 1), is below the probability."""
+    if probability in (0, 1):  # decided already: the graph needs no branch
+        return tf.ensure_shape(change(image) if probability else image, image.shape)
     # Kept as one call: spread out in the graph, every operation of a branch that is
     # not taken is still visited, which costs more than the branch that is.
     whole = tf.function(
@@ -140,109 +183,51 @@ def _flip(image: tf.Tensor) -> tf.Tensor:
     return tf.reverse(image, [1])
 
 
-def _crop(image: tf.Tensor, draws: tf.Tensor, params: ConfigDict) -> tf.Tensor:
-    """Keeps a random rectangle where it is, the rest turns black."""
-    tries = tf.reshape(draws[2:], [_CROP_ATTEMPTS, 2])
-    low, high = params.crop_area
-    area = (low + (high - low) * tries[:, 0]) * SIDE * SIDE
-    narrow, wide = (math.log(aspect) for aspect in params.crop_aspect)
-    aspect = tf.exp(narrow + (wide - narrow) * tries[:, 1])
-    widths = tf.cast(tf.round(tf.sqrt(area * aspect)), tf.int32)
-    heights = tf.cast(tf.round(tf.sqrt(area / aspect)), tf.int32)
-    fits = (widths >= 1) & (widths <= SIDE) & (heights >= 1) & (heights <= SIDE)
-    first = tf.argmax(fits, output_type=tf.int32)
-    # Where none of the tries fits, the picture stays whole, as in torchvision.
-    width = tf.where(fits[first], widths[first], SIDE)
-    height = tf.where(fits[first], heights[first], SIDE)
-    top = tf.cast(draws[0] * tf.cast(SIDE - height + 1, tf.float32), tf.int32)
-    left = tf.cast(draws[1] * tf.cast(SIDE - width + 1, tf.float32), tf.int32)
-    # Rows of bytes: with the colours as an axis of their own it takes twice as long.
-    rows = tf.reshape(image, [SIDE, 3 * SIDE])
-    kept = rows[top : top + height, 3 * left : 3 * (left + width)]
-    beside = 3 * (SIDE - left - width)
-    rows = tf.pad(kept, [[top, SIDE - top - height], [3 * left, beside]])
-    return tf.reshape(rows, [SIDE, SIDE, 3])
+def _box(draws: tf.Tensor, params: ConfigDict) -> geometry.Box:
+    return geometry.draw_box(
+        draws, SIDE, area=params.crop_area, aspect=params.crop_aspect
+    )
 
 
 def _rescale(image: tf.Tensor, draws: tf.Tensor, params: ConfigDict) -> tf.Tensor:
     """Down to a random share of the side and up again, each by a random kernel."""
+    # OpenCV, which the reference calls, has no anti-aliasing but in its area kernel.
+    # Differs from AdaFace/dataset/augmenter.py: there the small picture is rounded to
+    # bytes before it is enlarged.
+    down, up = _drawn_matrices(draws, params, antialias=False)
+    small = geometry.shrink(down, tf.cast(image, tf.float32))
+    return _rounded(geometry.grow(up, small))
+
+
+def _rescale_with_jpeg(
+    image: tf.Tensor, draws: tf.Tensor, params: ConfigDict
+) -> tf.Tensor:
+    """Down and up again as Pillow does it, sometimes through JPEG in between."""
+    # Differs from Pillow: its box kernel takes whole pixels, ours also parts of them;
+    # the two are one where 112 is a multiple of the side.
+    down, up = _drawn_matrices(draws[:3], params, antialias=True)
+    small = _sometimes(
+        draws[3],
+        params.jpeg_probability,
+        lambda small: _jpeg(small, draws[4], params.jpeg_quality, "INTEGER_ACCURATE"),
+        _rounded(geometry.shrink(down, tf.cast(image, tf.float32))),
+    )
+    return _rounded(geometry.grow(up, tf.cast(small, tf.float32)))
+
+
+def _drawn_matrices(
+    draws: tf.Tensor, params: ConfigDict, *, antialias: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draws a side within `rescale_side`, and a kernel for each way."""
     low, high = params.rescale_side
     smallest, largest = max(1, int(low * SIDE)), max(1, int(high * SIDE))
     side = tf.cast((low + (high - low) * draws[0]) * SIDE, tf.int32)
     side = tf.clip_by_value(side, smallest, largest)
-    sides = tuple(range(smallest, largest + 1))
     kernels = tf.cast(draws[1:3] * len(RESCALE_KERNELS), tf.int32)
-    # OpenCV, which the reference calls, has no anti-aliasing but in its area kernel.
-    # Differs from AdaFace/dataset/augmenter.py: there the small picture is rounded to
-    # bytes before it is enlarged.
-    down, _ = _matrices(sides, RESCALE_KERNELS, kernels[0], side, antialias=False)
-    _, up = _matrices(sides, RESCALE_KERNELS, kernels[1], side, antialias=False)
-    large = _grow(up, _shrink(down, tf.cast(image, tf.float32)))
-    return tf.cast(tf.clip_by_value(large, 0.0, 255.0) + 0.5, tf.uint8)
-
-
-def _matrices(
-    sides: tuple[int, ...],
-    kernels: tuple[str, ...],
-    kernel: tf.Tensor | int,
-    side: tf.Tensor,
-    *,
-    antialias: bool,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Looks up the drawn matrices: down [side, 112] and up [112, side]."""
-    down, up, offsets = _table(sides, kernels, antialias)
-    begin = [offsets[kernel, side]]
-    count = [side * SIDE]
-    return (
-        tf.reshape(tf.slice(down, begin, count), [side, SIDE]),
-        tf.reshape(tf.slice(up, begin, count), [SIDE, side]),
+    table = geometry.table(
+        SIDE, tuple(range(smallest, largest + 1)), RESCALE_KERNELS, antialias=antialias
     )
-
-
-@functools.lru_cache(maxsize=16)
-def _table(
-    sides: tuple[int, ...], kernels: tuple[str, ...], antialias: bool
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The table of `resample` as tensors outside of any graph: captured, not copied."""
-    found = resample.table(SIDE, sides, kernels, antialias=antialias)
-    with tf.init_scope():
-        return (
-            tf.constant(found.down),
-            tf.constant(found.up),
-            tf.constant(found.offsets),
-        )
-
-
-def _shrink(down: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Resamples float [m, m, 3] with a matrix [n, m]; rows first, while n < m.
-
-    The colours are moved between the two products, and that costs as much as a
-    product: so it is done where the picture is smallest, here and in `_grow`.
-    """
-    size, new = tf.shape(image)[0], tf.shape(down)[0]
-    rows = tf.matmul(down, tf.reshape(image, [size, 3 * size]))
-    planes = tf.reshape(_turned(tf.reshape(rows, [new * size, 3])), [3 * new, size])
-    small = tf.matmul(planes, down, transpose_b=True)
-    return tf.reshape(_turned(tf.reshape(small, [3, new * new])), [new, new, 3])
-
-
-def _grow(up: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Resamples float [n, n, 3] with a matrix [m, n]; columns first, while n < m."""
-    size, new = tf.shape(image)[0], tf.shape(up)[0]
-    planes = _turned(tf.reshape(image, [size * size, 3]))
-    columns = tf.matmul(tf.reshape(planes, [3 * size, size]), up, transpose_b=True)
-    columns = _turned(tf.reshape(columns, [3, size * new]))
-    large = tf.matmul(up, tf.reshape(columns, [size, 3 * new]))
-    return tf.reshape(large, [new, new, 3])
-
-
-def _turned(matrix: tf.Tensor) -> tf.Tensor:
-    """Transposes float32 [n, m].
-
-    As whole numbers: TensorFlow hands the transposition of floats to oneDNN, whose
-    set-up takes 75 us, half as long as decoding the picture.
-    """
-    return tf.bitcast(tf.transpose(tf.bitcast(matrix, tf.uint32)), tf.float32)
+    return table.down(kernels[0], side), table.up(kernels[1], side)
 
 
 def _truncated(image: tf.Tensor) -> tf.Tensor:
@@ -250,11 +235,16 @@ def _truncated(image: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
 
 
-def _jpeg(small: tf.Tensor, draw: tf.Tensor, quality: tuple[int, int]) -> tf.Tensor:
-    """Sends a small float picture through JPEG of a quality between the two."""
+def _rounded(image: tf.Tensor) -> tf.Tensor:
+    """Float to the nearest uint8."""
+    return tf.cast(tf.clip_by_value(image, 0.0, 255.0) + 0.5, tf.uint8)
+
+
+def _jpeg(
+    small: tf.Tensor, draw: tf.Tensor, quality: tuple[int, int], dct_method: str = ""
+) -> tf.Tensor:
+    """Sends a small uint8 picture through JPEG of a quality between the two."""
     low, high = quality
     drawn = low + tf.cast(draw * (high - low + 1), tf.int32)
-    packed = tf.raw_ops.EncodeJpegVariableQuality(
-        images=_truncated(small), quality=drawn
-    )
-    return tf.cast(tf.io.decode_jpeg(packed, channels=3), tf.float32)
+    packed = tf.raw_ops.EncodeJpegVariableQuality(images=small, quality=drawn)
+    return tf.io.decode_jpeg(packed, channels=3, dct_method=dct_method)

@@ -35,12 +35,14 @@ def stream(
     host: int = 0,
     hosts: int = 1,
     workers: int = 0,
+    beside: ConfigDict | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields this host's rows of the training batches of steps start .. total - 1.
 
     Row j of the global batch of step t is position g = t * batch_size + j of the
     endless stream: its record follows from (seed, g) by `order.record_indices`, its
-    degradation is drawn from the seed pair (seed, g).
+    degradation is drawn from the seed pair (seed, g), and that of the view beside it
+    from (seed, -1 - g).
 
     Args:
       source: the records.
@@ -53,33 +55,50 @@ def stream(
       host: which rows, 0 .. hosts - 1.
       hosts: that share the batch.
       workers: threads that decode; 0: TensorFlow decides.
+      beside: `config.degrade.clean`: of every record there is a second view, by the
+        recipe clean. None: there is one view.
 
     Yields:
       {"images": uint8 [batch_size / hosts, 112, 112, 3] RGB,
-       "labels": int32 [batch_size / hosts]}.
+       "labels": int32 [batch_size / hosts]}. With `beside` the images are
+      [batch_size / hosts, 2, 112, 112, 3]: first q, the view by `recipe`, the same as
+      without, then k, the clean one.
 
     Raises:
       ConfigError: unknown recipe, or a batch that the hosts cannot share.
       DataError: a record cannot be read or is no picture; names the record.
     """
     _check(recipe, batch_size, hosts)
-    degrade = RECIPES[recipe]
+    one = _views(recipe, params, seed, beside)
     records = _Records(source.fetch, lambda index: record_name(source, index))
 
     def select(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         rows = order.rows_of_step(step, batch_size=batch_size, host=host, hosts=hosts)
         return rows, order.record_indices(rows, seed=seed, num_records=len(source))
 
-    def one(encoded: tf.Tensor, label: tf.Tensor, position: tf.Tensor) -> dict:
-        pair = tf.stack([tf.constant(seed, tf.int64), position])
-        image = degrade(decoding.decode(encoded), pair, params)
-        return {"images": image, "labels": label}
-
     def build(first: int) -> tf.data.Dataset:
         steps = tf.data.Dataset.range(first, total_steps)
         return _pipeline(steps, select, records, one, batch_size // hosts, workers)
 
     return _batches(build, select, records, start_step, total_steps)
+
+
+def _views(
+    recipe: str, params: ConfigDict, seed: int, beside: ConfigDict | None
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], dict]:
+    """What is done to each record: the element of the stream that it becomes."""
+
+    def one(encoded: tf.Tensor, label: tf.Tensor, position: tf.Tensor) -> dict:
+        picture = decoding.decode(encoded)
+        of_run = tf.constant(seed, tf.int64)
+        image = RECIPES[recipe](picture, tf.stack([of_run, position]), params)
+        if beside is not None:
+            # No position is negative, so no view shares its draws with another.
+            own = tf.stack([of_run, -1 - position])
+            image = tf.stack([image, RECIPES["clean"](picture, own, beside)])
+        return {"images": image, "labels": label}
+
+    return one
 
 
 def _check(recipe: str, batch_size: int, hosts: int) -> None:

@@ -1,6 +1,8 @@
 """A sheet of what the network sees: each picture beside several degradations of it."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -14,21 +16,60 @@ from qface_jax.data_pipelines.sources import Source, open_source, record_name
 from qface_jax.errors import ConfigError, DataError
 
 DRAWS = 7  # degraded pictures beside the original
-_GAP = 6
-_LINE = 15
+LOW, HIGH = (214, 39, 40), (44, 160, 44)  # frames, red and green
+_GAP, _LINE, _FRAME = 6, 15, 2
 _INK, _PAPER = (40, 40, 40), (250, 250, 248)
 
 
-def preview(config: ConfigDict, out: Path, count: int) -> Path:
+class Verdict(Protocol):
+    """What is needed of a judgement of a sheet's pictures.
+
+    Attributes:
+      u_originals: quality of the n originals, within [0, 1], [n].
+      u_drawn: of their draws, [n, DRAWS].
+      low: bool [n, DRAWS], the draws that get a red frame, the others a green one;
+        None: no frames.
+      facts: lines for the head of the sheet.
+    """
+
+    u_originals: np.ndarray
+    u_drawn: np.ndarray
+    low: np.ndarray | None
+    facts: list[str]
+
+
+# Originals uint8 [n, 112, 112, 3], draws [n, DRAWS, 112, 112, 3] -> their judgement.
+Judge = Callable[[np.ndarray, np.ndarray], Verdict]
+
+
+class _Tile(NamedTuple):
+    """A picture of the sheet, what stands below it, and the colour of its frame."""
+
+    picture: np.ndarray
+    caption: str = ""
+    frame: tuple[int, int, int] | None = None
+
+
+def preview(
+    config: ConfigDict,
+    out: Path,
+    count: int,
+    *,
+    views: int = 1,
+    judge: Judge | None = None,
+) -> Path:
     """Writes a PNG sheet: per row one picture of the source, and draws of the recipe.
 
     The pictures are the first of the run's own order, and the draws those of its first
-    epochs, so the sheet shows what this config trains on.
+    epochs, so the sheet shows what this config trains on. Of two views the original is
+    k, which training mirrors as `degrade.clean` says, and each draw a q.
 
     Args:
       config: complete; its data, degrade and seed are used.
       out: the PNG file to write; written beside it first, then renamed.
       count: pictures, at least 1.
+      views: of each picture that the network sees, 1 or 2.
+      judge: says how good the pictures are; None: nobody does.
 
     Returns:
       `out`.
@@ -52,29 +93,25 @@ def preview(config: ConfigDict, out: Path, count: int) -> Path:
         positions, seed=config.seed, num_records=len(source)
     ).numpy()
     originals, labels = _originals(source, indices)
-
-    @tf.function(autograph=False)
-    def degrade(original: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-        pair = tf.stack([tf.constant(config.seed, tf.int64), position])
-        return RECIPES[name](original, pair, params)
-
-    rows = []
-    for place, original in enumerate(originals):
-        of_epochs = tf.range(DRAWS, dtype=tf.int64) * len(source) + place
-        drawn = [degrade(original, position).numpy() for position in of_epochs]
-        rows.append([original.numpy(), *drawn])
+    drawn = _draws(config, originals, len(source))
+    verdict = None if judge is None else judge(originals, drawn)
     captions = [
         f"{record_name(source, int(index))}, label {label}"
         for index, label in zip(indices, labels, strict=True)
     ]
     facts = [f"{source.name}: {len(source)} images of {source.num_classes} identities"]
     facts += [f"recipe {name}, seed {config.seed}", *_facts(params)]
-    write_png(_sheet(rows, captions, facts), out)
+    facts += [] if verdict is None else verdict.facts
+    heads = ("original", "what the network sees")
+    if views == 2:
+        heads = ("original, view k", "view q, each a pair with the original")
+    rows = _rows(originals, drawn, verdict, views)
+    write_png(_sheet(rows, captions, facts, heads), out)
     return out
 
 
-def _originals(source: Source, indices: np.ndarray) -> tuple[list, np.ndarray]:
-    """Fetches and decodes the records."""
+def _originals(source: Source, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fetches and decodes the records: uint8 [n, 112, 112, 3], labels [n]."""
     encoded, labels = source.fetch(indices)
     originals = []
     for index, image in zip(indices, encoded, strict=True):
@@ -84,8 +121,49 @@ def _originals(source: Source, indices: np.ndarray) -> tuple[list, np.ndarray]:
                 f"{record_name(source, int(index))}: not a picture, or a damaged one; "
                 "look at the set with `qface data inspect`"
             )
-        originals.append(decoding.decode(tf.constant(plain)))
-    return originals, labels
+        originals.append(decoding.decode(tf.constant(plain)).numpy())
+    return np.stack(originals), labels
+
+
+def _draws(config: ConfigDict, originals: np.ndarray, epoch: int) -> np.ndarray:
+    """Degrades each original as in the first epochs, uint8 [n, DRAWS, 112, 112, 3]."""
+    recipe = RECIPES[config.degrade.recipe]
+    params = config.degrade[config.degrade.recipe]
+
+    @tf.function(autograph=False)
+    def degrade(original: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+        pair = tf.stack([tf.constant(config.seed, tf.int64), position])
+        return recipe(original, pair, params)
+
+    places = np.arange(len(originals))[:, None] + np.arange(DRAWS) * epoch
+    drawn = [
+        [degrade(original, tf.constant(place, tf.int64)).numpy() for place in row]
+        for original, row in zip(originals, places, strict=True)
+    ]
+    return np.array(drawn)
+
+
+def _rows(
+    originals: np.ndarray, drawn: np.ndarray, verdict: Verdict | None, views: int
+) -> list[list[_Tile]]:
+    """Puts the original and its draws side by side, with what the verdict says."""
+    if verdict is None:
+        pairs = zip(originals, drawn, strict=True)
+        return [[_Tile(picture) for picture in (one, *some)] for one, some in pairs]
+    rows = []
+    for row, original in enumerate(originals):
+        u = verdict.u_originals[row]
+        own = f"u {u:.2f}" if views == 1 else f"u_k {u:.2f}"
+        tiles = [_Tile(original, own)]
+        for column, picture in enumerate(drawn[row]):
+            u = verdict.u_drawn[row, column]
+            caption = f"u {u:.2f}" if views == 1 else f"u_q {u:.2f}  {own}"
+            frame = None
+            if verdict.low is not None:
+                frame = LOW if verdict.low[row, column] else HIGH
+            tiles.append(_Tile(picture, caption, frame))
+        rows.append(tiles)
+    return rows
 
 
 def _facts(params: ConfigDict) -> list[str]:
@@ -100,22 +178,34 @@ def _plain(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _sheet(rows: list[list], captions: list[str], facts: list[str]) -> Image.Image:
+def _sheet(
+    rows: list[list[_Tile]],
+    captions: list[str],
+    facts: list[str],
+    heads: tuple[str, str],
+) -> Image.Image:
     """Puts the pictures, their captions and the recipe's settings on one page."""
     cell = SIDE + _GAP
+    below = _LINE * (2 if rows[0][0].caption else 1)
     head = _GAP + _LINE * (len(facts) + 1)
-    width = _GAP + cell * (DRAWS + 1) + _GAP
-    page = Image.new("RGB", (width, head + len(rows) * (cell + _LINE) + _GAP), _PAPER)
+    size = (_GAP + cell * (DRAWS + 1) + _GAP, head + len(rows) * (cell + below) + _GAP)
+    page = Image.new("RGB", size, _PAPER)
     pen, font = ImageDraw.Draw(page), ImageFont.load_default()
     for line, fact in enumerate(facts):
         pen.text((_GAP, _GAP + _LINE * line), fact, _INK, font)
     top = _GAP + _LINE * len(facts)
-    pen.text((_GAP, top), "original", _INK, font)
-    pen.text((2 * _GAP + cell, top), "what the network sees", _INK, font)
-    for row, (pictures, caption) in enumerate(zip(rows, captions, strict=True)):
-        top = head + row * (cell + _LINE)
-        for column, picture in enumerate(pictures):
+    pen.text((_GAP, top), heads[0], _INK, font)
+    pen.text((2 * _GAP + cell, top), heads[1], _INK, font)
+    for row, (tiles, caption) in enumerate(zip(rows, captions, strict=True)):
+        top = head + row * (cell + below)
+        for column, tile in enumerate(tiles):
             left = _GAP + column * cell + (_GAP if column else 0)
-            page.paste(Image.fromarray(picture), (left, top))
-        pen.text((_GAP, top + SIDE + 1), caption, _INK, font)
+            if tile.frame is not None:
+                right, bottom = left + SIDE + _FRAME - 1, top + SIDE + _FRAME - 1
+                box = (left - _FRAME, top - _FRAME, right, bottom)
+                pen.rectangle(box, outline=tile.frame, width=_FRAME)
+            page.paste(Image.fromarray(tile.picture), (left, top))
+            if tile.caption:
+                pen.text((left, top + SIDE + _FRAME + 1), tile.caption, _INK, font)
+        pen.text((_GAP, top + SIDE + 1 + below - _LINE), caption, _INK, font)
     return page

@@ -9,6 +9,10 @@ from qface_jax.errors import ConfigError
 
 DESCRIPTION = "import, inspect and preview sets of face images"
 _IMPORTABLE = ("mxnet", "folder", "synthetic", "array_record")
+# What may differ from the run that judges: what is shown, and how it is partitioned.
+_SHOWN = tuple(
+    f"--config.{key}" for key in ("data.", "degrade.", "qgface.", "objective=", "seed=")
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,14 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_import(actions)
     _add_inspect(actions)
-    preview = actions.add_parser(
-        "preview", help="draw what the network sees after degradation, as PNG"
-    )
-    preview.add_argument(
-        "--config", required=True, help="shipped config or path; --config.KEY=VALUE"
-    )
-    preview.add_argument("--out", type=Path, default=Path("preview.png"), help="PNG")
-    preview.add_argument("--count", type=_positive, default=32, help="images")
+    _add_preview(actions)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,6 +81,31 @@ def _add_inspect(actions: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _add_preview(actions: Any) -> None:
+    parser = actions.add_parser(
+        "preview",
+        help="draw what the network sees after degradation, as PNG",
+        description="Draws pictures of the training set, each beside several "
+        "degradations of it: pairs where the objective takes two views. With "
+        "--checkpoint each has its quality u below it, by the norm of its feature, and "
+        "a frame: red where a pair is contrasted (qgface.partition, qgface.threshold; "
+        "of single views, where u is not above the threshold), green elsewhere.",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="NAME",
+        help="shipped config or path; --config.KEY=VALUE; default: the config of RUN",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="RUN",
+        help="folder of a run (the --workdir of qface train) that judges the pictures",
+    )
+    parser.add_argument("--out", type=Path, default=Path("preview.png"), help="PNG")
+    parser.add_argument("--count", type=_positive, default=32, help="images")
+
+
 def _import(args: argparse.Namespace) -> int:
     from qface_jax.data_pipelines.importer import import_source
 
@@ -130,11 +152,41 @@ def _inspect(args: argparse.Namespace) -> int:
 
 def _preview(args: argparse.Namespace) -> int:
     from qface_jax import config as configs
+    from qface_jax import run_folder
     from qface_jax.data_pipelines.preview import preview
+    from qface_jax.train import objectives
 
-    preview(configs.load(args.config, args.overrides), args.out, args.count)
+    if args.checkpoint is None:
+        if args.config is None:
+            raise ConfigError(
+                "--config: got none; give --config=NAME, or --checkpoint=RUN to take "
+                "the config of a run"
+            )
+        config, judge = configs.load(args.config, args.overrides), None
+    else:
+        from qface_jax.train.picture_quality import judge_by
+
+        _refuse_foreign(args.overrides)
+        found = run_folder.read(args.checkpoint)
+        if args.config is None:
+            config = configs.override(found.config, args.overrides)
+        else:
+            config = configs.load(args.config, args.overrides)
+        judge = judge_by(found, config)
+    preview(config, args.out, args.count, views=objectives.views(config), judge=judge)
     print(f"preview: {args.out}")
     return 0
+
+
+def _refuse_foreign(overrides: list[str]) -> None:
+    """Raises for what would change the run that judges."""
+    foreign = [word for word in overrides if not word.startswith(_SHOWN)]
+    if foreign:
+        known = ", ".join(f"{key}*" for key in _SHOWN)
+        raise ConfigError(
+            f"{' '.join(foreign)}: the run is as it was trained; with --checkpoint "
+            f"only these can be changed: {known}"
+        )
 
 
 def _open(path: str, kind: str, seed: int = 0, drop_small: int = 0) -> Any:

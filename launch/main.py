@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("qface_jax.launch.data", "import, inspect or preview images"),
     "gst": ("qface_jax.launch.gst", "draw the gradient scaling term of margins"),
     "report": ("qface_jax.launch.report", "write a run's report as one HTML page"),
+    "ablation": ("qface_jax.launch.ablation", "train and compare the rows of a table"),
 }
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 # A path that the user named cannot be used.

@@ -65,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
     images = args.images if args.images is not None else 20 * args.classes
     found = plan.plan(config, num_classes=args.classes, images=images)
     print(
-        f"{config.model.backbone} ({config.model.dtype}), {config.loss.margin}, "
+        f"{config.model.backbone} ({config.model.dtype}), {config.objective}, "
+        f"{config.loss.margin}, "
         f"{args.classes:,} classes ({config.classifier.dtype}), sample rate "
         f"{config.classifier.sample_rate:g}, {args.devices} devices"
     )

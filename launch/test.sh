@@ -3,11 +3,12 @@
 #
 #   bash launch/test.sh [--all] [PYTEST ARGUMENT ...]
 #
-# --all also runs those marked slow.
+# --all also runs those marked slow. One process per core, four at most, runs the files;
+# -n 0 runs all in this one.
 set -euo pipefail
 
 if [[ ${1-} == -h || ${1-} == --help ]]; then
-    sed -n '2,6s/^# \{0,1\}//p' "$0"
+    sed -n '2,7s/^# \{0,1\}//p' "$0"
     exit 0
 fi
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -21,4 +22,6 @@ if [[ ${1-} == --all ]]; then
 fi
 ruff check .
 ruff format --check .
-exec python -m pytest "${selection[@]}" "$@"
+# A file stays in one process, with what its tests share.
+exec python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder \
+    "${selection[@]}" "$@"

@@ -6,6 +6,7 @@ come from `configs/base.py`; all problems are reported at once.
 """
 
 import ast
+import functools
 import hashlib
 import importlib
 import importlib.resources
@@ -178,7 +179,7 @@ def _structure_problems(config: ConfigDict) -> Iterator[str]:
     for path, value in given.items():
         if path not in known:
             yield f"{path}: unknown key{_similar(path, known)}"
-        elif not _fits(base.get_config(), path, value):
+        elif not _fits(path, value):
             yield f"{path}: got {value!r}, expected {_expected(path)}"
     for path in known:
         if path not in given:
@@ -192,6 +193,7 @@ def _similar(path: str, known: dict[str, Any]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
+@functools.cache
 def _declared_type(path: str) -> tuple[type, bool]:
     """The type of a key in base, and whether None is allowed."""
     *groups, leaf = path.split(".")
@@ -206,7 +208,7 @@ def _expected(path: str) -> str:
     return declared.__name__ + (" or None" if optional else "")
 
 
-def _fits(config: ConfigDict, path: str, value: Any) -> bool:
+def _fits(path: str, value: Any) -> bool:
     declared, optional = _declared_type(path)
     if value is None:
         return optional
@@ -257,7 +259,7 @@ def _override(config: ConfigDict, word: str) -> str | None:
 
 
 def _assign(config: ConfigDict, path: str, value: Any) -> str | None:
-    if not _fits(config, path, value):
+    if not _fits(path, value):
         return f"{path}: got {value!r}, expected {_expected(path)}"
     *groups, leaf = path.split(".")
     for group in groups:

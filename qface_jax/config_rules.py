@@ -66,10 +66,6 @@ RULES: dict[str, Rule] = {
     "loss.adaface.concentration": NOT_NEGATIVE,
     "loss.adaface.ema_new_weight": SHARE,
     "qgface.threshold": SHARE,
-    "qgface.partition": (
-        lambda v: v in ("min", "mean", "max", "none"),
-        "must be min, mean, max or none",
-    ),
     "qgface.concentration": NOT_NEGATIVE,
     "qgface.ema_new_weight": SHARE,
     "qgface.queue_size": NOT_NEGATIVE,
@@ -171,14 +167,18 @@ def _unknown_names(config: ConfigDict) -> list[str]:
     from qface_jax.data_pipelines.sources import SOURCES
     from qface_jax.evals.protocols import PROTOCOLS
     from qface_jax.losses.margin_family import MARGINS
+    from qface_jax.losses.quality_partition import PAIR_QUALITIES
     from qface_jax.models import BACKBONES
-    from qface_jax.train.objective import OBJECTIVES
+    from qface_jax.train.objectives import OBJECTIVES
+    from qface_jax.train.objectives.qgface import ALL, ENTERING
     from qface_jax.train.optim import OPTIMIZERS, SCHEDULES
 
     choices = [
         ("model.backbone", config.model.backbone, BACKBONES),
         ("objective", config.objective, OBJECTIVES),
         ("loss.margin", config.loss.margin, MARGINS),
+        ("qgface.queue", config.qgface.queue, ENTERING),
+        ("qgface.partition", config.qgface.partition, (*PAIR_QUALITIES, ALL)),
         ("data.source", config.data.source, SOURCES),
         ("degrade.recipe", config.degrade.recipe, RECIPES),
         ("eval.protocol", config.eval.protocol, PROTOCOLS),
@@ -228,6 +228,11 @@ def _conflicts(config: ConfigDict) -> list[str]:
         problems.append(
             f"classifier.dtype: got bfloat16 with optim.name {optim.name}, expected "
             "sgd: sums of squared gradients do not survive 8 bits; use sgd, or float32"
+        )
+    if config.qgface.queue == "batch" and not config.qgface.supervised_mask:
+        problems.append(
+            "qgface.supervised_mask: got False with qgface.queue batch, expected True: "
+            "every view would be its own negative"
         )
     if magface.u_a <= magface.l_a:
         problems.append(

@@ -15,10 +15,11 @@ EMPTY = -1  # label of a slot that nothing was put in
 
 @flax.struct.dataclass
 class FeatureQueue:
-    """First in, first out; n slots, filled and overwritten in a ring.
+    """First in, first out; slots that are filled and overwritten in a ring.
 
     Attributes:
-        z: Features as they were put in, [n, d].
+        z: Features as they were put in, [n, d]; a row for each slot, and perhaps more
+            that nothing is ever put in.
         labels: Identity of each, int32 [n]; -1: empty.
         proxies: Raw class centre of each at that time, [n, d]; None in a queue that is
             not brought up to date.
@@ -31,41 +32,41 @@ class FeatureQueue:
     cursor: Int[Array, ""]
 
 
-def init(size: int, dim: int, *, with_proxies: bool) -> FeatureQueue:
+def init(rows: int, dim: int, *, with_proxies: bool) -> FeatureQueue:
     """Returns an empty queue.
 
     Args:
-        size: n, slots; in the paper the number of identities.
+        rows: n, slots; in the paper the number of identities.
         dim: d, length of a feature.
         with_proxies: Whether class centres are kept beside the features.
     """
     return FeatureQueue(
-        z=jnp.zeros((size, dim), jnp.float32),
-        labels=jnp.full(size, EMPTY, jnp.int32),
-        proxies=jnp.zeros((size, dim), jnp.float32) if with_proxies else None,
+        z=jnp.zeros((rows, dim), jnp.float32),
+        labels=jnp.full(rows, EMPTY, jnp.int32),
+        proxies=jnp.zeros((rows, dim), jnp.float32) if with_proxies else None,
         cursor=jnp.int32(0),
     )
 
 
 def slots(
-    queue_size: int, cursor: Int[Array, ""], labels: Int[Array, " b"]
+    size: int, cursor: Int[Array, ""], labels: Int[Array, " b"]
 ) -> tuple[Int[Array, " b"], Int[Array, ""]]:
     """Returns the slot of each new row, [b], and the next cursor.
 
     A row without a label gets no slot, nor does one that a later row of the same batch
-    would overwrite: their slot is n, behind the end.
+    would overwrite: their slot is -1.
 
     Args:
-        queue_size: n.
+        size: Number of slots.
         cursor: Slot that is written next.
         labels: Identity of each row, int32 [b]; -1: none.
     """
     enters = labels >= 0
     rank = jnp.cumsum(enters, dtype=jnp.int32) - 1
     count = jnp.sum(enters, dtype=jnp.int32)
-    stays = enters & (rank >= count - queue_size)
-    slot = jnp.where(stays, (cursor + rank) % queue_size, queue_size)
-    return slot, (cursor + count) % queue_size
+    stays = enters & (rank >= count - size)
+    slot = jnp.where(stays, (cursor + rank) % size, -1)
+    return slot, (cursor + count) % size
 
 
 def push(
@@ -73,14 +74,20 @@ def push(
     z: Float[Array, "b d"],
     labels: Int[Array, " b"],
     proxies: Float[Array, "b d"] | None = None,
+    *,
+    size: int | None = None,
+    first: int | Int[Array, ""] = 0,
 ) -> FeatureQueue:
     """Returns the queue after a batch went in, the oldest entries overwritten.
 
     Args:
-        queue: Queue so far.
-        z: Unit features, [b, d]; no gradient is kept. b may exceed n: the last n stay.
+        queue: Queue so far, or the rows of it that one device holds.
+        z: Unit features, [b, d]; no gradient is kept. b may exceed the number of
+            slots: the last ones stay.
         labels: Identity of each, int32 [b]; -1: the row does not enter.
         proxies: Raw class centre of each now, [b, d]; where the queue has proxies.
+        size: Number of slots of the whole queue; as many as `queue` has rows when None.
+        first: Slot of the first row of `queue`.
 
     Raises:
         ValueError: proxies are missing, or given to a queue without.
@@ -90,10 +97,14 @@ def push(
             "proxies: "
             + ("missing" if proxies is None else "given, but the queue keeps none")
         )
-    slot, cursor = slots(queue.labels.shape[0], queue.cursor, labels)
+    here = queue.labels.shape[0]
+    slot, cursor = slots(here if size is None else size, queue.cursor, labels)
+    row = slot - first
+    # A row behind the end is dropped; one before the start would count from the end.
+    row = jnp.where((slot >= 0) & (row >= 0), row, here)
 
-    def put(array, rows):
-        return array.at[slot].set(lax.stop_gradient(rows), mode="drop")
+    def put(array, new):
+        return array.at[row].set(lax.stop_gradient(new), mode="drop")
 
     return FeatureQueue(
         z=put(queue.z, z),

@@ -18,12 +18,14 @@ from ml_collections import ConfigDict
 from qface_jax import compiled_cost
 from qface_jax.compiled_cost import Cost
 from qface_jax.models import IMAGE_SIDE
+from qface_jax.train import objectives
 from qface_jax.train import state as states
 from qface_jax.train.setup import Setup, build
 
 # Names of `Plan.items` that the advice asks for.
 CLASS_SIDE = "logits and centre gradients, temporary"
 ACTIVATIONS = "activations and all else, temporary"
+STATE = "statistics, queue, averaged encoder"
 
 
 class Counts(NamedTuple):
@@ -79,9 +81,15 @@ def _split(tree: Any) -> tuple[int, int]:
     return _per_device(cut), _per_device(whole)
 
 
+def _views(config: ConfigDict) -> tuple[int, ...]:
+    """The axis of a batch's views, where there are several of each image."""
+    views = objectives.views(config)
+    return (views,) if views > 1 else ()
+
+
 def _abstract_batch(config: ConfigDict, setup: Setup) -> dict[str, Any]:
     rows = config.data.batch_size
-    shape = (rows, IMAGE_SIDE, IMAGE_SIDE, 3)
+    shape = (rows, *_views(config), IMAGE_SIDE, IMAGE_SIDE, 3)
     return {
         "images": jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=setup.shard.rows),
         "labels": jax.ShapeDtypeStruct((rows,), jnp.int32, sharding=setup.shard.rows),
@@ -106,7 +114,7 @@ def compile_class_side(config: ConfigDict, setup: Setup) -> jax.stages.Compiled:
     draw of the classes is part of it. The update of the centres is not.
     """
     features = jax.ShapeDtypeStruct(
-        (config.data.batch_size, config.model.embedding_dim),
+        (config.data.batch_size, *_views(config), config.model.embedding_dim),
         jnp.float32,
         sharding=setup.shard.rows,
     )
@@ -117,7 +125,8 @@ def compile_class_side(config: ConfigDict, setup: Setup) -> jax.stages.Compiled:
         rows = states.take_rows(head, sample, setup.mesh)
 
         def value(features, rows):
-            return objective.loss(features, rows, batch, aux, sample)[0]
+            centres = head["centres"]
+            return objective.loss(features, rows, batch, aux, sample, centres)[0]
 
         return jax.grad(value, argnums=(0, 1))(features, rows)
 
@@ -160,6 +169,7 @@ def plan(config: ConfigDict, *, num_classes: int, images: int) -> Plan:
         "backbone optimizer state": backbone_state,
         "class centres": centres,
         "class centres' optimizer state": centre_state,
+        STATE: _per_device((abstract.aux, abstract.averaged)),
         CLASS_SIDE: class_side,
         ACTIVATIONS: memory.temp_size_in_bytes - class_side,
         "batch": _per_device(_abstract_batch(config, setup)),

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from qface_jax import chunks
 from qface_jax.parallel import DATA
 from qface_jax.stored_rows import as_words, widened
 
@@ -54,18 +55,10 @@ def own_cosine(z, w, places):
     return lax.psum(jnp.where(places >= 0, cos, 0.0), DATA)
 
 
-def _chunks(rows, chunk):
-    """Number and length of equal chunks that cover the rows; the last may overlap."""
-    number = -(-rows // chunk)
-    return number, -(-rows // number)
-
-
 def _chunk(spec, w, classes, index):
     """Chunk `index`: float32 centres, first local row, their classes, which are new."""
-    _, size = _chunks(w.shape[0], spec.chunk)
-    start = jnp.minimum(index * size, w.shape[0] - size)
-    # The last chunk is moved back to fit; its first rows were already seen.
-    fresh = start + jnp.arange(size) >= index * size
+    start, fresh = chunks.bounds(index, w.shape[0], spec.chunk)
+    size = fresh.shape[0]
     rows = w
     if w.dtype == jnp.bfloat16:
         # Keeps XLA from widening all centres ahead of the loop.
@@ -114,7 +107,7 @@ def forward_shard(spec, z_rows, w, label_rows, sample, state):
         return new_top, total * jnp.exp(top - new_top) + jnp.sum(part, axis=1)
 
     start = (jnp.full_like(cos_y, ABSENT), jnp.zeros_like(cos_y))
-    number, _ = _chunks(w.shape[0], spec.chunk)
+    number, _ = chunks.count_and_size(w.shape[0], spec.chunk)
     top, total = lax.fori_loop(0, number, body, start)
     all_top = lax.pmax(top, DATA)
     all_total = lax.psum(total * jnp.exp(top - all_top), DATA)
@@ -154,7 +147,7 @@ def backward_shard(spec, z_rows, w, label_rows, sample, state, *row_values):
         weight = jnp.where(fresh, inverse, 0.0)
         return dz + _dot("bc,cd->bd", dcos * weight[None, :], rows_w), dw
 
-    number, _ = _chunks(w.shape[0], spec.chunk)
+    number, _ = chunks.count_and_size(w.shape[0], spec.chunk)
     dz, dw = lax.fori_loop(0, number, body, (jnp.zeros_like(z), jnp.zeros_like(w)))
     return lax.psum_scatter(dz, DATA, scatter_dimension=0, tiled=True), dw
 

@@ -1,6 +1,8 @@
 """Strict settings for every test: 8 virtual CPU devices, nothing implicit."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -9,6 +11,13 @@ import pytest
 from qface_jax.launch import backend
 
 backend.prepare()  # what the console command sets before JAX and TensorFlow load
+
+# Many tests compile the same small programs, and so do the processes they start, which
+# inherit this. Each worker has a folder of its own: entries are not written atomically.
+PROGRAMS = tempfile.mkdtemp(prefix="qface-xla-")
+atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = PROGRAMS
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 import jax
 from jaxtyping import install_import_hook
@@ -21,9 +30,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Shapes in the kernels' signatures are checked in the tests, and only there.
 install_import_hook("qface_jax.losses", "beartype.beartype")
 
-# Many tests compile the same small programs.
-jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="qface-xla-"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+# Files that take minutes. They go first, so that several workers end together.
+LONGEST = ("test_hosts.py", "test_killed.py", "test_devices_change.py", "test_loop.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Sorts whole files: the longest first, the others as they were."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -7,17 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from qface_jax import models, parallel
-from qface_jax.train import optim, state
-from qface_jax.train.objective import build
+from qface_jax.train import objectives, optim, state
 from qface_jax.train.step import train_step
 
 
-def batch(rows, classes, seed=0):
+def batch(rows, classes, seed=0, views=1):
     """Random images and labels; three rows have none."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, rows).astype(np.int32)
     labels[[1, 2, 9]] = -1
-    images = rng.integers(0, 256, (rows, 112, 112, 3)).astype(np.uint8)
+    shape = (rows, views, 112, 112, 3) if views > 1 else (rows, 112, 112, 3)
+    images = rng.integers(0, 256, shape).astype(np.uint8)
     return {"images": images, "labels": labels}
 
 
@@ -34,16 +34,21 @@ def _linear_init(key):
 LINEAR = models.Model(init=_linear_init, apply=_linear)
 
 
-def step_of(config, model, classes, devices, *, parts=1):
-    """A jitted step and the state, batch and key it starts from."""
+def step_of(config, model, classes, devices, *, parts=1, shapes_only=False):
+    """A jitted step and the state, batch and key it starts from.
+
+    With `shapes_only` the state is abstract: enough to compile the step, and cheaper.
+    """
     mesh = parallel.make_mesh(jax.devices()[:devices])
     shard = parallel.shardings(mesh)
-    objective = build(config, classes, mesh)
+    objective = objectives.build(config, classes, mesh)
     tx, _ = optim.build(config.optim, optim.length(config, 100))
     create = partial(state.create, model=model, objective=objective, tx=tx)
     abstract = state.abstract_state(create, jax.random.key(0), shard)
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-    first = jax.jit(create, out_shardings=places)(jax.random.key(0))
+    first = abstract
+    if not shapes_only:
+        first = jax.jit(create, out_shardings=places)(jax.random.key(0))
     step = jax.jit(
         partial(
             train_step,
@@ -55,7 +60,8 @@ def step_of(config, model, classes, devices, *, parts=1):
         ),
         out_shardings=(places, shard.replicated),
     )
-    rows = parallel.to_device(batch(32, classes), shard.rows)
+    images = batch(32, classes, views=objectives.views(config))
+    rows = parallel.to_device(images, shard.rows)
     key = jax.device_put(jax.random.key(9), shard.replicated)
     return step, first, rows, key
 

@@ -13,7 +13,7 @@ from qface_jax.configs import base
 from qface_jax.errors import ConfigError
 from qface_jax.losses.margin_family import MARGINS
 from qface_jax.stochastic_rounding import counted_bits, round_to_bfloat16
-from qface_jax.train.objective import margin_loss
+from qface_jax.train.objectives.classification import margin_loss
 from qface_jax.train.update import global_norm, update
 from small_run import small
 from small_step import LINEAR, momentum, step_of

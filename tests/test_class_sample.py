@@ -11,7 +11,8 @@ from qface_jax.losses.margin_family import MARGINS
 from qface_jax.parallel import DATA
 from qface_jax.train import optim, state
 from qface_jax.train import step as steps
-from qface_jax.train.objective import build, margin_loss
+from qface_jax.train.objectives import build
+from qface_jax.train.objectives.classification import margin_loss
 from small_run import small
 
 ROWS, CLASSES, BLOCKS, B, D = 256, 250, 16, 32, 8

@@ -10,7 +10,7 @@ import pytest
 from qface_jax import classifier, parallel
 from qface_jax.configs import base
 from qface_jax.losses.margin_family import MARGINS
-from qface_jax.train.objective import margin_loss, raw_norms, unit
+from qface_jax.train.objectives.classification import margin_loss, raw_norms, unit
 
 B, C, D = 16, 37, 8
 ROWS = 64  # of the centres: a multiple of every number of devices tested

@@ -17,6 +17,53 @@ def test_every_shipped_config_is_valid():
         assert configs.load(name, overrides).is_locked
 
 
+CLASSIFIED = {"objective": "classification"}
+
+
+@pytest.mark.parametrize("family", ["qgface", "qgface_demo"])
+@pytest.mark.parametrize(
+    ("setting", "changes"),
+    [
+        ("baseline", CLASSIFIED | {"degrade.recipe": "clean"}),
+        ("a", CLASSIFIED | {"degrade.recipe": "adaface"}),
+        ("b", {"degrade.recipe": "adaface", "qgface.queue": "none"}),
+        ("c", {"degrade.recipe": "adaface"}),
+        ("d", CLASSIFIED),
+        ("e", {}),
+        ("queue_none", {"qgface.queue": "none"}),
+        ("queue_batch", {"qgface.queue": "batch"}),
+        ("queue_momentum", {"qgface.queue": "momentum"}),
+        ("threshold_none", {"qgface.partition": "none"}),
+        ("threshold_01", {"qgface.threshold": 0.1}),
+        ("threshold_03", {"qgface.threshold": 0.3}),
+    ],
+)
+def test_settings_of_qgface_differ_in_what_its_tables_vary(family, setting, changes):
+    shipped = configs.shipped()
+    proposed = dict(configs.flatten(shipped[f"{family}_e"]()))
+    found = dict(configs.flatten(shipped[f"{family}_{setting}"]()))
+    assert {path: found[path] for path in found if found[path] != proposed[path]} == (
+        changes
+    )
+
+
+def test_the_proposed_setting_of_qgface_is_the_papers():
+    proposed = dict(configs.flatten(configs.shipped()["qgface_e"]()))
+    assert proposed.items() >= {
+        "objective": "qgface", "degrade.recipe": "qgface", "qgface.queue": "proxy",
+        "qgface.partition": "min", "qgface.threshold": 0.2, "qgface.scale": 64.0,
+        "qgface.queue_size": 0, "loss.margin": "adaface", "loss.scale": 64.0,
+        "loss.adaface.margin": 0.4, "model.backbone": "ir_34", "data.batch_size": 512,
+        "epochs": 12.0, "optim.name": "sgd", "optim.learning_rate": 0.2,
+        "optim.momentum": 0.9, "optim.weight_decay": 5e-4, "optim.schedule": "step",
+        "optim.decay_epochs": (6.0, 9.0), "optim.decay_factor": 0.1,
+    }.items()  # fmt: skip
+    demo = dict(configs.flatten(configs.shipped()["demo"]()))
+    small = dict(configs.flatten(configs.shipped()["qgface_demo_e"]()))
+    changed = {path for path in demo if demo[path] != small[path]}
+    assert changed == {"objective", "degrade.recipe", "qgface.encoder_decay"}
+
+
 def test_three_wrong_keys_are_reported_at_once():
     words = [
         "--config.optim.learning_rte=3",

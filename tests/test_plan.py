@@ -34,6 +34,15 @@ def test_what_is_stored_is_exact(found):
     assert adam.items["class centres' optimizer state"] == 2 * centres
 
 
+def test_the_queue_is_cut_and_counted():
+    """Features and centres of 1,000 slots, padded to 1,024, their labels; no more."""
+    config = small("objective=qgface", "qgface.queue_size=1000")
+    found = plan.plan(config, num_classes=4000, images=100)
+    queue = 1024 // DEVICES * (2 * 16 + 1) * 4
+    assert 0 <= found.items[plan.STATE] - queue < 64
+    assert found.items["batch"] == 16 // DEVICES * (2 * 112 * 112 * 3 + 4)
+
+
 def test_the_peak_holds_all_items(found):
     stored = sum(v for name, v in found.items.items() if "temporary" not in name)
     temporary = sum(v for name, v in found.items.items() if "temporary" in name)

@@ -73,7 +73,8 @@ ONLY = {
     "clu": "qface_jax.reporting",
     "flax.linen": "qface_jax.models",
     "jax.sharding.Mesh": ("qface_jax.parallel", "qface_jax.classifier",
-                          "qface_jax.class_sample", "qface_jax.train"),
+                          "qface_jax.class_sample", "qface_jax.sharded_queue",
+                          "qface_jax.train"),
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ _FACTS = {
     "Backbone": "model.backbone",
     "Embedding": "model.embedding_dim",
     "Compute type": "model.dtype",
+    "Objective": "objective",
     "Margin": "loss.margin",
     "Scale": "loss.scale",
     "Training data": "data.source",

@@ -53,9 +53,12 @@ class _Kind(NamedTuple):
 
 # The first pattern that matches a whole name decides; a new kind is one line.
 _KINDS = (
-    _Kind("Loss", "", 1.0, r"(.*_)?loss"),
+    _Kind("Loss", "", 1.0, r"(.*_)?loss(_.*)?"),
     _Kind("Learning rate", "", 1.0, r"lr|learning_rate"),
     _Kind("Training accuracy", "%", 100.0, r"(.*_)?accuracy"),
+    _Kind("Kept by the quality partition", "%", 100.0, r"kept_.*"),
+    _Kind("Queue filled", "%", 100.0, r"queue_fill"),
+    _Kind("Cosine similarity", "", 1.0, r"(cos|similarity)_.*"),
     _Kind("Gradient norm", "", 1.0, r"grad(ient)?_norm"),
     _Kind("Feature norms", "", 1.0, r"(feature_)?norms?(_.*)?"),
     _Kind("Speed", "images/s", 1.0, r"images_per_second(_.*)?"),

@@ -1,9 +1,15 @@
 """Contrastive loss of a degraded view against its original and a queue.
 
+The queue is compared part by part. Only the query has a gradient, so it is gathered in
+the same pass as the loss: nothing of size [b, n] exists, and the queue is read once.
+
 References:
     QGFace: Quality-Guided Joint Training For Mixed-Quality Face Recognition, eq. 2, 4,
     13, 14. The positive stands in the denominator, as in the published code.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +19,40 @@ from jaxtyping import Array, Bool, Float, Int
 # Logit of a queue entry that does not count: exp gives exactly 0, and the difference
 # of two of them is 0, not NaN.
 ABSENT = -1e30
+
+Part = tuple[Float[Array, "m d"], Int[Array, " m"]]
+
+
+class NegativeSum(NamedTuple):
+    """What is summed over the negatives of each row, part by part.
+
+    Attributes:
+        top: Largest logit so far, [b].
+        total: Sum of e^{logit - top}, [b].
+        pull: Sum of e^{logit - top} entry, over the cosines within [-1, 1], [b, d].
+        cosines: Sum of the cosines, [b].
+        count: Number of negatives, [b].
+    """
+
+    top: Float[Array, " b"]
+    total: Float[Array, " b"]
+    pull: Float[Array, "b d"]
+    cosines: Float[Array, " b"]
+    count: Float[Array, " b"]
+
+
+class Negatives(NamedTuple):
+    """The negatives of each row, summed up.
+
+    Attributes:
+        log_sum: logsumexp of the scaled cosines, [b]; ABSENT without any.
+        slope: Its gradient with respect to the unit query, [b, d].
+        mean_cosine: Mean of the cosines, [b]; 0 without any.
+    """
+
+    log_sum: Float[Array, " b"]
+    slope: Float[Array, "b d"]
+    mean_cosine: Float[Array, " b"]
 
 
 def contrastive_loss(
@@ -31,7 +71,6 @@ def contrastive_loss(
     L = -log( e^{s cos(q, k)} / (e^{s cos(q, k)} + sum_j e^{s cos(q, queue_j)}) ), the
     sum over the entries j of other identities (Supervised Contrastive Mask).
 
-    The queue is compared chunk by chunk; neither pass stores [b, n].
     # Differs from the published code, which lets an entry of the same identity stay
     # with a cosine of 0 instead of taking it out.
 
@@ -50,24 +89,91 @@ def contrastive_loss(
     Returns:
         The loss of each row, [b] float32, >= 0; 0 where no negative counts.
     """
-    z = _unit(q)
-    positive = scale * _cosine("bd,bd->b", z, lax.stop_gradient(_unit(k)))
-    entries = lax.stop_gradient(queue_z)
-    negatives = _log_negatives(
-        z, entries, labels, queue_labels, scale, supervised_mask, chunk
+    count = queue_z.shape[0]
+    chunk = max(min(chunk, count), 1)
+    padding = -count % chunk
+    entries = jnp.pad(queue_z, ((0, padding), (0, 0)))
+    entry_labels = jnp.pad(queue_labels, (0, padding), constant_values=-1)
+
+    def part(index):
+        start = index * chunk
+        return (
+            lax.dynamic_slice_in_dim(entries, start, chunk),
+            lax.dynamic_slice_in_dim(entry_labels, start, chunk),
+        )
+
+    z = unit(q)
+    found = finish(
+        sum_negatives(
+            z,
+            labels,
+            part,
+            (count + padding) // chunk,
+            scale=scale,
+            supervised_mask=supervised_mask,
+        ),
+        scale,
     )
-    return jax.nn.softplus(negatives - positive)
+    return loss_against(z, k, found.log_sum, found.slope, scale=scale)
 
 
-def _unit(features):
-    """features / ||features||; a zero feature stays zero."""
+def loss_against(
+    z: Float[Array, "b d"],
+    k: Float[Array, "b d"],
+    log_sum: Float[Array, " b"],
+    slope: Float[Array, "b d"],
+    *,
+    scale: float,
+) -> Float[Array, " b"]:
+    """Returns the contrastive loss of each row, [b], from its summed negatives.
+
+    L = softplus(log_sum - s cos(q, k))
+
+    Args:
+        z: Unit queries, [b, d].
+        k: Raw features of the originals, [b, d]; no gradient reaches them.
+        log_sum: As in `Negatives`, [b].
+        slope: As in `Negatives`, [b, d]; what the gradient of `log_sum` is.
+        scale: s.
+    """
+    return jax.nn.softplus(_attached(z, log_sum, slope) - scale * positive_cosine(z, k))
+
+
+def unit(features: Float[Array, "b d"]) -> Float[Array, "b d"]:
+    """Returns features / ||features||, [b, d]; a zero feature stays zero."""
     squared = jnp.sum(features**2, axis=-1, keepdims=True)
     return features * lax.rsqrt(jnp.maximum(squared, 1e-12))
 
 
-def _cosine(equation, a, b):
-    dot = jnp.einsum(equation, a, b, precision=lax.Precision.HIGHEST)
-    return jnp.clip(dot, -1.0, 1.0)
+def positive_cosine(
+    z: Float[Array, "b d"], k: Float[Array, "b d"]
+) -> Float[Array, " b"]:
+    """Returns the cosine of unit queries with their originals, [b], none to `k`."""
+    other = lax.stop_gradient(unit(k))
+    return jnp.clip(_dot("bd,bd->b", z, other), -1.0, 1.0)
+
+
+def _dot(equation, a, b):
+    return jnp.einsum(equation, a, b, precision=lax.Precision.HIGHEST)
+
+
+@jax.custom_vjp
+def _attached(z, value, slope):
+    """`value` [b], whose gradient with respect to `z` [b, d] is `slope` [b, d]."""
+    del z, slope
+    return value
+
+
+def _attached_forward(z, value, slope):
+    del z
+    return value, slope
+
+
+def _attached_backward(slope, grad):
+    return grad[:, None] * slope, None, None
+
+
+_attached.defvjp(_attached_forward, _attached_backward)
 
 
 def negative_entries(
@@ -86,33 +192,88 @@ def negative_entries(
     return filled & (labels[:, None] != queue_labels[None, :])
 
 
-def _log_negatives(z, entries, labels, queue_labels, scale, supervised_mask, chunk):
-    """logsumexp of the scaled cosines to the negatives, [b]; ABSENT without any."""
-    count = entries.shape[0]
-    if count == 0:
-        return jnp.full(z.shape[0], ABSENT, jnp.float32)
-    chunk = min(chunk, count)
-    padding = -count % chunk
-    entries = jnp.pad(entries, ((0, padding), (0, 0)))
-    queue_labels = jnp.pad(queue_labels, (0, padding), constant_values=-1)
+def sum_negatives(
+    z: Float[Array, "b d"],
+    labels: Int[Array, " b"],
+    part: Callable[[Int[Array, ""]], Part],
+    parts: int,
+    *,
+    scale: float,
+    supervised_mask: bool,
+) -> NegativeSum:
+    """Returns the sums over the negatives of each row, without gradient.
 
-    def body(carry, part):
-        top, total = carry
-        part_entries, part_labels = part
-        logits = scale * _cosine("bd,nd->bn", z, part_entries)
-        counts = negative_entries(labels, part_labels, supervised_mask)
-        logits = jnp.where(counts, logits, ABSENT)
-        # The result does not depend on what is taken out as the largest.
-        new_top = lax.stop_gradient(jnp.maximum(top, jnp.max(logits, axis=1)))
-        exps = jnp.where(counts, jnp.exp(logits - new_top[:, None]), 0.0)
-        return (new_top, total * jnp.exp(top - new_top) + jnp.sum(exps, axis=1)), None
+    Args:
+        z: Unit queries, [b, d].
+        labels: Identity of each, [b].
+        part: Number of a part -> its entries [m, d] and their labels [m], -1: none.
+        parts: How many there are; may be 0.
+        scale: s.
+        supervised_mask: Whether entries of the own identity are left out.
+    """
+    z = lax.stop_gradient(z)
 
-    start = (jnp.full(z.shape[0], ABSENT, z.dtype), jnp.zeros(z.shape[0], z.dtype))
-    parts = (
-        entries.reshape(-1, chunk, entries.shape[1]),
-        queue_labels.reshape(-1, chunk),
+    def body(index, so_far):
+        entries, entry_labels = lax.stop_gradient(part(index))
+        cos = _dot("bd,nd->bn", z, entries)
+        inside = jnp.abs(cos) <= 1.0
+        cos = jnp.clip(cos, -1.0, 1.0)
+        counts = negative_entries(labels, entry_labels, supervised_mask)
+        logits = jnp.where(counts, scale * cos, ABSENT)
+        top = jnp.maximum(so_far.top, jnp.max(logits, axis=1))
+        shrink = jnp.exp(so_far.top - top)
+        exps = jnp.where(counts, jnp.exp(logits - top[:, None]), 0.0)
+        # A clipped cosine does not move with the query.
+        moving = jnp.where(inside, exps, 0.0)
+        return NegativeSum(
+            top,
+            so_far.total * shrink + jnp.sum(exps, axis=1),
+            so_far.pull * shrink[:, None] + _dot("bn,nd->bd", moving, entries),
+            so_far.cosines + jnp.sum(jnp.where(counts, cos, 0.0), axis=1),
+            so_far.count + jnp.sum(counts, axis=1, dtype=z.dtype),
+        )
+
+    nothing = jnp.zeros(z.shape[0], z.dtype)
+    start = NegativeSum(
+        jnp.full_like(nothing, ABSENT), nothing, jnp.zeros_like(z), nothing, nothing
     )
-    # Recomputed in the backward pass: only [b] per chunk is kept.
-    (top, total), _ = lax.scan(jax.checkpoint(body), start, parts)
-    some = total > 0.0
-    return jnp.where(some, top + jnp.log(jnp.where(some, total, 1.0)), ABSENT)
+    return lax.fori_loop(0, parts, body, start) if parts else start
+
+
+def finish(sums: NegativeSum, scale: float) -> Negatives:
+    """Returns the negatives from their sums over all parts.
+
+    Args:
+        sums: Of all parts.
+        scale: s.
+    """
+    some = sums.total > 0.0
+    total = jnp.where(some, sums.total, 1.0)
+    return Negatives(
+        log_sum=jnp.where(some, sums.top + jnp.log(total), ABSENT),
+        slope=scale * sums.pull / total[:, None],
+        mean_cosine=sums.cosines / jnp.maximum(sums.count, 1.0),
+    )
+
+
+def joined(sums: NegativeSum, axis_name: str) -> NegativeSum:
+    """Returns the sums over the entries of all devices of a mapped axis.
+
+    Args:
+        sums: Of this device's entries, for the same rows on all devices.
+        axis_name: Name of the axis.
+    """
+    top = lax.pmax(sums.top, axis_name)
+    shrink = jnp.exp(sums.top - top)
+    return NegativeSum(
+        top,
+        *lax.psum(
+            (
+                sums.total * shrink,
+                sums.pull * shrink[:, None],
+                sums.cosines,
+                sums.count,
+            ),
+            axis_name,
+        ),
+    )

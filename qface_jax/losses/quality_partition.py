@@ -29,11 +29,11 @@ def quality(norm_hat: Float[Array, " b"]) -> Float[Array, " b"]:
     return (norm_hat + 1.0) / 2.0
 
 
-def is_recognisable(u: Float[Array, " b"], *, threshold: float) -> Bool[Array, " b"]:
-    """Returns u > b: the views that classification keeps, [b].
+def is_recognisable(u: Float[Array, "*b"], *, threshold: float) -> Bool[Array, "*b"]:
+    """Returns u > b: the views that classification keeps, [*b].
 
     Args:
-        u: Quality within [0, 1], [b].
+        u: Quality within [0, 1], [*b].
         threshold: b, on the scale of u; 0.2 in the paper.
     """
     return u > threshold

@@ -15,7 +15,7 @@ from qface_jax.data_pipelines import faces, sources
 from qface_jax.errors import ConfigError
 from qface_jax.evals.results import Result
 from qface_jax.reporting import Metrics, NoMetrics
-from qface_jax.train import samples
+from qface_jax.train import objectives, pair_analysis, samples
 from qface_jax.train.evaluation import (
     Evaluation,
     EvaluationStopped,
@@ -74,7 +74,8 @@ def train(
         batches = stack.enter_context(
             contextlib.closing(_batches(config, source, setup, first))
         )
-        loop = _Loop(config, run, setup, evaluation, checkpoints, metrics, interrupt)
+        parts = (evaluation, checkpoints, metrics, interrupt)
+        loop = _Loop(config, run, source, setup, *parts)
         return loop.go(state, batches)
 
 
@@ -150,6 +151,7 @@ def _batches(config: ConfigDict, source: Any, setup: Setup, first: int) -> Any:
         batch_size=config.data.batch_size,
         recipe=config.degrade.recipe,
         params=config.degrade[config.degrade.recipe],
+        beside=config.degrade.clean if objectives.views(config) == 2 else None,
         seed=config.seed,
         start_step=first,
         total_steps=setup.length.total_steps,
@@ -162,8 +164,10 @@ def _batches(config: ConfigDict, source: Any, setup: Setup, first: int) -> Any:
 def _announce(config: ConfigDict, source: Any, setup: Setup, first: int) -> None:
     leaves = jax.tree.leaves(setup.abstract.params["backbone"])
     weights = sum(leaf.size for leaf in leaves)
+    joint = "" if config.objective == "classification" else f"{config.objective}, "
     hosts.say(
-        f"{config.loss.margin} with {config.model.backbone} ({weights:,} weights) on "
+        f"{joint}{config.loss.margin} with {config.model.backbone} ({weights:,} "
+        "weights) on "
         f"{len(source):,} images of {source.num_classes:,} identities; "
         f"{jax.device_count()} {jax.default_backend()} device(s)"
         + (f" of {hosts.here().count} processes" if hosts.here().count > 1 else "")
@@ -177,10 +181,13 @@ def _announce(config: ConfigDict, source: Any, setup: Setup, first: int) -> None
 class _Loop:
     """The parts that the loop's events need, and the events."""
 
-    def __init__(self, config, run, setup, evaluation, checkpoints, metrics, interrupt):
-        self._config, self._run, self._setup = config, run, setup
-        self._evaluation, self._checkpoints = evaluation, checkpoints
-        self._metrics, self._interrupt = metrics, interrupt
+    def __init__(
+        self, config, run, source, setup, evaluation, checkpoints, metrics, interrupt
+    ):
+        self._config, self._run, self._source = config, run, source
+        self._setup, self._evaluation = setup, evaluation
+        self._checkpoints, self._metrics = checkpoints, metrics
+        self._interrupt = interrupt
         self._monitor: Monitor | None = None
 
     def go(self, state: TrainState, batches: Any) -> list[Result]:
@@ -215,7 +222,18 @@ class _Loop:
                 self._checkpoints.save(step, state)
             if stop:
                 raise Interrupted(self._interrupt.signal_number, step)
-        return self._evaluate(total, state)
+        found = self._evaluate(total, state)
+        if objectives.views(config) == 2:
+            self._draw_pairs(state)
+        return found
+
+    def _draw_pairs(self, state: TrainState) -> None:
+        """Draws how alike the training pairs are, for the report."""
+        found = pair_analysis.embed_pairs(
+            self._config, self._source, self._setup, state
+        )
+        if hosts.first():
+            pair_analysis.draw(self._run, self._config, found, state)
 
     def _picture(self, rows: dict) -> None:
         """Draws what the network sees, for the report."""

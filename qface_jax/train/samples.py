@@ -20,14 +20,20 @@ COLUMNS = 8
 def write_batch(run: Path, rows: dict[str, np.ndarray]) -> None:
     """Writes the first images of a training batch to `RUN/samples/train_batch.png`.
 
+    The two views of an image stand beside each other, q before k.
+
     Args:
         run: Folder of the run.
-        rows: This host's rows: images uint8 [b, h, w, 3], labels int32 [b].
+        rows: This host's rows: images uint8 [b, h, w, 3], or [b, 2, h, w, 3] where
+            there are two views of each, and labels int32 [b].
     """
     path = run / SAMPLES / "train_batch.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    images, labels = list(rows["images"][:MOST]), list(rows["labels"][:MOST])
-    contact_sheet(images, labels, path, columns=COLUMNS)
+    images, captions = rows["images"], [str(label) for label in rows["labels"]]
+    if images.ndim == 5:
+        captions = [f"{label} {view}" for label in captions for view in ("q", "k")]
+        images = images.reshape(-1, *images.shape[2:])
+    contact_sheet(list(images[:MOST]), captions[:MOST], path, columns=COLUMNS)
 
 
 def write_resolutions(run: Path, pair_set: PairSet, group: ConfigDict) -> None:

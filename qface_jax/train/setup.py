@@ -11,8 +11,7 @@ from ml_collections import ConfigDict
 from qface_jax import config_rules, models, parallel
 from qface_jax.data_pipelines.sources import Source
 from qface_jax.errors import ConfigError
-from qface_jax.train import objective as objectives
-from qface_jax.train import optim, state
+from qface_jax.train import objectives, optim, state
 from qface_jax.train.step import embed_step, train_step
 
 

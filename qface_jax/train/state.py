@@ -13,9 +13,10 @@ from qface_jax import class_sample
 from qface_jax.class_sample import ClassSample
 from qface_jax.models import Model
 from qface_jax.parallel import Shardings
-from qface_jax.train.objective import Objective
+from qface_jax.train.objectives.objective import Objective
 
 CENTRES = "centres"  # parameters of this name, and their optimizer state, are sharded
+QUEUE = "queue"  # and so is what the objective keeps under this name
 NEVER = -1
 
 
@@ -30,6 +31,8 @@ class TrainState:
         aux: State of the objective: norm statistics and the like.
         opt_state: State of the optimizer.
         bad_step: First step whose loss or gradient was not finite, int32 []; -1: none.
+        averaged: `backbone` and `stats` of the encoder averaged over the steps; None
+            where the objective has none.
     """
 
     step: Int[Array, ""]
@@ -38,6 +41,7 @@ class TrainState:
     aux: Any
     opt_state: Any
     bad_step: Int[Array, ""]
+    averaged: Any = None
 
 
 def create(
@@ -59,7 +63,31 @@ def create(
         aux=aux,
         opt_state=tx.init(params),
         bad_step=jnp.int32(NEVER),
+        averaged=(
+            None
+            if objective.encoder_decay is None
+            else {"backbone": backbone, "stats": stats}
+        ),
     )
+
+
+def average(old: Any, new: Any, *, step: Int[Array, ""], decay: float | None) -> Any:
+    """Returns the moving average of a tree, m old + (1 - m) new; None where it is None.
+
+    m = min(decay, (1 + step) / (10 + step)), so that the first steps, which hardly
+    resemble what follows, are forgotten soon.
+
+    Args:
+        old: Average so far.
+        new: Values after this step.
+        step: Updates done before it.
+        decay: m in the long run, within [0, 1).
+    """
+    if old is None:
+        return None
+    early = (1.0 + step) / (10.0 + step)
+    keep = jnp.minimum(jnp.float32(decay), early.astype(jnp.float32))
+    return jax.tree.map(lambda a, b: keep * a + (1.0 - keep) * b, old, new)
 
 
 def is_cut(path: tuple, leaf: Any) -> bool:
@@ -67,18 +95,22 @@ def is_cut(path: tuple, leaf: Any) -> bool:
 
     The optimizer's state repeats the parameters' names, so one rule finds both.
     """
-    names = [getattr(entry, "key", None) for entry in path]
-    return CENTRES in names and leaf.ndim > 0
+    return _stands_under(CENTRES, path) and leaf.ndim > 0
+
+
+def _stands_under(name: str, path: tuple) -> bool:
+    return name in [getattr(entry, "key", None) for entry in path]
 
 
 def state_shardings(abstract: TrainState, shardings: Shardings) -> TrainState:
-    """Returns where each leaf lives: class centres are cut in rows, all else whole."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: (
-            shardings.rows if is_cut(path, leaf) else shardings.replicated
-        ),
-        abstract,
-    )
+    """Returns where each leaf lives: centres and queue cut in rows, all else whole."""
+
+    def place(path, leaf):
+        queued = _stands_under(QUEUE, path) and leaf.ndim > 0
+        cut = queued or is_cut(path, leaf)
+        return shardings.rows if cut else shardings.replicated
+
+    return jax.tree_util.tree_map_with_path(place, abstract)
 
 
 def abstract_state(create_fn: Any, key: jax.Array, shardings: Shardings) -> TrainState:

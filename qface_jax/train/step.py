@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, UInt8
 
 from qface_jax.arrays import Batch, Metrics
 from qface_jax.train.accumulation import in_parts
-from qface_jax.train.objective import Objective
-from qface_jax.train.state import NEVER, TrainState, put_rows, take_rows
+from qface_jax.train.objectives.objective import Objective
+from qface_jax.train.state import NEVER, TrainState, average, put_rows, take_rows
 from qface_jax.train.update import global_norm, update
 
 
@@ -37,7 +37,8 @@ def train_step(
 
     Args:
         state: State after `state.step` updates; give its memory away (donate).
-        batch: images uint8 [b, h, w, 3] RGB, labels int32 [b].
+        batch: images uint8 [b, h, w, 3] RGB, or [b, 2, h, w, 3] with a degraded and
+            the original view of each, labels int32 [b].
         key: The run's training key; the step is folded in here.
         apply: `Model.apply`.
         objective: What is minimised.
@@ -45,47 +46,72 @@ def train_step(
         mesh: Mesh over which batch and class centres are cut.
         accumulation_steps: Parts that the backbone takes the batch in.
     """
-    keys = jax.random.split(jax.random.fold_in(key, state.step), 3)
-    key, sample_key, rounding_key = keys
+    key = jax.random.fold_in(key, state.step)
+    key, sample_key, rounding_key = jax.random.split(key, 3)
     # With Partial FC the step sees, and changes, the sampled classes alone.
     sample = objective.sample(batch, sample_key)
     whole = (state.params, state.opt_state)
     seen_params, seen_opt_state = take_rows(whole, sample, mesh)
 
     forward = in_parts(partial(_forward, apply), accumulation_steps, mesh)
+    total_loss = _total_loss(state, batch, key, sample, forward, apply, objective)
+    gradient = jax.value_and_grad(total_loss, has_aux=True)
+    (loss, (stats, aux, metrics)), grads = gradient(seen_params)
+    grad_norm = global_norm(grads)
+    old = (seen_opt_state, seen_params)
+    seen = update(tx, grads, *old, key=rounding_key, sample=sample)
+    params, opt_state = put_rows(whole, seen, sample, mesh)
+    encoder = {"backbone": params["backbone"], "stats": stats}
+    decay = objective.encoder_decay
+    state = TrainState(
+        step=state.step + 1,
+        params=params,
+        stats=stats,
+        aux=jax.lax.stop_gradient(aux),
+        opt_state=opt_state,
+        bad_step=_first_bad(state, loss, grad_norm),
+        averaged=average(state.averaged, encoder, step=state.step, decay=decay),
+    )
+    found = {"loss": loss, "grad_norm": grad_norm, "bad_step": state.bad_step}
+    return state, metrics | found
+
+
+def _total_loss(state, batch, key, sample, forward, apply, objective):
+    """Parameters that the step sees -> loss, and statistics, state and metrics."""
+    images, keys = _encoded(apply, state.averaged, batch["images"])
+    centres = jax.lax.stop_gradient(state.params["head"]["centres"])
 
     def total_loss(params):
-        features, stats = forward(params["backbone"], state.stats, batch["images"], key)
+        features, stats = forward(params["backbone"], state.stats, images, key)
+        if keys is not None:
+            features = jnp.stack([features, keys], axis=1)
         loss, aux, metrics = objective.loss(
-            features, params["head"], batch, state.aux, sample
+            features, params["head"], batch, state.aux, sample, centres
         )
         return loss, (stats, aux, metrics)
 
-    (loss, (stats, aux, metrics)), grads = jax.value_and_grad(total_loss, has_aux=True)(
-        seen_params
-    )
-    grad_norm = global_norm(grads)
-    seen = update(
-        tx, grads, seen_opt_state, seen_params, key=rounding_key, sample=sample
-    )
-    params, opt_state = put_rows(whole, seen, sample, mesh)
-    state = state.replace(
-        step=state.step + 1,
-        params=params,
-        opt_state=opt_state,
-        stats=stats,
-        aux=jax.lax.stop_gradient(aux),
-        bad_step=_first_bad(state, loss, grad_norm),
-    )
-    return state, metrics | {
-        "loss": loss,
-        "grad_norm": grad_norm,
-        "bad_step": state.bad_step,
-    }
+    return total_loss
 
 
 def _forward(apply, params, stats, images, key):
-    return apply(params, stats, to_float(images), train=True, key=key)
+    """Features of images [b, h, w, 3], or of views [b, v, h, w, 3]: [b, (v,) d]."""
+    views = images.shape[:-3]
+    rows = images.reshape(-1, *images.shape[-3:])
+    features, stats = apply(params, stats, to_float(rows), train=True, key=key)
+    return features.reshape(*views, features.shape[-1]), stats
+
+
+def _encoded(apply, averaged, images):
+    """What is left for the encoder, and the second views' features by its average.
+
+    Those are made with the averaged statistics and have no gradient; None without it.
+    """
+    if averaged is None:
+        return images, None
+    backbone, stats = averaged["backbone"], averaged["stats"]
+    second = to_float(images[:, 1])
+    keys, _ = apply(backbone, stats, second, train=False, key=None)
+    return images[:, 0], jax.lax.stop_gradient(keys)
 
 
 def _first_bad(state, loss, grad_norm):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from qface_jax import checkpoint, run_folder
 from qface_jax.errors import ConfigError
@@ -90,6 +91,8 @@ def warm_start(state: TrainState, source: Path, *, num_classes: int) -> WarmStar
     merged = state.replace(
         params={"backbone": backbone["backbone"], "head": head["head"]},
         stats=backbone["stats"],
+        # Copies: the step takes the whole state over, and no array twice.
+        averaged=jax.tree.map(jnp.copy, backbone) if state.averaged else None,
     )
     return WarmStart(merged, taken + head_taken, left | head_left)
 

@@ -137,6 +137,69 @@ def test_another_seed_is_another_stream(source, whole):
     assert not np.array_equal(other[0]["images"], whole[0]["images"])
 
 
+@pytest.fixture(scope="module")
+def paired(source):
+    return batches(source, "qgface", beside=base.get_config().degrade.clean)
+
+
+def test_a_pair_is_the_single_view_and_a_clean_one(source, paired):
+    single = batches(source, "qgface")
+    plain = base.get_config().degrade.clean
+    plain.flip_probability = 0.0
+    originals = batches(source, "clean", params=plain)
+    for pair, q, original in zip(paired, single, originals, strict=True):
+        assert pair["images"].shape == (BATCH, 2, 112, 112, 3)
+        assert pair["images"].dtype == np.uint8
+        np.testing.assert_array_equal(pair["images"][:, 0], q["images"])
+        np.testing.assert_array_equal(pair["labels"], q["labels"])
+        for k, expected in zip(pair["images"][:, 1], original["images"], strict=True):
+            mirrored = np.array_equal(k, expected[:, ::-1])
+            assert mirrored or np.array_equal(k, expected)
+
+
+def test_the_views_of_a_pair_are_mirrored_independently(source):
+    clean = base.get_config().degrade.clean
+    (whole,) = batches(
+        source, "clean", batch_size=400, total_steps=1, params=clean, beside=clean
+    )
+    clean.flip_probability = 0.0
+    (original,) = batches(source, "clean", batch_size=400, total_steps=1, params=clean)
+    flipped = (whole["images"] != original["images"][:, None]).any(axis=(2, 3, 4))
+    np.testing.assert_allclose(flipped.mean(axis=0), 0.5, atol=0.1)
+    assert abs(np.corrcoef(flipped.T)[0, 1]) < 0.15
+
+
+def test_pairs_follow_the_settings_of_the_clean_recipe(source):
+    clean = base.get_config().degrade.clean
+    clean.flip_probability = 1.0
+    (mirrored,) = batches(source, "clean", total_steps=1, beside=clean)
+    clean.flip_probability = 0.0
+    (plain,) = batches(source, "clean", total_steps=1, beside=clean)
+    np.testing.assert_array_equal(
+        mirrored["images"][:, 1, :, ::-1], plain["images"][:, 1]
+    )
+    np.testing.assert_array_equal(mirrored["images"][:, 0], plain["images"][:, 0])
+
+
+def test_pairs_do_not_depend_on_hosts_restarts_and_batch_size(source, paired):
+    clean = base.get_config().degrade.clean
+    parts = [
+        batches(source, "qgface", beside=clean, host=host, hosts=2, start_step=5)
+        for host in range(2)
+    ]
+    together = [
+        {
+            key: np.concatenate([part[step][key] for part in parts])
+            for key in ("images", "labels")
+        }
+        for step in range(STEPS - 5)
+    ]
+    assert_same(together, paired[5:])
+    small = batches(source, "qgface", beside=clean, batch_size=2, total_steps=4)
+    rows = np.concatenate([batch["images"] for batch in small])
+    np.testing.assert_array_equal(rows, paired[0]["images"])
+
+
 def saved(image, form, **options):
     buffer = io.BytesIO()
     image.save(buffer, form, **options)

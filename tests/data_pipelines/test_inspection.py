@@ -266,7 +266,7 @@ def test_command_errors_are_one_line(tmp_path, monkeypatch, capsys, words, probl
         ["import", "x"],
         ["import", "x", "y", "--source", "tar"],
         ["import", "x", "y", "--config.data.path=z"],
-        ["preview"],
+        ["preview", "--count=0"],
         [],
     ],
 )

@@ -62,6 +62,32 @@ def test_panels(log_of):
     assert (cross.unit, cross.factor) == ("%", 100.0)
 
 
+def test_panels_of_joint_training(log_of):
+    names = {
+        "Loss": ["loss", "loss_classification", "loss_contrastive"],
+        "Training accuracy": ["accuracy"],
+        "Kept by the quality partition": ["kept_classification", "kept_contrastive"],
+        "Queue filled": ["queue_fill"],
+        "Cosine similarity": [
+            "cos_dropped", "cos_kept", "cos_target",
+            "similarity_negative", "similarity_positive",
+        ],
+        "Feature norms": ["norm", "norm_dropped", "norm_kept"],
+    }  # fmt: skip
+    event = {name: 0.5 for panel in names.values() for name in panel}
+    found = panels(log_of({"step": 1, "time": 1.0} | event))
+    assert {panel.title: [line.label for line in panel.lines] for panel in found} == {
+        title: [name.replace("_", " ") for name in of_panel]
+        for title, of_panel in names.items()
+    }
+    shares = {
+        panel.title for panel in found if (panel.unit, panel.factor) == ("%", 100)
+    }
+    assert shares == {
+        "Training accuracy", "Kept by the quality partition", "Queue filled"
+    }  # fmt: skip
+
+
 def test_a_degenerate_evaluation_is_drawn(log_of):
     found = panels(log_of({"step": 1, "toy/degenerate": 1.0}))
     assert [panel.title for panel in found] == ["toy/degenerate"]

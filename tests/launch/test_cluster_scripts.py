@@ -65,6 +65,25 @@ def test_slurm_puts_back_what_can_go_on(tmp_path, status, state, starts, again):
     assert not again or requeued.read_text() == "requeue 7\n"
 
 
+def test_slurm_takes_a_whole_training(tmp_path):
+    install(tmp_path / "venv", ROOT, extras="cuda")
+    tools = tmp_path / "tools"
+    stand_in(tools, "srun", f'printf "%s\\n" "$@" >{tmp_path}/srun')
+    stand_in(tools, "squeue", "echo RUNNING")
+    words = ["qface", "train", "--config=qgface_e", "--workdir=/run 1"]
+    done = subprocess.run(
+        ["bash", str(LAUNCH / "slurm.sbatch"), *words],
+        cwd=tmp_path, capture_output=True, text=True,
+        env={
+            "PATH": f"{tools}:/usr/bin:/bin", "QFACE_VENV": str(tmp_path / "venv"),
+            "SLURM_JOB_ID": "7", "SLURM_SUBMIT_DIR": str(ROOT),
+        },
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    given = (tmp_path / "srun").read_text().splitlines()
+    assert given[given.index("qface") :] == [*words, "--cluster=slurm"]
+
+
 def test_slurm_tells_what_is_missing(tmp_path):
     done = subprocess.run(
         ["bash", str(LAUNCH / "slurm.sbatch")],

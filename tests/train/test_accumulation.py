@@ -11,7 +11,7 @@ from qface_jax import config_rules, models, parallel, plan
 from qface_jax.errors import ConfigError
 from qface_jax.train import setup
 from qface_jax.train.accumulation import in_parts, join_rows, split_rows
-from qface_jax.train.objective import build
+from qface_jax.train.objectives import build
 from qface_jax.train.step import to_float
 from small_run import small
 from small_step import LINEAR, momentum, step_of
@@ -102,6 +102,7 @@ def by_hand(config, model, parts, first, rows, key):
             rows,
             first.aux,
             None,
+            first.params["head"]["centres"],
         )
         return value, stats
 
@@ -146,7 +147,9 @@ def test_no_image_or_feature_leaves_its_device():
     model = models.build(config.model)
     texts = []
     for parts in (1, 2):
-        step, first, rows, key = step_of(config, model, CLASSES, 8, parts=parts)
+        step, first, rows, key = step_of(
+            config, model, CLASSES, 8, parts=parts, shapes_only=True
+        )
         texts.append(step.lower(first, rows, key).compile().as_text())
     whole, cut = map(collectives, texts)
     moved = ("all-gather", "all-to-all", "collective-permute")
@@ -167,7 +170,9 @@ def test_memory_falls():
     config = small("model.backbone=mini", "classifier.pad_to=16")
     model, sizes = models.build(config.model), {}
     for parts in (1, 4):
-        step, first, _, key = step_of(config, model, CLASSES, 1, parts=parts)
+        step, first, _, key = step_of(
+            config, model, CLASSES, 1, parts=parts, shapes_only=True
+        )
         rows = {
             "images": jax.ShapeDtypeStruct((64, 112, 112, 3), jnp.uint8),
             "labels": jax.ShapeDtypeStruct((64,), jnp.int32),

@@ -47,15 +47,22 @@ def cut_after(monkeypatch):
     return lambda step: last.__setitem__(0, step)
 
 
-@pytest.mark.parametrize("rate", [1.0, 0.25])
+# The queue is full for the last steps only; some pairs are contrasted, some not.
+QGFACE = ("objective=qgface", "qgface.queue_size=250", "qgface.threshold=0.47")
+
+
+@pytest.mark.parametrize(
+    "objective, rate", [((), 1.0), (QGFACE, 0.25)], ids=["classification", "qgface"]
+)
 def test_a_run_moves_from_8_to_4_to_2_to_1_and_back(
-    rate, devices, cut_after, noise_records, tmp_path
+    objective, rate, devices, cut_after, noise_records, tmp_path
 ):
     steps = STEPS_EACH * len(CHAIN)
     config = small(
         f"total_steps={steps}",
         f"checkpoint.interval={STEPS_EACH}",
         f"classifier.sample_rate={rate}",
+        *objective,
         "classifier.pad_to=16",
         *noise_records,
         "eval.sets=()",

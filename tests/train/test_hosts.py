@@ -24,16 +24,8 @@ ENDLESS = (
     "checkpoint.interval=10000",
     "optim.schedule=constant",
     "optim.learning_rate=0.001",
+    "eval.sets=()",
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs_are_compiled_once(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        cache = str(tmp_path_factory.mktemp("programs"))
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", cache)
-        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
-        yield
 
 
 def command(run, *changes):
@@ -247,7 +239,8 @@ def test_slurm_trains_and_openmpi_evaluates_like_one_process(tmp_path):
     """Found by what the clusters set; the evaluation is shared by the hosts."""
     run = tmp_path / "run"
     with Processes(
-        tmp_path / "train", command(run, "eval.synthetic.pairs=21"), count=2, devices=1,
+        tmp_path / "train", command(run, "total_steps=2", "eval.synthetic.pairs=21"),
+        count=2, devices=1,
         flags=lambda index: ["--cluster=slurm"],
         environment=lambda index: SLURM | {"SLURM_PROCID": str(index)},
     ) as started:  # fmt: skip

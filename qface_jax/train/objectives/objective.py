@@ -1,0 +1,25 @@
+"""What an objective is."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Objective(NamedTuple):
+    """What is minimised: pure functions, and how the second view is encoded.
+
+    Attributes:
+        init: (key) -> (head parameters, state); both pytrees of arrays.
+        sample: (batch, key) -> the classes that this step sees (`ClassSample`), or
+            None for all of them.
+        loss: (features, head, batch, state, sample, centres) -> (loss [], state,
+            metrics); features [b, d], or [b, 2, d] where the batch has degraded and
+            original views; `head` holds the rows of `sample`, `centres` those of all
+            classes, for what needs no gradient.
+        encoder_decay: The second view goes through an average of the encoder over the
+            steps, with this decay, and without gradient; None: through the encoder.
+    """
+
+    init: Callable[..., Any]
+    sample: Callable[..., Any]
+    loss: Callable[..., Any]
+    encoder_decay: float | None = None
