@@ -47,7 +47,9 @@ def test_each_table_it_names_exists():
         assert re.search(rf"^{table}\b.*= ", code, re.MULTILINE), table
 
 
-@pytest.mark.parametrize("script", ["demo.sh", "test.sh", "local.sh", "tpu_vm.sh", "ablation.sh"])
+@pytest.mark.parametrize(
+    "script", ["demo.sh", "test.sh", "local.sh", "tpu_vm.sh", "ablation.sh"]
+)
 def test_scripts_say_what_they_do(script):
     done = subprocess.run(
         ["bash", str(ROOT / "launch" / script), "--help"],
