@@ -105,12 +105,16 @@ def by_formula(config, features, labels, centres):
     if group.queue == "none":
         return total, share
     entering = features[:, 1:] if group.queue == "momentum" else features
-    entries = unit(entering.reshape(-1, DIM))
     entry_labels = np.repeat(labels, entering.shape[1])
+    # Only rows with a label enter, and the last ones stay.
+    size = None if group.queue == "batch" else group.queue_size
+    stay = np.flatnonzero(entry_labels >= 0)[-size if size else None :]
+    entries = unit(entering.reshape(-1, DIM))[stay]
+    entry_labels = entry_labels[stay]
     q, k = unit(features[:, 0]), unit(features[:, 1])
     for row in np.flatnonzero(valid & ((pair <= group.threshold) | everything)):
         own = group.scale * (q[row] @ k[row])
-        negatives = (entry_labels >= 0) & (entry_labels != labels[row])
+        negatives = entry_labels != labels[row]
         terms = [own, *(group.scale * (entries[negatives] @ q[row]))]
         total += (np.logaddexp.reduce(terms) - own) / valid.sum()
     return total, share
@@ -128,6 +132,17 @@ def test_it_is_the_formula(queue, partition):
     np.testing.assert_allclose(metrics["kept_classification"], share, rtol=1e-6)
     if partition == "min":
         assert 0.1 < metrics["kept_classification"] < 0.95
+
+
+def test_a_queue_smaller_than_the_batch_holds_its_last_rows():
+    config = config_of("qgface.queue_size=7")
+    features, labels = features_of(), labels_of()
+    value, _, new, _, head = loss_of(config, features, labels)
+    centres = np.asarray(head["centres"])[:CLASSES]
+    want, _ = by_formula(config, features, labels, centres)
+    np.testing.assert_allclose(value, want, rtol=1e-5)
+    held = np.asarray(new["queue"].labels)
+    assert np.sum(held >= 0) == 7 and set(held[:7]) == set(np.repeat(labels, 2)[-7:])
 
 
 @pytest.mark.parametrize("partition", ["mean", "max"])
