@@ -138,7 +138,7 @@ def compile_class_side(config: ConfigDict, setup: Setup) -> jax.stages.Compiled:
 def compile_creation(setup: Setup) -> jax.stages.Compiled:
     """Returns the compiled program that makes the state of a new run."""
     places = jax.tree.map(lambda leaf: leaf.sharding, setup.abstract)
-    created = jax.jit(setup.create, out_shardings=places)
+    created = states.jit_create(setup.create, places)
     return created.lower(setup.init_key).compile()
 
 

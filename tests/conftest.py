@@ -12,16 +12,17 @@ from qface_jax.launch import backend
 
 backend.prepare()  # what the console command sets before JAX and TensorFlow load
 
-# Many tests compile the same small programs, and so do the processes they start, which
-# inherit this. Each worker has a folder of its own: entries are not written atomically.
-PROGRAMS = tempfile.mkdtemp(prefix="qface-xla-")
+# Many tests compile the same small programs, and so do the processes they start. Those
+# have a folder of their own, since one that is killed may leave half an entry.
+PROGRAMS = Path(tempfile.mkdtemp(prefix="qface-xla-"))
 atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = PROGRAMS
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(PROGRAMS / "started")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 import jax
 from jaxtyping import install_import_hook
 
+jax.config.update("jax_compilation_cache_dir", str(PROGRAMS / "here"))
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -48,7 +48,7 @@ def step_of(config, model, classes, devices, *, parts=1, shapes_only=False):
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     first = abstract
     if not shapes_only:
-        first = jax.jit(create, out_shardings=places)(jax.random.key(0))
+        first = state.jit_create(create, places)(jax.random.key(0))
     step = jax.jit(
         partial(
             train_step,

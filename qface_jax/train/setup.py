@@ -106,4 +106,4 @@ def build(config: ConfigDict, source: Source) -> Setup:
 def fresh_state(setup: Setup) -> state.TrainState:
     """Returns the state before the first step, made where it will live."""
     places = jax.tree.map(lambda leaf: leaf.sharding, setup.abstract)
-    return jax.jit(setup.create, out_shardings=places)(setup.init_key)
+    return state.jit_create(setup.create, places)(setup.init_key)

@@ -90,6 +90,20 @@ def average(old: Any, new: Any, *, step: Int[Array, ""], decay: float | None) ->
     return jax.tree.map(lambda a, b: keep * a + (1.0 - keep) * b, old, new)
 
 
+def jit_create(create_fn: Any, places: TrainState) -> Any:
+    """Returns the jitted (key) -> state that makes each leaf where it will live.
+
+    Args:
+        create_fn: (key) -> state, as `create`.
+        places: Sharding of each leaf.
+    """
+    # It runs once. On CPUs most of it would be spent on optimising code for one draw
+    # after another, longer than the whole training step takes to compile.
+    quick = {"xla_backend_optimization_level": 1}
+    options = quick if jax.default_backend() == "cpu" else None
+    return jax.jit(create_fn, out_shardings=places, compiler_options=options)
+
+
 def is_cut(path: tuple, leaf: Any) -> bool:
     """Whether a leaf has a row for each class: the centres and their optimizer state.
 
