@@ -147,10 +147,13 @@ def test_own_cosine_and_accuracy():
     mesh = parallel.make_mesh(jax.devices()[:8])
     margin = family("softmax")
     spec = classifier.ClassifierSpec(margin.negative, SCALE, C, 8, mesh)
-    cos = classifier.own_cosine(spec, unit(features), centres, labels)
+    own_cosine = jax.jit(classifier.own_cosine, static_argnums=0)
+    cos = own_cosine(spec, unit(features), centres, labels)
     w = centres[labels] / jnp.linalg.norm(centres[labels], axis=1, keepdims=True)
     np.testing.assert_allclose(cos, jnp.sum(unit(features) * w, axis=1), rtol=1e-5)
-    _, _, metrics = margin_loss(features, centres, labels, (), margin=margin, spec=spec)
+    _, _, metrics = jax.jit(partial(margin_loss, margin=margin, spec=spec))(
+        features, centres, labels, ()
+    )
     cosines = jnp.einsum(
         "bd,cd->bc",
         unit(features),

@@ -67,6 +67,7 @@ def test_partial_fc_needs_less_where_classes_dominate():
     assert part.peak < full.peak
 
 
+@pytest.mark.slow
 def test_more_devices_do_not_grow_the_class_side(monkeypatch):
     sizes = {}
     for devices in (2, 8):

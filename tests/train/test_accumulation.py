@@ -124,6 +124,7 @@ def test_batch_norm_and_dropout_are_those_of_each_part_in_order():
     assert_close(momentum(after)["backbone"], grads, 1e-4)
 
 
+@pytest.mark.slow  # which rows a part has is tested above
 def test_every_number_of_devices_has_the_same_parts():
     config = small("classifier.pad_to=16", "optim.learning_rate=0.01")
     model = models.build(config.model)

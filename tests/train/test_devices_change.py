@@ -52,7 +52,11 @@ QGFACE = ("objective=qgface", "qgface.queue_size=250", "qgface.threshold=0.47")
 
 
 @pytest.mark.parametrize(
-    "objective, rate", [((), 1.0), (QGFACE, 0.25)], ids=["classification", "qgface"]
+    "objective, rate",
+    [
+        pytest.param((), 0.25, id="classification"),
+        pytest.param(QGFACE, 0.25, id="qgface", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_moves_from_8_to_4_to_2_to_1_and_back(
     objective, rate, devices, cut_after, noise_records, tmp_path

@@ -1,5 +1,6 @@
 """Runs of several processes over gloo: the same steps, and ends that are not hangs."""
 
+import functools
 import json
 import signal
 import time
@@ -13,7 +14,8 @@ from small_run import words
 
 PARTS = ("params/backbone", "params/head", "stats", "aux")
 STEPS = 20
-RATES = (1.0, 0.25)
+# Partial FC does all that the full softmax does, and draws besides.
+RATES = (pytest.param(1.0, marks=pytest.mark.slow), 0.25)
 LAYOUTS = [  # processes, devices of each
     pytest.param(1, 8, marks=pytest.mark.slow),
     (2, 4),
@@ -70,10 +72,13 @@ def twenty_steps(folder, noise_records, processes, devices, rate):
 
 @pytest.fixture(scope="module")
 def one_device(noise_records, tmp_path_factory):
-    return {
-        rate: twenty_steps(tmp_path_factory.mktemp("one"), noise_records, 1, 1, rate)
-        for rate in RATES
-    }
+    """Rate -> the run on one device, made when it is first asked for."""
+
+    @functools.cache
+    def run(rate):
+        return twenty_steps(tmp_path_factory.mktemp("one"), noise_records, 1, 1, rate)
+
+    return run
 
 
 @pytest.mark.parametrize("rate", RATES)
@@ -82,10 +87,10 @@ def test_the_same_steps_on_any_layout(
     processes, devices, rate, noise_records, one_device, tmp_path
 ):
     run = twenty_steps(tmp_path, noise_records, processes, devices, rate)
-    got, want = logged(run), logged(one_device[rate])
+    got, want = logged(run), logged(one_device(rate))
     assert list(got) == list(want) == list(range(1, STEPS + 1))
     np.testing.assert_allclose(list(got.values()), list(want.values()), rtol=1e-4)
-    (step, got), (_, want) = leaves(run), leaves(one_device[rate])
+    (step, got), (_, want) = leaves(run), leaves(one_device(rate))
     assert step == STEPS
     for name, value in want.items():
         assert np.linalg.norm(got[name] - value) <= 1e-4 * np.linalg.norm(value) + 1e-6
@@ -117,6 +122,7 @@ def test_sigterm_to_one_saves_and_ends_all(two_stopped):
     assert "Traceback" not in first + second
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_where_two_stopped(two_stopped, tmp_path):
     run, *_ = two_stopped
     step = saved_steps(run)["last"]
@@ -151,6 +157,7 @@ def test_a_dead_process_ends_the_run_with_its_name(dead, tmp_path):
         assert f"process {dead} (" in said and "is lost" in said
 
 
+@pytest.mark.slow  # the time itself is test_roll_call's
 def test_a_frozen_process_ends_the_run_in_the_stated_time(tmp_path):
     run = tmp_path / "run"
     endless = command(run, *ENDLESS)
@@ -235,6 +242,7 @@ OPENMPI = {
 }
 
 
+@pytest.mark.slow  # what the clusters set is test_cluster's, shares test_share's
 def test_slurm_trains_and_openmpi_evaluates_like_one_process(tmp_path):
     """Found by what the clusters set; the evaluation is shared by the hosts."""
     run = tmp_path / "run"

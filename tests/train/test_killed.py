@@ -53,7 +53,9 @@ def records(tmp_path):
     return ["data.source=mxnet", f"data.path={folder}"]
 
 
-@pytest.mark.parametrize("kind", ["synthetic", "mxnet"])
+@pytest.mark.parametrize(
+    "kind", ["synthetic", pytest.param("mxnet", marks=pytest.mark.slow)]
+)
 def test_sigkill_at_a_random_step(kind, tmp_path, request):
     source = [] if kind == "synthetic" else request.getfixturevalue("records")
     finish(tmp_path / "whole", source)
@@ -78,7 +80,11 @@ def leaves(tree):
     return jax.tree.leaves(tree)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    # That one is also sent in test_hosts.
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+)
 def test_ctrl_c_saves_the_step_in_hand(number, tmp_path):
     run = tmp_path / "run"
     process = start(run, ["checkpoint.interval=1000000", "total_steps=100000"])
