@@ -32,7 +32,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook("qface_jax.losses", "beartype.beartype")
 
 # Files that take minutes. They go first, so that several workers end together.
-LONGEST = ("test_hosts.py", "test_killed.py", "test_devices_change.py", "test_loop.py")
+LONGEST = (
+    "test_hosts.py", "test_killed.py", "test_devices_change.py", "test_loop.py",
+    "test_qgface_run.py", "test_qgface.py", "test_accumulation.py", "test_plan.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
