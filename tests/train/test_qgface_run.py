@@ -44,6 +44,7 @@ def test_resume_with_a_half_full_queue_is_bit_for_bit(queue, tmp_path, monkeypat
     config = config_of(f"qgface.queue={queue}", f"qgface.queue_size={size}")
     loop.train(config, tmp_path / "whole")
     whole = final_state(config, tmp_path / "whole")
+    assert (tmp_path / "whole" / "samples" / "norm_similarity.png").is_file()
     halfway, resumed = interrupted_and_resumed(config, tmp_path / "cut", monkeypatch)
     assert np.sum(np.asarray(halfway.aux["queue"].labels) >= 0) == entering
     assert np.sum(np.asarray(resumed.aux["queue"].labels) >= 0) == size

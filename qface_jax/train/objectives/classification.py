@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from qface_jax import classifier
 from qface_jax.class_sample import ClassSample, sample_classes
+from qface_jax.losses.contrast import unit
 from qface_jax.losses.margin_family import MARGINS, Margin
 from qface_jax.train.objectives.objective import Objective
 
@@ -28,12 +29,6 @@ class Judged(NamedTuple):
     cos_target: Float[Array, " b"]
     correct: Bool[Array, " b"]
     norms: Float[Array, " b"]
-
-
-def unit(features: Float[Array, "b d"]) -> Float[Array, "b d"]:
-    """Returns features / ||features||, [b, d]; a zero feature stays zero."""
-    squared = jnp.sum(features**2, axis=-1, keepdims=True)
-    return features * jax.lax.rsqrt(jnp.maximum(squared, 1e-12))
 
 
 def raw_norms(features: Float[Array, "b d"]) -> Float[Array, " b"]:
