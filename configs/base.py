@@ -2,6 +2,9 @@
 
 from ml_collections import ConfigDict, config_dict
 
+# Lists of texts although the default is empty, which says nothing.
+TEXTS = frozenset({"data.more_paths", "optim.rate_factors"})
+
 
 def get_config() -> ConfigDict:
     """Returns the complete config; a key that is not here does not exist."""
@@ -14,6 +17,7 @@ def get_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.backbone = "iresnet18"  # a key of qface_jax.models.BACKBONES
+    # or init_from: the model of the run given by --init-from
     config.model.embedding_dim = 512  # d, length of a feature
     config.model.dropout = 0.0  # probability before the last linear layer
     config.model.dtype = "float32"  # of the compute: float32 or bfloat16
@@ -21,9 +25,19 @@ def get_config() -> ConfigDict:
     # Equal parts of the batch, each normalised by its own statistics: 1 is the whole
     # batch, 0 as many as devices (each its own images, nothing is exchanged).
     config.model.batch_norm_groups = 1
+    # Normalise by the running statistics, which then stay as they are; scales and
+    # biases still learn. For fine-tuning.
+    config.model.freeze_batch_norm = False
+    config.model.graph = ""  # backbone onnx: the packed graph, from `qface import`
+    # What the backbone takes: (pixel - mean) / std of pixels 0..255, each in the order
+    # R, G, B. Another convention comes with an imported model.
+    config.model.input_mean = (127.5, 127.5, 127.5)
+    config.model.input_std = (127.5, 127.5, 127.5)
+    config.model.color_order = "RGB"  # or BGR: of the channels that the backbone takes
 
-    # A key of train.objectives.OBJECTIVES: classification of one view of each image, or
-    # qgface, the joint training of two views.
+    # A key of train.objectives.OBJECTIVES: classification of one view of each image,
+    # qgface, the joint training of two views, or octuplet, the fine-tuning of a model
+    # with pairs of images of each identity in two views.
     config.objective = "classification"
 
     config.loss = ConfigDict()
@@ -81,6 +95,18 @@ def get_config() -> ConfigDict:
     config.qgface.weight = 1.0  # of the contrastive loss
     config.qgface.chunk = 8192  # slots compared at a time, per device
 
+    config.octuplet = ConfigDict()  # read with objective octuplet
+    config.octuplet.metric = "euclidean"  # euclidean, euclidean_squared or cosine
+    config.octuplet.margin = 25.0  # m, in units of the metric
+    # Views (h: high, l: low resolution) of anchor, positive and negative of each term.
+    config.octuplet.terms = ("hhh", "hll", "lhh", "lll")
+    config.octuplet.normalize = False  # features to length 1 first; cosine always does
+    # Beyond the paper: weights of the squared distance of the features from those of
+    # the original images in the model that training started from, as a share of their
+    # squared length; of the originals, and of the views at low resolution.
+    config.octuplet.keep_high_weight = 0.0
+    config.octuplet.keep_low_weight = 0.0
+
     config.classifier = ConfigDict()
     config.classifier.chunk = 8192  # classes per step of the stream, per device
     # Partial FC: share of the classes that a step sees besides those of its batch; 1.0
@@ -94,6 +120,8 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict()
     config.data.source = "synthetic"  # a key of data_pipelines.sources.SOURCES
     config.data.path = ""  # folder or file of the source
+    # More of the same source; the identities of each are taken to be different people.
+    config.data.more_paths = ()
     config.data.batch_size = 64  # images per step over all devices
     config.data.drop_small_identities = 0  # leave out identities with fewer images
     config.data.synthetic = ConfigDict(
@@ -101,53 +129,15 @@ def get_config() -> ConfigDict:
     )
     config.data.workers = 0  # decode threads; 0: TensorFlow decides
 
-    config.degrade = ConfigDict()
-    config.degrade.recipe = "adaface"  # a key of data_pipelines.degrade.RECIPES
-    config.degrade.clean = ConfigDict({"flip_probability": 0.5})
-    config.degrade.adaface = ConfigDict(
-        {
-            "flip_probability": 0.5,
-            "crop_probability": 0.2,
-            "crop_area": (0.2, 1.0),  # share of the image that stays, rest black
-            "crop_aspect": (0.75, 4 / 3),
-            "rescale_probability": 0.2,
-            "rescale_side": (0.2, 1.0),  # side after down-sampling, share of 112
-            "photometric_probability": 0.2,
-            "photometric_strength": 0.5,
-        }
-    )
-    config.degrade.resolution = ConfigDict(
-        {
-            "flip_probability": 0.5,
-            "probability": 0.5,  # of being degraded at all
-            "sides": (7, 14, 28),  # px; one is drawn per image
-            "antialias": True,
-            "jpeg_probability": 0.0,
-            "jpeg_quality": (60, 95),  # drawn, applied at the small size
-        }
-    )
-
-    config.degrade.qgface = ConfigDict(
-        {
-            "flip_probability": 0.5,
-            "rescale_probability": 1.0,
-            "rescale_side": (0.1, 0.5),  # side after down-sampling, share of 112
-            "jpeg_probability": 1.0,  # of a rescaled picture
-            "jpeg_quality": (75, 75),  # drawn, applied at the small size
-            # The next three probabilities were never published.
-            "crop_probability": 0.5,
-            "crop_area": (0.8, 1.0),  # share of the image that fills the new one
-            "crop_aspect": (0.75, 4 / 3),
-            "photometric_probability": 0.5,
-            "photometric_strength": 0.2,
-            "rotation_probability": 0.2,
-            "rotation_degrees": 45.0,  # at most, either way; corners turn black
-        }
-    )
+    config.degrade = _degrade()
 
     config.optim = ConfigDict()
     config.optim.name = "sgd"  # sgd, adamw, adam, adagrad
     config.optim.learning_rate = 0.1  # peak, at the global batch size
+    # PATTERN=FACTOR: the rate of the parameters whose path begins so (a regular
+    # expression; the first that fits counts) is multiplied; 0: they stay as they are.
+    # As in ("backbone/layer[12]_=0", "backbone/fc=10").
+    config.optim.rate_factors = ()
     config.optim.weight_decay = 5e-4  # not on biases, norms and PReLU slopes
     config.optim.momentum = 0.9  # sgd
     config.optim.b1 = 0.9  # adam, adamw
@@ -169,6 +159,8 @@ def get_config() -> ConfigDict:
 
     config.eval = ConfigDict()
     config.eval.interval = 0  # updates between evaluations; 0: after the last only
+    # Also the model that training starts from, for the report to compare with.
+    config.eval.before = False
     config.eval.protocol = "verification"  # a key of evals.protocols.PROTOCOLS
     config.eval.path = ""  # folder that files of `sets` lie in; "": this one
     # What is evaluated: "synthetic", a .bin file, or "pairs.txt::image folder".
@@ -191,3 +183,64 @@ def get_config() -> ConfigDict:
     config.log = ConfigDict()
     config.log.interval = 50  # updates between log lines
     return config
+
+
+def _degrade() -> ConfigDict:
+    """Every key of the recipes that degrade pictures."""
+    degrade = ConfigDict()
+    # A key of data_pipelines.degrade.RECIPES, or of view_pairs.PAIR_RECIPES, which
+    # draw both views of a picture.
+    degrade.recipe = "adaface"
+    degrade.clean = ConfigDict({"flip_probability": 0.5})
+    degrade.adaface = ConfigDict(
+        {
+            "flip_probability": 0.5,
+            "crop_probability": 0.2,
+            "crop_area": (0.2, 1.0),  # share of the image that stays, rest black
+            "crop_aspect": (0.75, 4 / 3),
+            "rescale_probability": 0.2,
+            "rescale_side": (0.2, 1.0),  # side after down-sampling, share of 112
+            "photometric_probability": 0.2,
+            "photometric_strength": 0.5,
+        }
+    )
+    degrade.resolution = ConfigDict(
+        {
+            "flip_probability": 0.5,
+            "probability": 0.5,  # of being degraded at all
+            "sides": (7, 14, 28),  # px; one is drawn per image
+            "antialias": True,
+            "jpeg_probability": 0.0,
+            "jpeg_quality": (60, 95),  # drawn, applied at the small size
+        }
+    )
+
+    degrade.octuplet = ConfigDict(
+        {
+            "flip_probability": 0.5,  # this and the next two act on both views alike
+            "brightness": 0.2,  # factor within 1 - b .. 1 + b
+            "saturation": 0.2,
+            "sides": (7, 14, 28),  # px; one is drawn per image
+            "antialias": True,
+            "jpeg_probability": 0.0,
+            "jpeg_quality": (60, 95),  # drawn, applied at the small size
+        }
+    )
+    degrade.qgface = ConfigDict(
+        {
+            "flip_probability": 0.5,
+            "rescale_probability": 1.0,
+            "rescale_side": (0.1, 0.5),  # side after down-sampling, share of 112
+            "jpeg_probability": 1.0,  # of a rescaled picture
+            "jpeg_quality": (75, 75),  # drawn, applied at the small size
+            # The next three probabilities were never published.
+            "crop_probability": 0.5,
+            "crop_area": (0.8, 1.0),  # share of the image that fills the new one
+            "crop_aspect": (0.75, 4 / 3),
+            "photometric_probability": 0.5,
+            "photometric_strength": 0.2,
+            "rotation_probability": 0.2,
+            "rotation_degrees": 45.0,  # at most, either way; corners turn black
+        }
+    )
+    return degrade

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from qface_jax.data_pipelines import geometry, photometric, resample
 
 SIDE = 112  # of every picture that the networks see
+DRAWS_OF_SHRINK = 3
 RESCALE_KERNELS = ("nearest", "bilinear", "area", "bicubic", "lanczos")
 
 
@@ -63,26 +64,14 @@ def resolution(image: tf.Tensor, seed: tf.Tensor, params: ConfigDict) -> tf.Tens
       Knoche et al., Octuplet Loss: Make Face Recognition Robust to Image Resolution,
       FG 2023, section 3.
     """
-    draws = tf.random.stateless_uniform([5], seed)
-    sides = tuple(params.sides)
+    draws = tf.random.stateless_uniform([2 + DRAWS_OF_SHRINK], seed)
     image = _sometimes(draws[0], params.flip_probability, _flip, image)
-    row = tf.cast(draws[2] * len(sides), tf.int32)
-
-    def shrink(picture: tf.Tensor) -> tf.Tensor:
-        side = tf.constant(sides)[row]
-        table = geometry.table(SIDE, sides, ("bicubic",), antialias=params.antialias)
-        small = geometry.shrink(table.down(0, side), tf.cast(picture, tf.float32))
-        small = _sometimes(
-            draws[3],
-            params.jpeg_probability,
-            lambda small: tf.cast(
-                _jpeg(_truncated(small), draws[4], params.jpeg_quality), tf.float32
-            ),
-            small,
-        )
-        return _truncated(geometry.grow(table.up(0, side), small))
-
-    return _sometimes(draws[1], params.probability, shrink, image)
+    return _sometimes(
+        draws[1],
+        params.probability,
+        lambda picture: shrink(picture, draws[2:], params),
+        image,
+    )
 
 
 def qgface(image: tf.Tensor, seed: tf.Tensor, params: ConfigDict) -> tf.Tensor:
@@ -131,6 +120,34 @@ RECIPES: dict[str, Recipe] = {
     "resolution": resolution,
     "qgface": qgface,
 }
+
+
+def shrink(image: tf.Tensor, draws: tf.Tensor, params: ConfigDict) -> tf.Tensor:
+    """Goes down to a side drawn from `sides` and up again, sometimes through JPEG.
+
+    Args:
+      image: uint8 [112, 112, 3].
+      draws: float32 [DRAWS_OF_SHRINK] in [0, 1): the side, whether through JPEG, and
+        its quality.
+      params: `sides`, `antialias`, `jpeg_probability`, `jpeg_quality`.
+
+    Returns:
+      uint8 [112, 112, 3].
+    """
+    sides = tuple(params.sides)
+    row = tf.cast(draws[0] * len(sides), tf.int32)
+    side = tf.constant(sides)[row]
+    table = geometry.table(SIDE, sides, ("bicubic",), antialias=params.antialias)
+    small = geometry.shrink(table.down(0, side), tf.cast(image, tf.float32))
+    small = _sometimes(
+        draws[1],
+        params.jpeg_probability,
+        lambda small: tf.cast(
+            _jpeg(_truncated(small), draws[2], params.jpeg_quality), tf.float32
+        ),
+        small,
+    )
+    return _truncated(geometry.grow(table.up(0, side), small))
 
 
 def down_up(image: tf.Tensor, *, side: int, antialias: bool) -> tf.Tensor:

@@ -13,14 +13,15 @@ from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines import decoding, order
 from qface_jax.data_pipelines.degrade import RECIPES, SIDE, down_up
+from qface_jax.data_pipelines.pair_plan import PairPlan
 from qface_jax.data_pipelines.pair_sets import PairSet
+from qface_jax.data_pipelines.record_fetching import Records
 from qface_jax.data_pipelines.sources import Source, record_name
-from qface_jax.errors import ConfigError, DataError
+from qface_jax.data_pipelines.view_pairs import PAIR_RECIPES
+from qface_jax.errors import ConfigError
 
 _FETCHES_AT_ONCE = 2  # batches that are read side by side
 _BATCHES_AHEAD = 2
-
-Fetch = Callable[[np.ndarray], tuple[list[bytes], np.ndarray]]
 
 
 def stream(
@@ -36,18 +37,19 @@ def stream(
     hosts: int = 1,
     workers: int = 0,
     beside: ConfigDict | None = None,
+    plan: PairPlan | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields this host's rows of the training batches of steps start .. total - 1.
 
     Row j of the global batch of step t is position g = t * batch_size + j of the
-    endless stream: its record follows from (seed, g) by `order.record_indices`, its
-    degradation is drawn from the seed pair (seed, g), and that of the view beside it
-    from (seed, -1 - g).
+    endless stream: its record follows from (seed, g) by `order.record_indices`, or from
+    t and j by the plan; its degradation is drawn from the seed pair (seed, g), and that
+    of the view beside it from (seed, -1 - g).
 
     Args:
       source: the records.
       batch_size: rows of all hosts together, a multiple of `hosts`.
-      recipe: a key of RECIPES.
+      recipe: a key of RECIPES, or of PAIR_RECIPES, which make two views.
       params: `config.degrade[recipe]`.
       seed: 0 .. 2^31 - 1.
       start_step: the first step, at least 0.
@@ -56,13 +58,15 @@ def stream(
       hosts: that share the batch.
       workers: threads that decode; 0: TensorFlow decides.
       beside: `config.degrade.clean`: of every record there is a second view, by the
-        recipe clean. None: there is one view.
+        recipe clean. None: there are those of the recipe.
+      plan: of the same batch size, says which records a step takes. None: every epoch
+        takes each record once.
 
     Yields:
       {"images": uint8 [batch_size / hosts, 112, 112, 3] RGB,
-       "labels": int32 [batch_size / hosts]}. With `beside` the images are
-      [batch_size / hosts, 2, 112, 112, 3]: first q, the view by `recipe`, the same as
-      without, then k, the clean one.
+       "labels": int32 [batch_size / hosts]}. With `beside`, or a recipe of two views,
+      the images are [batch_size / hosts, 2, 112, 112, 3]: first the degraded view, the
+      same as without `beside`, then the clean one.
 
     Raises:
       ConfigError: unknown recipe, or a batch that the hosts cannot share.
@@ -70,17 +74,39 @@ def stream(
     """
     _check(recipe, batch_size, hosts)
     one = _views(recipe, params, seed, beside)
-    records = _Records(source.fetch, lambda index: record_name(source, index))
-
-    def select(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        rows = order.rows_of_step(step, batch_size=batch_size, host=host, hosts=hosts)
-        return rows, order.record_indices(rows, seed=seed, num_records=len(source))
+    records = Records(source.fetch, lambda index: record_name(source, index))
+    place = {"batch_size": batch_size, "host": host, "hosts": hosts}
+    select = _selection(len(source), plan, seed, **place)
 
     def build(first: int) -> tf.data.Dataset:
         steps = tf.data.Dataset.range(first, total_steps)
         return _pipeline(steps, select, records, one, batch_size // hosts, workers)
 
     return _batches(build, select, records, start_step, total_steps)
+
+
+def _selection(
+    num_records: int,
+    plan: PairPlan | None,
+    seed: int,
+    *,
+    batch_size: int,
+    host: int,
+    hosts: int,
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """A step -> the positions of this host's rows, and the records that they take."""
+    share = batch_size // hosts
+
+    def planned(step: np.ndarray) -> np.ndarray:
+        return plan.records(int(step))[host * share : (host + 1) * share]
+
+    def select(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = order.rows_of_step(step, batch_size=batch_size, host=host, hosts=hosts)
+        if plan is None:
+            return rows, order.record_indices(rows, seed=seed, num_records=num_records)
+        return rows, tf.numpy_function(planned, [step], tf.int64, stateful=False)
+
+    return select
 
 
 def _views(
@@ -91,7 +117,8 @@ def _views(
     def one(encoded: tf.Tensor, label: tf.Tensor, position: tf.Tensor) -> dict:
         picture = decoding.decode(encoded)
         of_run = tf.constant(seed, tf.int64)
-        image = RECIPES[recipe](picture, tf.stack([of_run, position]), params)
+        draw = {**RECIPES, **PAIR_RECIPES}[recipe]
+        image = draw(picture, tf.stack([of_run, position]), params)
         if beside is not None:
             # No position is negative, so no view shares its draws with another.
             own = tf.stack([of_run, -1 - position])
@@ -103,9 +130,10 @@ def _views(
 
 def _check(recipe: str, batch_size: int, hosts: int) -> None:
     """Raises ConfigError for an unknown recipe or a batch that hosts cannot share."""
-    if recipe not in RECIPES:
+    known = (*RECIPES, *PAIR_RECIPES)
+    if recipe not in known:
         raise ConfigError(
-            f"degrade.recipe: got {recipe!r}, must be one of {', '.join(RECIPES)}"
+            f"degrade.recipe: got {recipe!r}, must be one of {', '.join(known)}"
         )
     if batch_size < 1 or batch_size % hosts:
         raise ConfigError(
@@ -146,7 +174,7 @@ def eval_batches(
     def fetch(indices: np.ndarray) -> tuple[list[bytes], np.ndarray]:
         return pair_set.fetch(indices), np.zeros(len(indices), np.int32)
 
-    records = _Records(fetch, lambda index: f"{pair_set.name}: image {index}")
+    records = Records(fetch, lambda index: f"{pair_set.name}: image {index}")
 
     def select(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         first = step * batch_size
@@ -165,71 +193,6 @@ def eval_batches(
         return _pipeline(numbers, select, records, one, batch_size, workers)
 
     return (batch["images"] for batch in _batches(build, select, records, 0, steps))
-
-
-class _Records:
-    """Fetches batches for tf.data, and keeps what went wrong out of TensorFlow.
-
-    An exception that passes through TensorFlow comes out as pages of its own text. So
-    a failure is kept here by step, the step gets placeholders, and `_batches` raises
-    the failure instead of handing that batch out.
-    """
-
-    def __init__(self, fetch: Fetch, name: Callable[[int], str]):
-        self.failures: dict[int, Exception] = {}
-        self._fetch = fetch
-        self._name = name
-        self._odd: set[int] = set()  # records that only Pillow can decode
-
-    def load(self, step: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Fetches a step's records: encoded [k] object, labels int32 [k]."""
-        encoded = np.empty(len(indices), object)
-        try:
-            images, labels = self._fetch(indices)
-            for row, (index, image) in enumerate(zip(indices, images, strict=True)):
-                encoded[row] = self._plain(int(index), image)
-        except Exception as error:
-            self.failures[int(step)] = error
-            encoded[:] = decoding.placeholder()
-            labels = np.zeros(len(indices), np.int32)
-        return encoded, np.asarray(labels, np.int32)
-
-    def learn(self, indices: np.ndarray) -> bool:
-        """Finds the records that TensorFlow could not decode, for another attempt.
-
-        Args:
-          indices: of the step in which decoding failed.
-
-        Returns:
-          Whether there are any: all of them are pictures to Pillow.
-
-        Raises:
-          DataError: one of them is no picture at all.
-        """
-        images, _ = self._fetch(indices)
-        found = False
-        for index, image in zip(indices, images, strict=True):
-            if not decoding.reads(self._plain(int(index), image)):
-                if decoding.transcode(image) is None:
-                    raise self._no_picture(int(index), image)
-                self._odd.add(int(index))
-                found = True
-        return found
-
-    def _plain(self, index: int, image: bytes) -> bytes:
-        if index not in self._odd and decoding.is_common(image):
-            return image
-        plain = decoding.transcode(image)
-        if plain is None:
-            raise self._no_picture(index, image)
-        return plain
-
-    def _no_picture(self, index: int, image: bytes) -> DataError:
-        return DataError(
-            f"{self._name(index)}: not a picture, or a damaged one: {len(image)} bytes "
-            f"that begin with {image[:8]!r}; neither TensorFlow nor Pillow decodes it. "
-            "Fetch the data again, or leave the record out"
-        )
 
 
 def _pipeline(steps, select, records, one, rows: int, workers: int) -> tf.data.Dataset:
@@ -261,7 +224,7 @@ def _pipeline(steps, select, records, one, rows: int, workers: int) -> tf.data.D
     return dataset.with_options(options)
 
 
-def _batches(build, select, records: _Records, first: int, last: int) -> Iterator[dict]:
+def _batches(build, select, records: Records, first: int, last: int) -> Iterator[dict]:
     """Runs the dataset; a record that TensorFlow cannot decode restarts it there."""
     step = first
     while step < last:

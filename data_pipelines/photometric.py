@@ -46,6 +46,28 @@ def jitter(image: tf.Tensor, draws: tf.Tensor, *, strength: float) -> tf.Tensor:
     return tf.switch_case(tf.cast(draws[3] * len(_ORDERS), tf.int32), calls)
 
 
+def brighten_and_saturate(
+    image: tf.Tensor, draws: tf.Tensor, *, strengths: tuple[float, float]
+) -> tf.Tensor:
+    """Changes brightness, then saturation, each ending in whole numbers.
+
+    Args:
+      image: uint8 [h, w, 3].
+      draws: float32 [2] in [0, 1).
+      strengths: of brightness and saturation, at least 0; the factor is uniform in
+        max(0, 1 - strength) .. 1 + strength.
+
+    Returns:
+      uint8 [h, w, 3].
+    """
+    low = [max(0.0, 1.0 - strength) for strength in strengths]
+    spans = [1.0 + strength - a for strength, a in zip(strengths, low, strict=True)]
+    factors = tf.constant(low) + tf.constant(spans) * draws
+    planes = tf.cast(tf.transpose(tf.reshape(image, [-1, 3])), tf.float32)
+    planes = _saturation(_brightness(planes, factors[0]), factors[1])
+    return tf.reshape(tf.transpose(tf.cast(planes, tf.uint8)), tf.shape(image))
+
+
 def _brightness(planes: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     return _whole(planes * factor)
 

@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines.image_folder import FolderSource
+from qface_jax.data_pipelines.joined_source import JoinedSource
 from qface_jax.data_pipelines.mxnet_source import MxnetSource
 from qface_jax.errors import ConfigError, DataError
 
@@ -156,6 +157,9 @@ def open_source(data: ConfigDict) -> Source:
             f"data.source: got {data.source!r}, must be one of {', '.join(SOURCES)}"
         )
     source: Source = SOURCES[data.source](data)
+    if data.more_paths:
+        others = [_at(data, path) for path in data.more_paths]
+        source = JoinedSource([source, *(SOURCES[data.source](d) for d in others)])
     for note in source.describe().get("notes", []):
         _log.warning("%s: %s", data.path, note)
     if data.drop_small_identities > 0:
@@ -167,6 +171,13 @@ def open_source(data: ConfigDict) -> Source:
             source.left_out_images,
         )
     return source
+
+
+def _at(data: ConfigDict, path: str) -> ConfigDict:
+    """The same group with another path."""
+    other = ConfigDict(data.to_dict())
+    other.path = path
+    return other
 
 
 def _data_path(data: ConfigDict) -> Path:

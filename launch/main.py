@@ -16,6 +16,10 @@ from qface_jax.roll_call import NotJoinedError
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("qface_jax.launch.train", "train a model, or go on with a run"),
     "eval": ("qface_jax.launch.evaluate", "judge a run at every resolution"),
+    "import": (
+        "qface_jax.launch.import_model",
+        "make a run of a model from PyTorch, safetensors or ONNX",
+    ),
     "plan": ("qface_jax.launch.plan", "bytes per device, before anything is launched"),
     "data": ("qface_jax.launch.data", "import, inspect or preview images"),
     "gst": ("qface_jax.launch.gst", "draw the gradient scaling term of margins"),

@@ -48,12 +48,17 @@ def run(args: argparse.Namespace) -> int:
     cluster.join(args)
     config = configs.load(args.config, args.overrides)
 
-    from qface_jax.evals.report import write_report
+    workdir = args.workdir or Path("runs") / Path(args.config).stem
+
+    from qface_jax.evals.before_after import change_table, matching
+    from qface_jax.evals.report import read_results, write_report
+    from qface_jax.evals.results import before
     from qface_jax.evals.table import table
+    from qface_jax.train import init_model
     from qface_jax.train.interrupt import Interrupted
     from qface_jax.train.loop import train
 
-    workdir = args.workdir or Path("runs") / Path(args.config).stem
+    config = init_model.resolve(config, args.init_from, workdir)
     try:
         found = train(
             config,
@@ -70,5 +75,8 @@ def run(args: argparse.Namespace) -> int:
     if hosts.first():
         for result in found:
             print(table(result))
+        if config.eval.before:
+            for pair in matching(read_results(before(workdir)), found):
+                print(change_table(*pair))
         print(f"report: {write_report(workdir)}")
     return 0

@@ -193,6 +193,18 @@ def saved_steps(run: Path) -> dict[str, int | None]:
     return steps
 
 
+def save_parts(run: Path, tree: dict[str, Any]) -> None:
+    """Writes nested dicts of arrays as the run's checkpoint of step 0, and waits.
+
+    Args:
+        run: Folder of the run.
+        tree: Parts of a state by name, as `load_parts` finds them. Orbax keeps no
+            branch without leaves.
+    """
+    with ocp.training.Checkpointer((run / CHECKPOINTS).absolute()) as checkpointer:
+        checkpointer.save(0, tree)
+
+
 def load_parts(
     run: Path,
     which: str,
@@ -212,7 +224,8 @@ def load_parts(
 
     Returns:
         The checkpoint's step, and a dict from each part to its nested dicts of arrays:
-        numpy's, or as `like` says. Leaves outside the parts are not read.
+        numpy's, or as `like` says; {} where the checkpoint has no such part. Leaves
+        outside the parts are not read.
 
     Raises:
         ConfigError: if the run has no such checkpoint.
@@ -261,6 +274,6 @@ def _load_parts(folder, step, parts, like) -> dict:
     for part in parts:
         tree = loaded
         for name in part.split("/"):
-            tree = tree[name]
+            tree = tree.get(name, {})
         found[part] = tree
     return found

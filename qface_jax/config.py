@@ -217,7 +217,7 @@ def _fits(path: str, value: Any) -> bool:
     if declared is tuple and isinstance(value, tuple):
         # The default says what is in it; where it is empty, numbers are.
         default = dict(flatten(base.get_config()))[path]
-        texts = bool(default) and isinstance(default[0], str)
+        texts = path in base.TEXTS or (bool(default) and isinstance(default[0], str))
         return all(isinstance(v, str) if texts else _is_number(v) for v in value)
     return isinstance(value, declared) and (
         declared is bool or not isinstance(value, bool)

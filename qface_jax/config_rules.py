@@ -1,151 +1,9 @@
 """What the values of a config must fulfil; `config.load` reports every breach."""
 
-import itertools
-import math
-from collections.abc import Callable
-from typing import Any
-
 from ml_collections import ConfigDict
 
-Rule = tuple[Callable[[Any], bool], str]
-
-POSITIVE: Rule = (lambda v: 0 < v < math.inf, "must be > 0 and finite")
-NOT_NEGATIVE: Rule = (lambda v: 0 <= v < math.inf, "must be >= 0 and finite")
-SEED: Rule = (lambda v: 0 <= v < 2**31, "must be within 0 .. 2^31 - 1")
-RADIANS: Rule = (lambda v: 0 <= v < math.pi, "must be within [0, pi)")
-SHARE: Rule = (lambda v: 0 <= v <= 1, "must be within [0, 1]")
-BELOW_ONE: Rule = (lambda v: 0 <= v < 1, "must be within [0, 1)")
-SHARES: Rule = (
-    lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 1,
-    "must be (low, high) within (0, 1]",
-)
-ASPECTS: Rule = (
-    lambda v: len(v) == 2 and 0 < v[0] <= v[1] < math.inf,
-    "must be (low, high), both > 0",
-)
-SIDES: Rule = (
-    lambda v: len(v) > 0 and all(isinstance(r, int) and 1 <= r <= 112 for r in v),
-    "must be sides in px within 1..112",
-)
-QUALITIES: Rule = (
-    lambda v: len(v) == 2 and 1 <= v[0] <= v[1] <= 100,
-    "must be (low, high) within 1..100",
-)
-DTYPES: Rule = (
-    lambda v: v in ("float32", "bfloat16"),
-    "must be float32 or bfloat16",
-)
-METRICS: Rule = (
-    lambda v: v in ("euclidean", "cosine"),
-    "must be euclidean or cosine",
-)
-INCREASING: Rule = (
-    lambda v: all(a < b for a, b in itertools.pairwise(v)),
-    "must increase",
-)
-
-RULES: dict[str, Rule] = {
-    "seed": SEED,
-    "total_steps": POSITIVE,
-    "epochs": POSITIVE,
-    "model.embedding_dim": POSITIVE,
-    "model.dropout": BELOW_ONE,
-    "model.dtype": DTYPES,
-    "model.batch_norm_groups": NOT_NEGATIVE,
-    "loss.scale": POSITIVE,
-    "loss.sphereface.margin": (lambda v: v >= 1, "must be >= 1"),
-    "loss.cosface.margin": SHARE,
-    "loss.arcface.margin": RADIANS,
-    "loss.curricularface.margin": RADIANS,
-    "loss.curricularface.ema_new_weight": SHARE,
-    "loss.magface.l_a": POSITIVE,
-    "loss.magface.l_margin": RADIANS,
-    "loss.magface.u_margin": RADIANS,
-    "loss.magface.lambda_g": NOT_NEGATIVE,
-    "loss.adaface.margin": SHARE,
-    "loss.adaface.concentration": NOT_NEGATIVE,
-    "loss.adaface.ema_new_weight": SHARE,
-    "qgface.threshold": SHARE,
-    "qgface.concentration": NOT_NEGATIVE,
-    "qgface.ema_new_weight": SHARE,
-    "qgface.queue_size": NOT_NEGATIVE,
-    "qgface.encoder_decay": BELOW_ONE,
-    "qgface.scale": POSITIVE,
-    "qgface.weight": NOT_NEGATIVE,
-    "qgface.chunk": POSITIVE,
-    "classifier.chunk": POSITIVE,
-    "classifier.dtype": DTYPES,
-    "classifier.pad_to": POSITIVE,
-    "classifier.sample_rate": (lambda v: 0 < v <= 1, "must be within (0, 1]"),
-    "data.batch_size": POSITIVE,
-    "data.drop_small_identities": NOT_NEGATIVE,
-    "data.workers": NOT_NEGATIVE,
-    "data.synthetic.identities": POSITIVE,
-    "data.synthetic.seed": SEED,
-    "data.synthetic.images_per_identity": POSITIVE,
-    "degrade.clean.flip_probability": SHARE,
-    "degrade.adaface.flip_probability": SHARE,
-    "degrade.adaface.crop_probability": SHARE,
-    "degrade.adaface.crop_area": SHARES,
-    "degrade.adaface.crop_aspect": ASPECTS,
-    "degrade.adaface.rescale_probability": SHARE,
-    "degrade.adaface.rescale_side": SHARES,
-    "degrade.adaface.photometric_probability": SHARE,
-    "degrade.adaface.photometric_strength": SHARE,
-    "degrade.resolution.flip_probability": SHARE,
-    "degrade.resolution.probability": SHARE,
-    "degrade.resolution.sides": SIDES,
-    "degrade.resolution.jpeg_probability": SHARE,
-    "degrade.resolution.jpeg_quality": QUALITIES,
-    "degrade.qgface.flip_probability": SHARE,
-    "degrade.qgface.rescale_probability": SHARE,
-    "degrade.qgface.rescale_side": SHARES,
-    "degrade.qgface.jpeg_probability": SHARE,
-    "degrade.qgface.jpeg_quality": QUALITIES,
-    "degrade.qgface.crop_probability": SHARE,
-    "degrade.qgface.crop_area": SHARES,
-    "degrade.qgface.crop_aspect": ASPECTS,
-    "degrade.qgface.photometric_probability": SHARE,
-    "degrade.qgface.photometric_strength": SHARE,
-    "degrade.qgface.rotation_probability": SHARE,
-    "degrade.qgface.rotation_degrees": (
-        lambda v: 0 <= v <= 180,
-        "must be within 0 .. 180",
-    ),
-    "optim.learning_rate": POSITIVE,
-    "optim.weight_decay": NOT_NEGATIVE,
-    "optim.momentum": BELOW_ONE,
-    "optim.b1": BELOW_ONE,
-    "optim.b2": BELOW_ONE,
-    "optim.eps": POSITIVE,
-    "optim.accumulation_steps": POSITIVE,
-    "optim.clip_norm": POSITIVE,
-    "optim.warmup_steps": NOT_NEGATIVE,
-    "optim.warmup_epochs": NOT_NEGATIVE,
-    "optim.decay_steps": INCREASING,
-    "optim.decay_epochs": INCREASING,
-    "optim.decay_factor": POSITIVE,
-    "optim.power": POSITIVE,
-    "optim.end_factor": SHARE,
-    "eval.interval": NOT_NEGATIVE,
-    "eval.resolutions": (
-        lambda v: SIDES[0](v) and len(set(v)) == len(v) and 112 in v,
-        "must be different sides in px within 1..112, and 112 among them",
-    ),
-    "eval.folds": (lambda v: v >= 2, "must be >= 2"),
-    "eval.metric": METRICS,
-    "eval.batch_size": POSITIVE,
-    "eval.best_metric": (
-        lambda v: v in ("mean_cross", "mean_same"),
-        "must be mean_cross or mean_same",
-    ),
-    "eval.synthetic.identities": (lambda v: v >= 2, "must be >= 2"),
-    "eval.synthetic.pairs": POSITIVE,
-    "eval.synthetic.seed": SEED,
-    "checkpoint.interval": POSITIVE,
-    "checkpoint.keep": POSITIVE,
-    "log.interval": POSITIVE,
-}
+from qface_jax.config_ranges import RULES
+from qface_jax.errors import ConfigError
 
 
 def value_problems(config: ConfigDict) -> list[str]:
@@ -165,22 +23,23 @@ def _unknown_names(config: ConfigDict) -> list[str]:
     # The tables live in modules that load JAX and TensorFlow.
     from qface_jax.data_pipelines.degrade import RECIPES
     from qface_jax.data_pipelines.sources import SOURCES
+    from qface_jax.data_pipelines.view_pairs import PAIR_RECIPES
     from qface_jax.evals.protocols import PROTOCOLS
     from qface_jax.losses.margin_family import MARGINS
     from qface_jax.losses.quality_partition import PAIR_QUALITIES
-    from qface_jax.models import BACKBONES
+    from qface_jax.models import BACKBONES, INIT_FROM
     from qface_jax.train.objectives import OBJECTIVES
     from qface_jax.train.objectives.qgface import ALL, ENTERING
     from qface_jax.train.optim import OPTIMIZERS, SCHEDULES
 
     choices = [
-        ("model.backbone", config.model.backbone, BACKBONES),
+        ("model.backbone", config.model.backbone, (*BACKBONES, INIT_FROM)),
         ("objective", config.objective, OBJECTIVES),
         ("loss.margin", config.loss.margin, MARGINS),
         ("qgface.queue", config.qgface.queue, ENTERING),
         ("qgface.partition", config.qgface.partition, (*PAIR_QUALITIES, ALL)),
         ("data.source", config.data.source, SOURCES),
-        ("degrade.recipe", config.degrade.recipe, RECIPES),
+        ("degrade.recipe", config.degrade.recipe, (*RECIPES, *PAIR_RECIPES)),
         ("eval.protocol", config.eval.protocol, PROTOCOLS),
         ("optim.name", config.optim.name, OPTIMIZERS),
         ("optim.schedule", config.optim.schedule, SCHEDULES),
@@ -243,6 +102,31 @@ def _conflicts(config: ConfigDict) -> list[str]:
             f"data.path: got '', data.source {config.data.source} needs a folder or "
             "file: give --config.data.path=..."
         )
+    return problems + _octuplet_conflicts(config)
+
+
+def _octuplet_conflicts(config: ConfigDict) -> list[str]:
+    """What pairs of images ask of the other keys, and the other way round."""
+    from qface_jax.data_pipelines.view_pairs import PAIR_RECIPES
+    from qface_jax.train.parameter_groups import parse
+
+    problems, recipe = [], config.degrade.recipe
+    if (config.objective == "octuplet") != (recipe in PAIR_RECIPES):
+        problems.append(
+            f"degrade.recipe: got {recipe} with objective {config.objective}; "
+            f"objective octuplet goes with {', '.join(PAIR_RECIPES)} and with no other"
+        )
+    if config.objective == "octuplet" and config.data.batch_size % 2:
+        problems.append(
+            f"data.batch_size: got {config.data.batch_size}, must be even: objective "
+            "octuplet takes two images of each identity"
+        )
+    if config.data.more_paths and config.data.source == "synthetic":
+        problems.append("data.more_paths: data.source synthetic has no path")
+    try:
+        parse(config.optim.rate_factors)
+    except ConfigError as error:
+        problems.append(str(error))
     return problems
 
 

@@ -20,6 +20,7 @@ PACKAGES = ("qface-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "
 CONFIG, CHECKPOINTS, BEST = "config.json", "checkpoints", "best"
 EVAL, SAMPLES, METRICS, EVENTS = "eval", "samples", "metrics.jsonl", "tensorboard"
 LOCK = ".lock"
+IMPORTED = "imported"  # in config.json of a model that `qface import` wrote
 
 
 class Run(NamedTuple):
@@ -70,7 +71,7 @@ def read(path: str | Path) -> Run:
     if not file.is_file():
         raise ConfigError(
             f"{path}: not the folder of a run: it has no {CONFIG}; "
-            "give the --workdir of a `qface train`"
+            "give the --workdir of a `qface train` or the OUT of a `qface import`"
         )
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -116,6 +117,11 @@ def fingerprint(path: Path, patience: float = 30.0) -> str:
 def _check_same(run, config, num_classes, images, allow_config_change):
     """Raises where a run was started with another config or other data."""
     path, changed = run.path, configs.differences(run.config, config)
+    if IMPORTED in run.facts:
+        raise ConfigError(
+            f"{path}: holds an imported model, which stays as it is; to train from it "
+            f"give another --workdir and --init-from={path}"
+        )
     if changed and not allow_config_change:
         lines = "\n".join(f"  {line}" for line in changed)
         raise ConfigError(
@@ -169,12 +175,34 @@ def open_or_create(
             f"{path}: is not empty and not the folder of a run (no {CONFIG}); "
             "give a new or empty --workdir"
         )
+    facts = {
+        "data": data,
+        "init_from": None if init_from is None else str(init_from),
+    }
+    _write(path, config, num_classes, facts)
+
+
+def write_imported(
+    path: Path, config: ConfigDict, *, num_classes: int, imported: dict[str, Any]
+) -> None:
+    """Writes `config.json` of a model that was imported, not trained.
+
+    Args:
+        path: Folder of the run.
+        config: Config whose `model` group describes the model.
+        num_classes: Identities of its class centres; 0 where it has none.
+        imported: Where the weights came from.
+    """
+    facts = {"data": None, "init_from": None, IMPORTED: imported}
+    _write(path, config, num_classes, facts)
+
+
+def _write(path, config, num_classes, facts) -> None:
     content = {
         "config": configs.to_dict(config),
         "config_digest": configs.digest(config),
         "num_classes": num_classes,
-        "data": data,
-        "init_from": None if init_from is None else str(init_from),
+        **facts,
         "color_order": "RGB",
         "pixel_scale": "x / 127.5 - 1",
         "versions": versions(),

@@ -56,16 +56,25 @@ class Line(NamedTuple):
         x: ascending [k].
         y: [k]; NaN leaves a gap.
         spread: half length of the error bars [k], or None.
+        dashed: drawn dashed.
+        colour: lines of one number share a colour; None: by its place in the plot.
     """
 
     label: str
     x: np.ndarray
     y: np.ndarray
     spread: np.ndarray | None = None
+    dashed: bool = False
+    colour: int | None = None
 
 
 def accuracy_plot(
-    title: str, lines: Sequence[Line], *, sides: Sequence[int], chance: float | None
+    title: str,
+    lines: Sequence[Line],
+    *,
+    sides: Sequence[int],
+    chance: float | None,
+    ylabel: str = "accuracy, %",
 ) -> str:
     """Draws accuracy (0..1) over resolution, smallest side on the left.
 
@@ -74,6 +83,7 @@ def accuracy_plot(
         lines: `x` holds sides in px.
         sides: every side of the axis.
         chance: accuracy of the constant answer, as a dashed line; or None.
+        ylabel: of the vertical axis.
     """
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure()
@@ -97,7 +107,7 @@ def accuracy_plot(
         axes.set_xticks(ticks, [str(side) for side in ticks])
         axes.minorticks_off()
         axes.set_ylim(top=min(axes.get_ylim()[1], 101))
-        axes.set(xlabel="side of the degraded image, px", ylabel="accuracy, %")
+        axes.set(xlabel="side of the degraded image, px", ylabel=ylabel)
         axes.set_title(title)
         _legend(axes, len(lines), loc="best")
         return _svg(figure, title)
@@ -107,9 +117,15 @@ def roc_plot(title: str, lines: Sequence[Line]) -> str:
     """Draws true accept rate over false accept rate, the latter logarithmic."""
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure()
-        for line, colour in zip(lines, _cycle(_SERIES, len(lines)), strict=True):
+        for i, line in enumerate(lines):
+            number = i if line.colour is None else line.colour
             axes.step(
-                line.x, line.y, where="post", color=colour, label=_name(line.label)
+                line.x,
+                line.y,
+                where="post",
+                color=_SERIES[number % len(_SERIES)],
+                linestyle="--" if line.dashed else "-",
+                label=_name(line.label),
             )
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")

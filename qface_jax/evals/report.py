@@ -12,6 +12,7 @@ import jinja2
 from qface_jax.atomic_file import replace_file
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import results
+from qface_jax.evals.before_after import before_and_after
 from qface_jax.evals.figures import curve_plot
 from qface_jax.evals.report_pictures import read_samples
 from qface_jax.evals.report_results import compare_results, flat, result_context
@@ -71,6 +72,7 @@ def write_report(run_dir: str | Path, out: str | Path | None = None) -> Path:
         else [],
         "missing": missing,
         "sets": [result_context(found) for found in evaluations],
+        "changes": _changes(run_dir, evaluations, missing),
         "panels": _panels(log),
         "skipped_lines": log.skipped if log else 0,
         "samples": samples,
@@ -165,6 +167,25 @@ def _read_results(run_dir: Path, missing: list) -> list[Result]:
             ("evaluation", f"no evaluation yet: run qface eval --checkpoint={run_dir}")
         )
     return found
+
+
+def _changes(
+    run_dir: Path, after: list[Result], missing: list
+) -> dict[str, Any] | None:
+    """What the page shows of a run that was evaluated before its first step too."""
+    folder = results.before(run_dir)
+    if not folder.is_dir():
+        return None
+    return before_and_after(_read_results(folder, missing), after)
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Returns the results in a folder's eval/ that can be read.
+
+    Args:
+        folder: RUN, or `results.before` of it.
+    """
+    return _read_results(folder, [])
 
 
 def _facts(run_dir: Path, config: dict, log: Log | None) -> list[tuple[str, str]]:

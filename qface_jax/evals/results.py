@@ -81,6 +81,11 @@ def result_path(run_dir: str | Path, name: str) -> Path:
     return Path(run_dir) / "eval" / f"{safe}.json"
 
 
+def before(run_dir: str | Path) -> Path:
+    """Returns the folder whose eval/ holds what a run started from: RUN/before."""
+    return Path(run_dir) / "before"
+
+
 def to_json(result: Result) -> dict[str, Any]:
     """Returns the result as plain JSON values, without the arrays."""
     fields = dataclasses.asdict(dataclasses.replace(result, arrays={}))

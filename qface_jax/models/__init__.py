@@ -1,5 +1,12 @@
 """Backbones: images to features. The only folder that knows Flax Linen."""
 
-from qface_jax.models.factory import BACKBONES, DTYPES, IMAGE_SIDE, Model, build
+from qface_jax.models.factory import (
+    BACKBONES,
+    DTYPES,
+    IMAGE_SIDE,
+    INIT_FROM,
+    Model,
+    build,
+)
 
-__all__ = ["BACKBONES", "DTYPES", "IMAGE_SIDE", "Model", "build"]
+__all__ = ["BACKBONES", "DTYPES", "IMAGE_SIDE", "INIT_FROM", "Model", "build"]

@@ -6,8 +6,9 @@ made of by default:
 - The gradients have batch and channels in unusual places. XLA moves them to where its
   library wants them in the outermost computation only; within a loop (a scan) it falls
   back to code that is up to 75 times slower. Here they are moved beforehand.
-- The weight gradient of a grouped convolution is slow everywhere. With few channels in
-  a group it is a sum of products, one for each place in the kernel.
+- A grouped convolution and its gradients are slow everywhere. With few channels in a
+  group they are sums of products, one for each place in the kernel
+  (`grouped_convolution`).
 - The input gradient of a strided convolution is that of the zero-stuffed output
   gradient: three quarters of the products are with zeros. Here it has none.
 
@@ -24,8 +25,9 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
+from qface_jax.models import grouped_convolution
+
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-_FEW = 4  # products in a group's outer product, up to which sums are the faster way
 
 
 def conv2d(
@@ -75,6 +77,12 @@ def _plain(x, kernel, *, stride, padding, groups):
     )
 
 
+def _on_cpu(x, kernel, *, stride, padding, groups):
+    grouped = grouped_convolution.fits(kernel.shape, groups)
+    convolve = grouped_convolution.forward if grouped else _plain
+    return convolve(x, kernel, stride=stride, padding=padding, groups=groups)
+
+
 def _is_pointwise(kernel_shape, padding, groups):
     return kernel_shape[:2] == (1, 1) and padding == 0 and groups == 1
 
@@ -118,9 +126,12 @@ def _input_gradient(gradient, x, kernel, **sizes):
 
         return jax.linear_transpose(forward, _like(x.aval))(gradient)[0]
 
-    if sizes["groups"] > 1:
+    if grouped_convolution.fits(kernel.shape, sizes["groups"]):
+        grouped = grouped_convolution.input_gradient
+        cpu = functools.partial(grouped, shape=shape, **sizes)
+    elif sizes["groups"] > 1:
         return plain(gradient, kernel)
-    if _has_phases(shape, kernel.shape, **sizes):
+    elif _has_phases(shape, kernel.shape, **sizes):
         cpu = _input_gradient_by_phases
     else:
         cpu = functools.partial(_input_gradient_moved, shape=shape, **sizes)
@@ -141,7 +152,7 @@ def _kernel_gradient(gradient, x, kernel, *, stride, padding, groups):
         cpu = _kernel_gradient_pointwise
     elif groups == 1:
         cpu = functools.partial(_kernel_gradient_moved, shape=shape, **sizes)
-    elif shape[2] * shape[3] // groups <= _FEW:
+    elif grouped_convolution.fits(shape, groups):
         cpu = functools.partial(_kernel_gradient_by_place, shape=shape, **sizes)
     else:
         return plain(gradient, x)
@@ -150,9 +161,14 @@ def _kernel_gradient(gradient, x, kernel, *, stride, padding, groups):
 
 # Unlike a custom_vjp, a primitive's gradient is taken after vmap (see `_over_groups`).
 _convolution = Primitive("qface_convolution")
-_convolution.def_impl(jax.jit(_plain, static_argnames=("stride", "padding", "groups")))
+_convolution.def_impl(
+    jax.jit(_convolution.bind, static_argnames=("stride", "padding", "groups"))
+)
 _convolution.def_abstract_eval(_shape)
 mlir.register_lowering(_convolution, mlir.lower_fun(_plain, multiple_results=False))
+mlir.register_lowering(
+    _convolution, mlir.lower_fun(_on_cpu, multiple_results=False), platform="cpu"
+)
 batching.primitive_batchers[_convolution] = _over_groups
 ad.defbilinear(_convolution, _input_gradient, _kernel_gradient)
 

@@ -6,33 +6,49 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
 from qface_jax.errors import ConfigError
+from qface_jax.models import onnx_backbone
 from qface_jax.models.adaface_ir import AdaFaceIR
+from qface_jax.models.blocks import BatchNorm
+from qface_jax.models.face_transformer import FaceTransformer
 from qface_jax.models.iresnet import IResNet
 from qface_jax.models.mobilefacenet import MobileFaceNet
+from qface_jax.models.mobilefacenet_relu6 import MobileFaceNetRelu6
+from qface_jax.models.network import Network
+from qface_jax.models.onnx_graph import Graph
 from qface_jax.models.small import SmallResNet
 
 IMAGE_SIDE = 112  # px; what the backbones are built for
 
-# Name -> factory(embedding_dim=, dropout=, dtype=, remat=) of a module.
-BACKBONES: dict[str, Callable[..., nn.Module]] = {
+# Name -> factory(embedding_dim=, dropout=, dtype=, remat=) of a module; of an imported
+# graph the factory is called with the graph instead.
+BACKBONES: dict[str, Callable[..., nn.Module | Network]] = {
     "iresnet18": functools.partial(IResNet, (2, 2, 2, 2)),
     "iresnet34": functools.partial(IResNet, (3, 4, 6, 3)),
     "iresnet50": functools.partial(IResNet, (3, 4, 14, 3)),
     "iresnet100": functools.partial(IResNet, (3, 13, 30, 3)),
+    "iresnet200": functools.partial(IResNet, (6, 26, 60, 6)),
     "ir_18": functools.partial(AdaFaceIR, (2, 2, 2, 2), squeeze=False),
     "ir_34": functools.partial(AdaFaceIR, (3, 4, 6, 3), squeeze=False),
     "ir_50": functools.partial(AdaFaceIR, (3, 4, 14, 3), squeeze=False),
     "ir_101": functools.partial(AdaFaceIR, (3, 13, 30, 3), squeeze=False),
     "ir_se_50": functools.partial(AdaFaceIR, (3, 4, 14, 3), squeeze=True),
     "mobilefacenet": MobileFaceNet,
+    "mobilefacenet_relu6": MobileFaceNetRelu6,
+    "face_transformer": functools.partial(FaceTransformer, 8, 20, 8, 64),
+    "face_transformer_p12s8": functools.partial(FaceTransformer, 12, 20, 8, 64),
     "mini": functools.partial(SmallResNet, 2, (32, 64, 128), (1, 1, 2)),
     "tiny": functools.partial(SmallResNet, 8, (8, 16), (1, 1)),
+    "onnx": onnx_backbone.build,
 }
+INIT_FROM = "init_from"  # as a backbone: the model of the run to start from
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+COLOR_ORDERS = ("RGB", "BGR")
+_HALF = 127.5  # of 255: images in [-1, 1] are (pixels - 127.5) / 127.5
 
 
 class Model(NamedTuple):
@@ -57,8 +73,7 @@ def build(model_config: ConfigDict, *, devices: int = 1) -> Model:
     """Returns the backbone that a config's `model` group describes.
 
     Args:
-        model_config: backbone, embedding_dim, dropout, dtype, remat and
-            batch_norm_groups as in configs/base.py.
+        model_config: the group `model` of configs/base.py.
         devices: Over which a training batch is cut; counts where batch_norm_groups is
             0, and for training only.
 
@@ -66,42 +81,117 @@ def build(model_config: ConfigDict, *, devices: int = 1) -> Model:
         ConfigError: a value is unknown or out of range.
     """
     _check(model_config)
+    if model_config.backbone == "onnx":
+        network = _imported(model_config)
+    else:
+        network = _own(model_config)
+    groups = model_config.batch_norm_groups or devices
+    return Model(
+        init=network.init,
+        apply=functools.partial(_apply, network, _prepare(model_config), groups),
+    )
+
+
+def _own(model_config):
+    """Returns the functions of a backbone of this package."""
     module = BACKBONES[model_config.backbone](
         embedding_dim=model_config.embedding_dim,
         dropout=model_config.dropout,
         dtype=DTYPES[model_config.dtype],
         remat=model_config.remat,
     )
-    groups = model_config.batch_norm_groups or devices
-    return Model(
+    return Network(
         init=functools.partial(_init, module),
-        apply=functools.partial(_apply, module, groups),
+        evaluate=functools.partial(_evaluate, module),
+        train=functools.partial(_train, module, model_config.freeze_batch_norm),
     )
+
+
+def _imported(model_config):
+    """Returns the functions of an imported graph."""
+    graph = Graph.unpack(model_config.graph)
+    sizes = (
+        ("embedding_dim", model_config.embedding_dim, graph.embedding_dim),
+        ("dropout", model_config.dropout, 0.0),
+    )
+    for key, got, expected in sizes:
+        if got != expected:
+            raise ConfigError(
+                f"model.{key}: got {got}, must be {expected}, as in the imported graph"
+            )
+    if graph.input_side != IMAGE_SIDE:
+        raise ConfigError(
+            f"model.graph: takes images of {graph.input_side} px, but they are "
+            f"{IMAGE_SIDE} px here; export the network for that size"
+        )
+    return BACKBONES["onnx"](
+        graph,
+        dtype=DTYPES[model_config.dtype],
+        remat=model_config.remat,
+        freeze_batch_norm=model_config.freeze_batch_norm,
+    )
+
+
+def _prepare(model_config):
+    """Returns the change from images in [-1, 1], RGB, to what the backbone takes."""
+    mean, std = (tuple(model_config[key]) for key in ("input_mean", "input_std"))
+    reverse = model_config.color_order == "BGR"
+    as_they_are = mean == std == (_HALF,) * 3
+    if as_they_are and not reverse:
+        return lambda images: images
+
+    shape = (1, 1, 1, 3)
+    shift = [(_HALF - m) / s for m, s in zip(mean, std, strict=True)]
+    shift = np.asarray(shift, np.float32).reshape(shape)
+    scale = np.asarray([_HALF / s for s in std], np.float32).reshape(shape)
+
+    def prepare(images):
+        if not as_they_are:
+            images = images * scale + shift
+        return images[..., ::-1] if reverse else images
+
+    return prepare
 
 
 def _init(module, key):
     images = jnp.zeros((1, IMAGE_SIDE, IMAGE_SIDE, 3), jnp.float32)
     variables = module.init(key, images, False)
-    return variables["params"], variables["batch_stats"]
+    # A backbone without batch norms has no statistics.
+    return variables["params"], variables.get("batch_stats", {})
 
 
-def _apply(module, groups, params, stats, images, *, train, key):
+def _apply(network, prepare, groups, params, stats, images, *, train, key):
+    images = prepare(images)
     if not train:
-        variables = {"params": params, "batch_stats": stats}
-        return module.apply(variables, images, False), stats
-    run = functools.partial(_train, module, params, stats)
+        return network.evaluate(params, stats, images), stats
+    run = functools.partial(network.train, params, stats)
     if groups == 1:
         return run(images, key)
     return _in_groups(run, groups, images, key)
 
 
-def _train(module, params, stats, images, key):
+def _evaluate(module, params, stats, images):
+    return module.apply({"params": params, "batch_stats": stats}, images, False)
+
+
+def _train(module, frozen, params, stats, images, key):
     variables = {"params": params, "batch_stats": stats}
     rngs = {} if key is None else {"dropout": key}
-    features, updated = module.apply(
-        variables, images, True, rngs=rngs, mutable=["batch_stats"]
+    run = functools.partial(
+        module.apply, variables, images, True, rngs=rngs, mutable=["batch_stats"]
     )
-    return features, updated["batch_stats"]
+    if frozen:
+        with nn.intercept_methods(_freeze):
+            return run()[0], stats
+    features, updated = run()
+    return features, updated.get("batch_stats", {})
+
+
+def _freeze(call, arguments, keywords, context):
+    """Batch norms are told that this is no training, all other layers that it is."""
+    if isinstance(context.module, BatchNorm) and context.method_name == "__call__":
+        return call(arguments[0], False)
+    return call(*arguments, **keywords)
 
 
 def _in_groups(run, groups, images, key):
@@ -124,6 +214,11 @@ def _in_groups(run, groups, images, key):
 
 
 def _check(model_config):
+    if model_config.backbone == INIT_FROM:
+        raise ConfigError(
+            f"model.backbone: {INIT_FROM} takes the model of another run, and none is "
+            "given; give --init-from=RUN to qface train, elsewhere name a backbone"
+        )
     if model_config.backbone not in BACKBONES:
         raise ConfigError(
             f"model.backbone: got {model_config.backbone!r}, "
@@ -132,6 +227,20 @@ def _check(model_config):
     if model_config.dtype not in DTYPES:
         raise ConfigError(
             f"model.dtype: got {model_config.dtype!r}, known are {', '.join(DTYPES)}"
+        )
+    if model_config.color_order not in COLOR_ORDERS:
+        raise ConfigError(
+            f"model.color_order: got {model_config.color_order!r}, "
+            f"known are {', '.join(COLOR_ORDERS)}"
+        )
+    for key in ("input_mean", "input_std"):
+        if len(model_config[key]) != 3:
+            raise ConfigError(
+                f"model.{key}: got {tuple(model_config[key])}, expected 3 numbers"
+            )
+    if min(model_config.input_std) <= 0:
+        raise ConfigError(
+            f"model.input_std: got {tuple(model_config.input_std)}, must be above 0"
         )
     if model_config.embedding_dim < 1:
         raise ConfigError(

@@ -127,17 +127,18 @@ def evaluate_state(
     state: Any,
     run: Path,
     *,
-    write: bool,
+    folder: Path | None,
     stop: Callable[[], bool],
 ) -> tuple[dict[str, float], list[Result]]:
-    """Evaluates a state in the middle of its run and writes `RUN/eval`.
+    """Evaluates a state in the middle of its run and writes the results.
 
     Args:
         evaluation: Sets of the run.
         setup: The run's `Setup`.
         state: State to evaluate; kept.
         run: Folder of the run.
-        write: Whether this host writes the results.
+        folder: In whose eval/ the results are written, the run's own or
+            `results.before` of it; None: by another host.
         stop: Asked before each batch; True ends the evaluation.
 
     Returns:
@@ -158,8 +159,8 @@ def evaluate_state(
     checkpoint = {"path": str(run), "step": int(state.step)}
     found, values = [], {}
     for result in evaluation.run(embed, checkpoint=checkpoint):
-        if write:
-            results.write(run, result)
+        if folder is not None:
+            results.write(folder, result)
         values |= {
             f"{result.set}/{name}": value
             for name, value in results.scalars(result).items()

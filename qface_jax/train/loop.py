@@ -11,11 +11,15 @@ from ml_collections import ConfigDict
 from qface_jax import agreement, hosts, parallel, run_folder
 from qface_jax import config as configs
 from qface_jax.checkpoint import Checkpoints
-from qface_jax.data_pipelines import faces, sources
+from qface_jax.data_pipelines import sources
 from qface_jax.errors import ConfigError
+from qface_jax.evals import results
 from qface_jax.evals.results import Result
+from qface_jax.evals.table import percent
 from qface_jax.reporting import Metrics, NoMetrics
+from qface_jax.train import batches as training_batches
 from qface_jax.train import objectives, pair_analysis, samples
+from qface_jax.train.announcement import announce
 from qface_jax.train.evaluation import (
     Evaluation,
     EvaluationStopped,
@@ -67,7 +71,7 @@ def train(
         interrupt = stack.enter_context(Interrupt(agreement.lagged_max(setup.shard)))
         state = _first_state(setup, checkpoints, run, init_from, started)
         first = int(state.step)
-        _announce(config, source, setup, first)
+        announce(config, source, setup, first)
         metrics = Metrics(run, first_step=first) if hosts.first() else NoMetrics()
         stack.enter_context(metrics)
         # The pipeline's threads call into Python: they must end before Python does.
@@ -146,35 +150,12 @@ def _start_from(setup: Setup, source: Path, num_classes: int) -> TrainState:
 
 
 def _batches(config: ConfigDict, source: Any, setup: Setup, first: int) -> Any:
-    return faces.stream(
+    return training_batches.stream(
+        config,
         source,
-        batch_size=config.data.batch_size,
-        recipe=config.degrade.recipe,
-        params=config.degrade[config.degrade.recipe],
-        beside=config.degrade.clean if objectives.views(config) == 2 else None,
-        seed=config.seed,
+        setup.plan,
         start_step=first,
         total_steps=setup.length.total_steps,
-        host=hosts.here().index,
-        hosts=hosts.here().count,
-        workers=config.data.workers,
-    )
-
-
-def _announce(config: ConfigDict, source: Any, setup: Setup, first: int) -> None:
-    leaves = jax.tree.leaves(setup.abstract.params["backbone"])
-    weights = sum(leaf.size for leaf in leaves)
-    joint = "" if config.objective == "classification" else f"{config.objective}, "
-    hosts.say(
-        f"{joint}{config.loss.margin} with {config.model.backbone} ({weights:,} "
-        "weights) on "
-        f"{len(source):,} images of {source.num_classes:,} identities; "
-        f"{jax.device_count()} {jax.default_backend()} device(s)"
-        + (f" of {hosts.here().count} processes" if hosts.here().count > 1 else "")
-        + f", batch {config.data.batch_size}, {setup.length.total_steps:,} "
-        "steps"
-        + (f", going on after step {first:,}" if first else "")
-        + ("" if config.eval.sets else "; eval.sets is empty: no accuracy, no best")
     )
 
 
@@ -199,6 +180,8 @@ class _Loop:
             total_steps=total,
             batch_size=config.data.batch_size,
         )
+        if first == 0 and config.eval.before and self._evaluation.sets:
+            self._evaluate_before(state)
         # The batch of a step depends only on (seed, step): the two stay in lockstep.
         steps = range(first + 1, total + 1)
         for step, rows in zip(steps, self._monitor.waiting(batches), strict=True):
@@ -223,7 +206,7 @@ class _Loop:
             if stop:
                 raise Interrupted(self._interrupt.signal_number, step)
         found = self._evaluate(total, state)
-        if objectives.views(config) == 2:
+        if "quality" in state.aux:
             self._draw_pairs(state)
         return found
 
@@ -240,7 +223,8 @@ class _Loop:
         if not hosts.first():
             return
         samples.write_batch(self._run, rows)
-        samples.write_gst(self._run, self._config.loss)
+        if not objectives.takes_pairs(self._config):
+            samples.write_gst(self._run, self._config.loss)
         if self._evaluation.sets:
             samples.write_resolutions(
                 self._run, self._evaluation.sets[0], self._config.eval
@@ -256,21 +240,33 @@ class _Loop:
         self._metrics.scalars(step, values)
         hosts.say(self._monitor.line(step, values))
 
-    def _evaluate(self, step: int, state: TrainState) -> list[Result]:
-        """Evaluates the state, and saves it aside if it is the best so far."""
+    def _evaluate_before(self, state: TrainState) -> None:
+        """Evaluates what training starts from, for the report to compare with."""
         start = time.perf_counter()
+        _, found = self._judge(0, state, results.before(self._run))
+        for result in found:
+            hosts.say(f"before: {result.set} mean_cross {percent(result.mean_cross)} %")
+        self._monitor.pause(time.perf_counter() - start)
+
+    def _judge(self, step: int, state: TrainState, folder: Path) -> tuple[dict, list]:
+        """Scalars and results of the state; a stop saves it first."""
         try:
-            values, found = evaluate_state(
+            return evaluate_state(
                 self._evaluation,
                 self._setup,
                 state,
                 self._run,
-                write=hosts.first(),
+                folder=folder if hosts.first() else None,
                 stop=self._interrupt.check,
             )
         except EvaluationStopped:
             self._checkpoints.save(step, state)
             raise Interrupted(self._interrupt.signal_number, step) from None
+
+    def _evaluate(self, step: int, state: TrainState) -> list[Result]:
+        """Evaluates the state, and saves it aside if it is the best so far."""
+        start = time.perf_counter()
+        values, found = self._judge(step, state, self._run)
         if values:
             self._metrics.scalars(step, values)
         score = getattr(found[0], self._config.eval.best_metric) if found else None

@@ -58,9 +58,12 @@ class Monitor:
     def line(self, step: int, values: dict[str, float]) -> str:
         """Returns the progress line of a step."""
         left = (self._total - step) * self._batch / max(self._speed, 1e-9)
+        # Without a classifier: how alike an image is to itself at low resolution.
+        name = "accuracy" if "accuracy" in values else "similarity_views"
+        said = f"{name.replace('_', ' ')} {values[name]:.1%}"
         return (
             f"step {step:,}/{self._total:,} ({step / self._total:.0%})  "
-            f"loss {values['loss']:.4f}  accuracy {values['accuracy']:.1%}  "
+            f"loss {values['loss']:.4f}  {said}  "
             f"lr {values['learning_rate']:.3g}  {self._speed:,.0f} images/s  "
             f"data wait {values['data_wait_share']:.0%}  ETA {clock(left)}"
         )

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from qface_jax import agreement, hosts, parallel
-from qface_jax.data_pipelines import faces
+from qface_jax import agreement, parallel
 from qface_jax.evals import norm_similarity
+from qface_jax.train import batches
 from qface_jax.train.setup import Setup
 from qface_jax.train.state import TrainState
 
@@ -44,18 +44,8 @@ def embed_pairs(
         state: What is looked at.
     """
     steps = max(PAIRS // config.data.batch_size, 1)
-    batches = faces.stream(
-        source,
-        batch_size=config.data.batch_size,
-        recipe=config.degrade.recipe,
-        params=config.degrade[config.degrade.recipe],
-        beside=config.degrade.clean,
-        seed=config.seed,
-        start_step=0,
-        total_steps=steps,
-        host=hosts.here().index,
-        hosts=hosts.here().count,
-        workers=config.data.workers,
+    rows_of_steps = batches.stream(
+        config, source, setup.plan, start_step=0, total_steps=steps
     )
 
     def embed(images):
@@ -65,8 +55,8 @@ def embed_pairs(
         return np.asarray(parallel.LocalRows(features))
 
     parts = []
-    with contextlib.closing(batches):
-        for rows in batches:
+    with contextlib.closing(rows_of_steps):
+        for rows in rows_of_steps:
             views = (embed(rows["images"][:, view]) for view in (0, 1))
             parts.append((*views, rows["labels"]))
     return Pairs(

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from qface_jax import models, parallel
 from qface_jax.checkpoint import load_parts
+from qface_jax.errors import ConfigError
 from qface_jax.evals import pair_quality
 from qface_jax.evals.pair_quality import Quality, Verdict
 from qface_jax.losses import norm_stats, quality_partition
@@ -73,6 +74,12 @@ def _quality_by(run: Run, concentration: float) -> tuple[Quality, str]:
     path = pair_quality.statistics_path(run.config)
     parts = ("params/backbone", "stats")
     step, saved = load_parts(run.path, "last", (*parts, path))
+    if not saved[path]:
+        raise ConfigError(
+            f"{run.path}: keeps no statistics of feature norms to judge pictures by, "
+            "as an imported model keeps none; give a run that was trained with "
+            "loss.margin=adaface or objective=qgface"
+        )
     kept = norm_stats.NormStats(**jax.tree.map(jnp.asarray, saved[path]))
     shard = parallel.shardings(parallel.make_mesh())
     embed_fn = build_embedder(models.build(run.config.model), shard)

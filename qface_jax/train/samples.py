@@ -20,7 +20,8 @@ COLUMNS = 8
 def write_batch(run: Path, rows: dict[str, np.ndarray]) -> None:
     """Writes the first images of a training batch to `RUN/samples/train_batch.png`.
 
-    The two views of an image stand beside each other, q before k.
+    The two views of an image stand beside each other, the degraded one, q, before the
+    other, k.
 
     Args:
         run: Folder of the run.

@@ -9,9 +9,10 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from qface_jax import config_rules, models, parallel
+from qface_jax.data_pipelines.pair_plan import PairPlan
 from qface_jax.data_pipelines.sources import Source
 from qface_jax.errors import ConfigError
-from qface_jax.train import objectives, optim, state
+from qface_jax.train import batches, objectives, optim, parameter_groups, state
 from qface_jax.train.step import embed_step, train_step
 
 
@@ -20,6 +21,7 @@ class Setup(NamedTuple):
 
     Attributes:
         length: Updates of the run and the schedule's landmarks.
+        plan: Which records a step takes, where a batch has pairs of images.
         mesh: Mesh of all devices.
         shard: Shardings on it.
         model: Backbone.
@@ -34,6 +36,7 @@ class Setup(NamedTuple):
     """
 
     length: optim.Length
+    plan: PairPlan | None
     mesh: Mesh
     shard: parallel.Shardings
     model: models.Model
@@ -66,18 +69,22 @@ def build(config: ConfigDict, source: Source) -> Setup:
     check_devices(config, config_rules.TRAINING_SIZES)
     mesh = parallel.make_mesh()
     shard = parallel.shardings(mesh)
-    length = optim.length(config, len(source))
+    plan = batches.pair_plan(config, source)
+    images = len(source) if plan is None else plan.images_per_epoch
+    length = optim.length(config, images)
     tx, learning_rate = optim.build(config.optim, length)
     model = models.build(config.model, devices=mesh.size)
     objective = objectives.build(config, source.num_classes, mesh)
     create = partial(state.create, model=model, objective=objective, tx=tx)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     abstract = state.abstract_state(create, init_key, shard)
+    groups = parameter_groups.parse(config.optim.rate_factors)
+    parameter_groups.check(groups, abstract.params)
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     step_fn = jax.jit(
         partial(
             train_step,
-            apply=model.apply,
+            apply=parameter_groups.learning(model.apply, groups),
             objective=objective,
             tx=tx,
             mesh=mesh,
@@ -89,6 +96,7 @@ def build(config: ConfigDict, source: Source) -> Setup:
     )
     return Setup(
         length=length,
+        plan=plan,
         mesh=mesh,
         shard=shard,
         model=model,

@@ -33,6 +33,8 @@ class TrainState:
         bad_step: First step whose loss or gradient was not finite, int32 []; -1: none.
         averaged: `backbone` and `stats` of the encoder averaged over the steps; None
             where the objective has none.
+        original: `backbone` and `stats` at the start, where the objective compares
+            with them; else None.
     """
 
     step: Int[Array, ""]
@@ -42,6 +44,7 @@ class TrainState:
     opt_state: Any
     bad_step: Int[Array, ""]
     averaged: Any = None
+    original: Any = None
 
 
 def create(
@@ -56,6 +59,7 @@ def create(
     backbone, stats = model.init(backbone_key)
     head, aux = objective.init(head_key)
     params = {"backbone": backbone, "head": head}
+    encoder = {"backbone": backbone, "stats": stats}
     return TrainState(
         step=jnp.int32(0),
         params=params,
@@ -63,11 +67,8 @@ def create(
         aux=aux,
         opt_state=tx.init(params),
         bad_step=jnp.int32(NEVER),
-        averaged=(
-            None
-            if objective.encoder_decay is None
-            else {"backbone": backbone, "stats": stats}
-        ),
+        averaged=None if objective.encoder_decay is None else encoder,
+        original=encoder if objective.compares_with_start else None,
     )
 
 

@@ -38,7 +38,7 @@ def train_step(
     Args:
         state: State after `state.step` updates; give its memory away (donate).
         batch: images uint8 [b, h, w, 3] RGB, or [b, 2, h, w, 3] with a degraded and
-            the original view of each, labels int32 [b].
+            the original view of each; labels int32 [b].
         key: The run's training key; the step is folded in here.
         apply: `Model.apply`.
         objective: What is minimised.
@@ -71,6 +71,7 @@ def train_step(
         opt_state=opt_state,
         bad_step=_first_bad(state, loss, grad_norm),
         averaged=average(state.averaged, encoder, step=state.step, decay=decay),
+        original=state.original,
     )
     found = {"loss": loss, "grad_norm": grad_norm, "bad_step": state.bad_step}
     return state, metrics | found
@@ -79,7 +80,9 @@ def train_step(
 def _total_loss(state, batch, key, sample, forward, apply, objective):
     """Parameters that the step sees -> loss, and statistics, state and metrics."""
     images, keys = _encoded(apply, state.averaged, batch["images"])
-    centres = jax.lax.stop_gradient(state.params["head"]["centres"])
+    centres = jax.lax.stop_gradient(state.params["head"].get("centres"))
+    if state.original is not None:
+        batch = batch | {"original": _second(apply, state.original, batch["images"])}
 
     def total_loss(params):
         features, stats = forward(params["backbone"], state.stats, images, key)
@@ -108,10 +111,15 @@ def _encoded(apply, averaged, images):
     """
     if averaged is None:
         return images, None
-    backbone, stats = averaged["backbone"], averaged["stats"]
+    return images[:, 0], _second(apply, averaged, images)
+
+
+def _second(apply, encoder, images):
+    """Features of the second views by another encoder, without gradient."""
     second = to_float(images[:, 1])
-    keys, _ = apply(backbone, stats, second, train=False, key=None)
-    return images[:, 0], jax.lax.stop_gradient(keys)
+    backbone, stats = encoder["backbone"], encoder["stats"]
+    features, _ = apply(backbone, stats, second, train=False, key=None)
+    return jax.lax.stop_gradient(features)
 
 
 def _first_bad(state, loss, grad_norm):

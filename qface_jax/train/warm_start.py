@@ -72,7 +72,7 @@ def warm_start(state: TrainState, source: Path, *, num_classes: int) -> WarmStar
     like = _named({"params": state.params, "stats": state.stats})
     refuse = ""
     if run.num_classes != num_classes:
-        refuse = f"{run.num_classes} classes there, {num_classes} here"
+        refuse = f"{run.num_classes or 'no'} classes there, {num_classes} here"
         like = {k: leaf for k, leaf in like.items() if not k.startswith("params/head")}
     _, saved = checkpoint.load_parts(run.path, "last", parts, like=like)
     backbone, taken, left = _merge(
@@ -93,6 +93,7 @@ def warm_start(state: TrainState, source: Path, *, num_classes: int) -> WarmStar
         stats=backbone["stats"],
         # Copies: the step takes the whole state over, and no array twice.
         averaged=jax.tree.map(jnp.copy, backbone) if state.averaged else None,
+        original=jax.tree.map(jnp.copy, backbone) if state.original else None,
     )
     return WarmStart(merged, taken + head_taken, left | head_left)
 

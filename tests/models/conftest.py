@@ -16,6 +16,11 @@ def model_config():
             "dtype": "float32",
             "remat": False,
             "batch_norm_groups": 1,
+            "freeze_batch_norm": False,
+            "graph": "",
+            "input_mean": (127.5, 127.5, 127.5),
+            "input_std": (127.5, 127.5, 127.5),
+            "color_order": "RGB",
         }
         return ConfigDict(config | changes)
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from qface_jax.train.objectives import classification, qgface
+from qface_jax.train.objectives import classification, octuplet, qgface
 from qface_jax.train.objectives.objective import Objective
 
-__all__ = ["OBJECTIVES", "Objective", "build", "views"]
+__all__ = ["OBJECTIVES", "Objective", "build", "takes_pairs", "views"]
 
 
 class Entry(NamedTuple):
@@ -22,21 +22,29 @@ class Entry(NamedTuple):
     Attributes:
         build: (config, number of identities, mesh) -> Objective.
         views: Pictures of each image that it takes.
+        pairs: A batch has two images of each of its identities.
     """
 
     build: Callable[[ConfigDict, int, Mesh], Objective]
     views: int
+    pairs: bool = False
 
 
 OBJECTIVES: dict[str, Entry] = {
     "classification": Entry(classification.build, views=1),
     "qgface": Entry(qgface.build, views=2),
+    "octuplet": Entry(octuplet.build, views=2, pairs=True),
 }
 
 
 def views(config: ConfigDict) -> int:
     """Returns how many pictures of each image the config's objective takes."""
     return OBJECTIVES[config.objective].views
+
+
+def takes_pairs(config: ConfigDict) -> bool:
+    """Returns whether a batch has two images of each of its identities."""
+    return OBJECTIVES[config.objective].pairs
 
 
 def build(config: ConfigDict, num_classes: int, mesh: Mesh) -> Objective:

@@ -14,12 +14,15 @@ class Objective(NamedTuple):
         loss: (features, head, batch, state, sample, centres) -> (loss [], state,
             metrics); features [b, d], or [b, 2, d] where the batch has degraded and
             original views; `head` holds the rows of `sample`, `centres` those of all
-            classes, for what needs no gradient.
+            classes, for what needs no gradient (None without a head).
         encoder_decay: The second view goes through an average of the encoder over the
             steps, with this decay, and without gradient; None: through the encoder.
+        compares_with_start: `batch` holds as "original" [b, d] the second views'
+            features in the model that training started from, without gradient.
     """
 
     init: Callable[..., Any]
     sample: Callable[..., Any]
     loss: Callable[..., Any]
     encoder_decay: float | None = None
+    compares_with_start: bool = False

@@ -1,0 +1,101 @@
+"""Octuplet fine-tuning: the recipes of the paper, and the one for small data sets.
+
+Each takes the model of another run: `qface train --config=octuplet --init-from=RUN`,
+RUN made by `qface import` or trained here. Give the training set with
+--config.data.path=DIR and the folder of the .bin files with --config.eval.path=DIR.
+
+References:
+    Knoche et al., Octuplet Loss: Make Face Recognition Robust to Image Resolution, FG
+    2023, section 4.2.
+"""
+
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from qface_jax.configs import adaface, base
+from qface_jax.models import INIT_FROM
+
+
+def recipe() -> ConfigDict:
+    """Returns what all recipes of the paper share."""
+    config = base.get_config()
+    config.objective = "octuplet"
+    config.model.backbone = INIT_FROM
+    config.data.source = "mxnet"
+    config.degrade.recipe = "octuplet"
+    config.optim.weight_decay = 0.0
+    config.eval.sets = adaface.LFW_FAMILY
+    config.eval.before = True
+    config.eval.interval = 10_000
+    config.checkpoint.interval = 2_000
+    return config
+
+
+def adagrad() -> ConfigDict:
+    """Returns the recipe of ArcFace's ResNet-50 and of MobileNetV2."""
+    config = recipe()
+    config.epochs = 6.0
+    config.data.batch_size = 256
+    config.optim.name = "adagrad"
+    config.optim.eps = 1.0
+    config.optim.learning_rate = 0.01
+    config.optim.schedule = "step"
+    config.optim.decay_epochs = (2.0, 4.0, 5.0)
+    return config
+
+
+def small() -> ConfigDict:
+    """Returns the recipe for a few thousand images: half an hour on a desk computer.
+
+    The features are normalised, so that it fits models of any length of features, and
+    kept close to those of the original model, so that high resolution is not lost.
+    More steps, and larger batches, gain more.
+    """
+    config = recipe()
+    config.total_steps = 300
+    config.model.freeze_batch_norm = True
+    config.data.batch_size = 64
+    config.octuplet.normalize = True
+    config.octuplet.margin = 0.5
+    config.octuplet.keep_high_weight = 5.0
+    config.octuplet.keep_low_weight = 5.0
+    config.optim.name = "adam"
+    config.optim.learning_rate = 3e-4
+    config.eval.sets = ("lfw_open.bin",)
+    config.eval.interval = 0
+    config.checkpoint.interval = 50
+    config.log.interval = 10
+    return config
+
+
+def magface() -> ConfigDict:
+    """Returns the recipe of MagFace's iResNet-50."""
+    config = recipe()
+    config.epochs = 1.0
+    config.data.batch_size = 64
+    config.optim.name = "sgd"
+    config.optim.learning_rate = 0.001
+    config.optim.schedule = "constant"
+    return config
+
+
+def face_transformer() -> ConfigDict:
+    """Returns the recipe of FaceTransformer."""
+    config = recipe()
+    config.epochs = 1.0
+    config.model.dropout = 0.1
+    config.data.batch_size = 64
+    config.optim.name = "adamw"
+    config.optim.learning_rate = 5e-4
+    config.optim.schedule = "constant"
+    return config
+
+
+CONFIGS: dict[str, Callable[[], ConfigDict]] = {
+    "octuplet_small": small,
+    "octuplet_r50": adagrad,
+    "octuplet_mobilenet": adagrad,
+    "octuplet_magface_r50": magface,
+    "octuplet_face_transformer": face_transformer,
+}

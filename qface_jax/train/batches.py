@@ -1,0 +1,66 @@
+"""A run's training batches, as its config and objective want them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from qface_jax import hosts
+from qface_jax.data_pipelines import faces
+from qface_jax.data_pipelines.pair_plan import PairPlan
+from qface_jax.data_pipelines.view_pairs import PAIR_RECIPES
+from qface_jax.train import objectives
+
+
+def pair_plan(config: ConfigDict, source: Any) -> PairPlan | None:
+    """Returns which records a step takes; None where an epoch takes each once.
+
+    Also None for counts without labels, which `qface plan` gives in place of data.
+
+    Args:
+        config: The whole config.
+        source: The training data.
+
+    Raises:
+        DataError: the objective takes pairs, and too few identities have two images.
+    """
+    if not objectives.takes_pairs(config) or not hasattr(source, "labels"):
+        return None
+    batch_size = config.data.batch_size
+    return PairPlan(source.labels(), batch_size=batch_size, seed=config.seed)
+
+
+def stream(
+    config: ConfigDict,
+    source: Any,
+    plan: PairPlan | None,
+    *,
+    start_step: int,
+    total_steps: int,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields this host's rows of the batches of steps start .. total - 1.
+
+    Args:
+        config: The whole config.
+        source: The training data.
+        plan: From `pair_plan`.
+        start_step: The first step, at least 0.
+        total_steps: One past the last step.
+    """
+    recipe = config.degrade.recipe
+    alone = objectives.views(config) == 1 or recipe in PAIR_RECIPES
+    return faces.stream(
+        source,
+        batch_size=config.data.batch_size,
+        recipe=recipe,
+        params=config.degrade[recipe],
+        beside=None if alone else config.degrade.clean,
+        plan=plan,
+        seed=config.seed,
+        start_step=start_step,
+        total_steps=total_steps,
+        host=hosts.here().index,
+        hosts=hosts.here().count,
+        workers=config.data.workers,
+    )

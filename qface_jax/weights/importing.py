@@ -1,0 +1,195 @@
+"""From a file of weights of any kind to a model of ours."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from qface_jax import models
+from qface_jax.errors import ConfigError, DataError
+from qface_jax.weights import convention, mapping, structures
+from qface_jax.weights.convention import Convention
+from qface_jax.weights.imported_run import ImportedModel, config_of, model_changes
+
+ONNX = "onnx"  # the backbone that any ONNX file becomes, and so a structure
+STRUCTURES = ("auto", *structures.NAMES, ONNX)
+
+
+class Input(NamedTuple):
+    """What the user says of the network's input; None: as its structure has it.
+
+    Attributes:
+        preset: Key of convention.PRESETS.
+        mean: Of pixels 0..255: one number, or three in the order R, G, B.
+        std: The same.
+        color_order: "RGB" or "BGR".
+    """
+
+    preset: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    color_order: str | None = None
+
+    def convention(self, usual: str) -> Convention:
+        """Returns the convention; `usual` is the preset where none was given."""
+        return convention.choose(
+            self.preset or usual,
+            mean=self.mean,
+            std=self.std,
+            color_order=self.color_order,
+        )
+
+    @property
+    def silent(self) -> bool:
+        """Whether the user said nothing."""
+        return self == Input()
+
+
+class Read(NamedTuple):
+    """A model that was read, and what there is to say of it.
+
+    Attributes:
+        imported: The model.
+        reference: What its source takes, for the check of parity.
+        notes: Lines for the user.
+    """
+
+    imported: ImportedModel
+    reference: Convention
+    notes: list[str]
+
+
+def read(path: Path, *, structure: str, given: Input) -> Read:
+    """Returns the model that a file holds.
+
+    Args:
+        path: `.onnx`, `.safetensors`, or a file of torch.save.
+        structure: One of `STRUCTURES`; "auto": by the names of its tensors.
+        given: What the user says of its input.
+
+    Raises:
+        ConfigError: if there is no such file, or it and the structure do not go
+            together.
+        DataError: if it cannot be read, or is of no known structure.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    if path.suffix == ".onnx":
+        if structure not in ("auto", ONNX):
+            raise ConfigError(
+                f"--structure={structure}: an .onnx file brings its own structure; "
+                "leave it out"
+            )
+        return _read_onnx(path, given)
+    if structure == ONNX:
+        raise ConfigError(
+            f"--structure={ONNX}: {path} is no .onnx file and brings no structure; "
+            f"give one of {', '.join(structures.NAMES)}"
+        )
+    return _read_tensors(path, structure, given)
+
+
+def _read_onnx(path: Path, given: Input) -> Read:
+    from qface_jax.weights import onnx_file
+
+    found = onnx_file.read(path)
+    if found.input_side != models.IMAGE_SIDE:
+        raise DataError(
+            f"{path}: takes images of {found.input_side} px, all faces here are of "
+            f"{models.IMAGE_SIDE}; export it for that size"
+        )
+    source = given.convention(convention.DEFAULT)
+    changes = model_changes(ONNX, found.embedding_dim, source, graph=found.graph.pack())
+    notes = [f"read an ONNX graph of opset {found.opset}"]
+    if found.unused_outputs:
+        others = ", ".join(found.unused_outputs)
+        notes.append(f"its first output is the feature; left out: {others}")
+    if given.silent:
+        notes.append(_assumed(source, "an ONNX file does not say it"))
+    imported = ImportedModel(
+        changes, found.params, found.stats, {}, _source(path, source)
+    )
+    return Read(imported, source, notes)
+
+
+def _read_tensors(path: Path, structure: str, given: Input) -> Read:
+    from qface_jax.weights import state_dict
+
+    tensors = state_dict.read(path)
+    try:
+        return model_of(tensors, path, structure=structure, given=given)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def model_of(
+    tensors: dict[str, np.ndarray], path: Path, *, structure: str, given: Input
+) -> Read:
+    """Returns the model that named tensors are; arguments as in `read`.
+
+    Raises:
+        DataError: if they are of no known structure, or do not fill it.
+    """
+    shapes = {name: values.shape for name, values in tensors.items()}
+    found = structures.recognise(shapes, structure)
+    source = given.convention(found.convention)
+    # The first convolution is turned to RGB, so that nothing is left to do each step.
+    changes = model_changes(
+        found.backbone, found.embedding_dim, source._replace(color_order="RGB")
+    )
+    params, stats = our_shapes(changes)
+    mapped = mapping.map_tensors(tensors, found, params=params, stats=stats)
+    notes = [
+        f"{found.family.title} by the names of its tensors: {found.backbone}"
+        + (f", prefix {found.prefix!r} left out" if found.prefix else "")
+    ]
+    if mapped.folded:
+        notes.append(
+            f"{mapped.folded} batch norms had been folded into convolutions; they are "
+            "there again, as ones that only add the bias"
+        )
+    if mapped.left_out:
+        notes.append(f"{len(mapped.left_out)} tensors are no weights: left out")
+    if source.color_order == "BGR":
+        mapping.reverse_colours(mapped.params, found.family.first)
+        notes.append("the first convolution was turned from BGR to RGB")
+    if given.silent:
+        notes.append(_assumed(source, f"as {found.convention} publishes it"))
+    imported = ImportedModel(
+        changes, mapped.params, mapped.stats, mapped.head, _source(path, source)
+    )
+    return Read(imported, source, notes)
+
+
+def _assumed(source: Convention, why: str) -> str:
+    return (
+        f"input taken to be {source} of pixels 0..255, {why}; if it is another, say "
+        "--preprocess, --mean, --std or --color-order"
+    )
+
+
+def _source(path: Path, source: Convention) -> dict[str, Any]:
+    return {
+        "file": str(path.absolute()),
+        "input_mean": list(source.mean),
+        "input_std": list(source.std),
+        "color_order": source.color_order,
+    }
+
+
+def our_shapes(changes: dict[str, Any]) -> tuple[dict, dict]:
+    """Returns path -> shape of our params and stats; nothing is allocated.
+
+    Args:
+        changes: To the `model` group of the base config.
+    """
+    model = models.build(config_of(changes).model)
+    trees = jax.eval_shape(model.init, jax.random.key(0))
+    return tuple(
+        {
+            jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        }
+        for tree in trees
+    )

@@ -1,0 +1,274 @@
+"""Reads an ONNX file: its graph, and the values of its weights.
+
+Float tensors of more than one number are trained parameters, however the exporter
+stored them (initializer or Constant node), but for those that normalise the pixels at
+the entrance and those that are bounds or fillings of an operator. Single numbers,
+integers and shapes belong to the graph.
+"""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from qface_jax.errors import ConfigError, DataError
+from qface_jax.models import onnx_backbone
+from qface_jax.models.onnx_graph import Graph, Node
+from qface_jax.models.onnx_operators import NEWEST_OPSET, OLDEST_OPSET, unmapped
+from qface_jax.weights import onnx_weights
+
+_FREE_SIDE = 112  # px; of a graph that takes pictures of any size
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxModel:
+    """What an ONNX file holds.
+
+    Attributes:
+        graph: the network without its weights.
+        params: nested dict of float32 arrays, as the backbone "onnx" takes them.
+        stats: the same of the batch norms' running statistics.
+        embedding_dim: d, length of a feature.
+        input_side: height and width of an image in pixels.
+        opset: version of ONNX's operators.
+        unused_outputs: names of the graph's other outputs; the first one is taken.
+    """
+
+    graph: Graph
+    params: dict[str, Any]
+    stats: dict[str, Any]
+    embedding_dim: int
+    input_side: int
+    opset: int
+    unused_outputs: tuple[str, ...]
+
+
+def read(path: Path) -> OnnxModel:
+    """Returns the network and the weights of an ONNX file, opset 7 to 23.
+
+    Half and double precision become float32. The network takes one input, pictures
+    [b, 3, h, w] or [b, h, w, 3] with h = w and b either 1 or free; a side that is left
+    free is taken as 112.
+
+    Raises:
+        ConfigError: the package onnx is not installed.
+        DataError: the file cannot be read, or holds what cannot be mapped: then every
+            such operator and attribute is named.
+    """
+    onnx = _package()
+    model = _load(onnx, path)
+    opset = _opset(path, model)
+    nodes, tensors = _contents(onnx, model.graph)
+    source, shape = _input(path, onnx, model.graph, tensors)
+    output, *unused = [value.name for value in model.graph.output]
+    nodes = _needed(nodes, output)
+    problems = unmapped(nodes) + _computed_statistics(nodes, tensors)
+    if problems:
+        raise DataError(
+            f"{path}: {len(problems)} things cannot be mapped: {'; '.join(problems)}"
+        )
+    sorted_ = onnx_weights.sort(nodes, tensors, source)
+    graph = Graph(
+        opset=opset,
+        input=source,
+        input_shape=shape,
+        output=output,
+        embedding_dim=0,
+        nodes=tuple(sorted_.nodes),
+        weights=sorted_.weights,
+        constants=sorted_.constants,
+    )
+    params, stats = _trees(sorted_)
+    length = _embedding_dim(path, graph, params, stats)
+    return OnnxModel(
+        graph=dataclasses.replace(graph, embedding_dim=length),
+        params=params,
+        stats=stats,
+        embedding_dim=length,
+        input_side=graph.input_side,
+        opset=opset,
+        unused_outputs=tuple(unused),
+    )
+
+
+def _package():
+    try:
+        import onnx
+        import onnx.inliner
+    except ImportError as error:
+        raise ConfigError(
+            "reading .onnx files needs the package onnx, which is not installed; "
+            "pip install 'qface-jax[import]'"
+        ) from error
+    return onnx
+
+
+def _load(onnx, path):
+    try:
+        model = onnx.load(str(path))
+    except Exception as error:  # protobuf has its own kinds
+        raise DataError(f"{path}: cannot be read as ONNX: {error}") from error
+    if not model.graph.node or not model.graph.output:
+        raise DataError(f"{path}: got an empty graph, expected a network; is it ONNX?")
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    return model
+
+
+def _opset(path, model):
+    versions = {
+        found.domain or "ai.onnx": found.version for found in model.opset_import
+    }
+    opset = versions.get("ai.onnx", 0)
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        raise DataError(
+            f"{path}: got opset {opset}, expected {OLDEST_OPSET} to {NEWEST_OPSET}; "
+            "export again, or convert by onnx.version_converter"
+        )
+    return opset
+
+
+def _array(onnx, tensor):
+    """Floats of every precision become float32."""
+    array = onnx.numpy_helper.to_array(tensor)
+    if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
+        return np.asarray(array, np.float32)
+    return np.asarray(array)
+
+
+def _contents(onnx, graph):
+    """Returns the nodes, and all tensors that the file holds by name."""
+    tensors = {own.name: _array(onnx, own) for own in graph.initializer}
+    nodes = []
+    for number, proto in enumerate(graph.node):
+        known = [tensors[name] for name in proto.input if name in tensors]
+        if proto.op_type == "Constant":
+            tensors[proto.output[0]] = _constant(onnx, proto)
+        elif proto.op_type == "Identity" and known:
+            # Exporters store equal tensors once; each name is a weight of its own.
+            tensors[proto.output[0]] = known[0]
+        else:
+            nodes.append(_node(onnx, proto, number))
+    return nodes, tensors
+
+
+def _constant(onnx, proto):
+    (attribute,) = proto.attribute
+    value = onnx.helper.get_attribute_value(attribute)
+    if attribute.name == "value":
+        return _array(onnx, value)
+    if attribute.name.startswith("value_float"):
+        return np.asarray(value, np.float32)
+    if attribute.name.startswith("value_int"):
+        return np.asarray(value, np.int64)
+    return np.asarray(value)
+
+
+def _node(onnx, proto, number):
+    attributes = {}
+    for attribute in proto.attribute:
+        value = onnx.helper.get_attribute_value(attribute)
+        if proto.op_type == "ConstantOfShape" and attribute.name == "value":
+            array = _array(onnx, value)
+            attributes |= {"value": array.item(), "dtype": array.dtype.name}
+        else:
+            attributes[attribute.name] = _plain(value)
+    domain = proto.domain if proto.domain not in ("", "ai.onnx") else ""
+    return Node(
+        operator=f"{domain}.{proto.op_type}" if domain else proto.op_type,
+        name=proto.name or f"{proto.op_type}_{number}",
+        inputs=tuple(proto.input),
+        outputs=tuple(proto.output),
+        attributes=attributes,
+    )
+
+
+def _plain(value):
+    """An attribute's value as text can hold it; others are named by their kind."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, int | float | str):
+        return value
+    try:
+        return tuple(_plain(item) for item in value)
+    except TypeError:
+        return type(value).__name__
+
+
+def _needed(nodes, output):
+    """Returns the nodes that the embedding needs; outputs that nobody reads are ""."""
+    wanted, kept = {output}, []
+    for node in reversed(nodes):
+        read = tuple(name if name in wanted else "" for name in node.outputs)
+        if any(read):
+            kept.append(node._replace(outputs=read))
+            wanted.update(node.inputs)
+    return kept[::-1]
+
+
+def _computed_statistics(nodes, tensors):
+    return [
+        f"statistics of {node.name} that are computed, not stored"
+        for node in nodes
+        if node.operator == "BatchNormalization"
+        and not {*node.inputs[3:5]} <= tensors.keys()
+    ]
+
+
+def _input(path, onnx, graph, tensors):
+    """Returns the image's name and the shape of one image."""
+    inputs = [value for value in graph.input if value.name not in tensors]
+    if len(inputs) != 1:
+        names = ", ".join(value.name for value in inputs) or "none"
+        raise DataError(f"{path}: got the inputs {names}; expected one, the images")
+    kind = inputs[0].type.tensor_type
+    sizes = [
+        size.dim_value if size.HasField("dim_value") else 0 for size in kind.shape.dim
+    ]
+    floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
+    if len(sizes) != 4 or kind.elem_type not in floats:
+        raise DataError(
+            f"{path}: input {inputs[0].name} has shape {sizes} and ONNX type "
+            f"{kind.elem_type}, expected float pictures [b, 3, h, w] or [b, h, w, 3]"
+        )
+    batch, *rest = sizes
+    if batch not in (0, 1):
+        raise DataError(
+            f"{path}: exported for batches of exactly {batch} images; export it with "
+            "a free batch axis or for 1 image"
+        )
+    first = rest[0] == 3
+    sides = rest[1:] if first else rest[:2]
+    sides = [side or _FREE_SIDE for side in sides]
+    if 3 not in (rest[0], rest[2]) or sides[0] != sides[1]:
+        raise DataError(
+            f"{path}: input {inputs[0].name} has shape {sizes}, expected square "
+            "pictures of 3 channels, [b, 3, h, w] or [b, h, w, 3]"
+        )
+    return inputs[0].name, (3, *sides) if first else (*sides, 3)
+
+
+def _trees(sorted_):
+    leaves = {True: {}, False: {}}
+    for weight in sorted_.weights.values():
+        leaves[weight.statistic][weight.path] = sorted_.arrays[weight.path]
+    return tuple(traverse_util.unflatten_dict(leaves[kind]) for kind in (False, True))
+
+
+def _embedding_dim(path, graph, params, stats):
+    """Traces the network for two images, so that all that is wrong shows here."""
+    side = graph.input_side
+    network = onnx_backbone.build(graph)
+    images = jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
+    key = jax.eval_shape(functools.partial(jax.random.key, 0))
+    try:
+        features = jax.eval_shape(network.evaluate, params, stats, images)
+        jax.eval_shape(network.train, params, stats, images, key)
+    except ValueError as error:
+        raise DataError(f"{path}: cannot be mapped: {error}") from error
+    return features.shape[1]

@@ -1,0 +1,196 @@
+"""Whether an imported model says the same as where it came from."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qface_jax.errors import ConfigError, DataError
+from qface_jax.weights.convention import Convention
+
+# Pixels uint8 [b, 112, 112, 3], RGB -> features [b, d].
+Embed = Callable[[np.ndarray], np.ndarray]
+
+BATCHES = (1, 8)
+TOLERANCE = 1e-4  # of the embedding's norm
+_UNIT = 1e-3  # how far from 1 the norms of normalised embeddings may be
+
+
+class Compared(NamedTuple):
+    """How far the embeddings of one kind of images differ at one batch size.
+
+    Attributes:
+        images: What they are: "random" or "faces".
+        batch: Images per call.
+        count: How many were compared.
+        difference: Largest ||ours - theirs|| / ||theirs|| of an image.
+        worst: Which image that is.
+        cosine: Smallest cosine between ours and theirs.
+        norms: Smallest and largest ||theirs||.
+        as_directions: The source normalises its embeddings, so ours were too.
+    """
+
+    images: str
+    batch: int
+    count: int
+    difference: float
+    worst: int
+    cosine: float
+    norms: tuple[float, float]
+    as_directions: bool
+
+    def __str__(self) -> str:
+        """Says it in one line."""
+        low, high = self.norms
+        kind = "directions" if self.as_directions else f"norms {low:.3g} to {high:.3g}"
+        return (
+            f"{self.count} {self.images}, batch {self.batch}: largest difference "
+            f"{self.difference:.1e} of the norm ({kind}), smallest cosine "
+            f"{self.cosine:.7f}"
+        )
+
+
+def compare(
+    ours: Embed, theirs: Embed, pictures: dict[str, np.ndarray]
+) -> list[Compared]:
+    """Returns how far two models differ, at each batch size and kind of images.
+
+    Args:
+        ours: The imported model.
+        theirs: Its source.
+        pictures: Kind -> uint8 [n, 112, 112, 3], n at least 8.
+
+    Raises:
+        DataError: if their embeddings have different lengths.
+    """
+    found = []
+    for kind, images in pictures.items():
+        reference = _in_batches(theirs, images, max(BATCHES))
+        for batch in BATCHES:
+            rows = images if batch > 1 else images[: max(BATCHES)]
+            mine = _in_batches(ours, rows, batch)
+            found.append(_difference(kind, batch, mine, reference[: len(rows)]))
+    return found
+
+
+def _in_batches(embed, images, batch) -> np.ndarray:
+    """Embeddings in float64; the last batch is filled up with its last image."""
+    rows = -(-len(images) // batch) * batch
+    padded = images[np.minimum(np.arange(rows), len(images) - 1)]
+    parts = [embed(padded[i : i + batch]) for i in range(0, rows, batch)]
+    return np.concatenate(parts).astype(np.float64)[: len(images)]
+
+
+def _difference(kind, batch, mine, reference) -> Compared:
+    if mine.shape != reference.shape:
+        raise DataError(
+            f"embeddings have {mine.shape[1]} numbers here, {reference.shape[1]} in "
+            "the reference: it is another network"
+        )
+    norms = np.linalg.norm(reference, axis=1)
+    lengths = np.linalg.norm(mine, axis=1)
+    normalised = bool(np.all(np.abs(norms - 1) < _UNIT))
+    as_directions = normalised and not np.all(np.abs(lengths - 1) < _UNIT)
+    if as_directions:
+        mine = mine / lengths[:, None]
+    differences = np.linalg.norm(mine - reference, axis=1) / norms
+    # NaN is the largest difference of all.
+    worst = int(np.argmax(np.where(np.isfinite(differences), differences, np.inf)))
+    cosines = np.sum(mine * reference, axis=1) / norms / np.linalg.norm(mine, axis=1)
+    return Compared(
+        images=kind,
+        batch=batch,
+        count=len(mine),
+        difference=float(differences[worst]),
+        worst=worst,
+        cosine=float(cosines.min()),
+        norms=(float(norms.min()), float(norms.max())),
+        as_directions=as_directions,
+    )
+
+
+def refuse_difference(found: list[Compared], tolerance: float) -> None:
+    """Raises DataError where a difference is above the tolerance, or not a number."""
+    beyond = [result for result in found if not result.difference <= tolerance]
+    if beyond:
+        lines = "\n".join(f"  {result} (image {result.worst})" for result in beyond)
+        raise DataError(
+            f"the imported model differs from its source by more than {tolerance:g} "
+            f"of the embedding's norm\n{lines}\n"
+            "nothing was written; give the right reference, --structure or "
+            "--preprocess, or a larger --tolerance"
+        )
+
+
+def random_images(count: int) -> np.ndarray:
+    """Returns pictures of independent random pixels, uint8 [count, 112, 112, 3]."""
+    draws = np.random.default_rng(0)
+    return draws.integers(0, 256, (count, 112, 112, 3), np.uint8)
+
+
+def our_embed(model: Any, params: Any, stats: Any) -> Embed:
+    """Returns the imported model as pixels -> features.
+
+    Args:
+        model: `models.Model` of its config.
+        params: Parameters of the backbone.
+        stats: Its running statistics.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    @jax.jit
+    def embed(params, stats, pixels):
+        images = pixels.astype(jnp.float32) / 127.5 - 1.0
+        return model.apply(params, stats, images, train=False, key=None)[0]
+
+    params, stats = jax.device_put((params, stats))
+    return lambda pixels: np.asarray(embed(params, stats, pixels))
+
+
+def onnx_embed(path: Path, convention: Convention) -> Embed | None:
+    """Returns an ONNX file as pixels -> features; None without onnxruntime.
+
+    Args:
+        path: The file; takes [b, 3, h, w] or [b, h, w, 3], b fixed or free.
+        convention: What it takes.
+
+    Raises:
+        DataError: if onnxruntime cannot load it.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # its warnings about files are not for our users
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        # Its errors have no common class but Exception.
+        raise DataError(
+            f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0][:200]})"
+        ) from error
+    entry = session.get_inputs()[0]
+    if len(entry.shape) != 4:
+        raise ConfigError(f"{path}: takes {entry.shape}, expected [b, 3, h, w]")
+    batch, channels_first = entry.shape[0], entry.shape[1] == 3
+    half = "float16" in entry.type
+
+    def embed(pixels):
+        values = convention.apply(pixels)
+        values = values.transpose(0, 3, 1, 2) if channels_first else values
+        values = np.ascontiguousarray(values, np.float16 if half else np.float32)
+        size = batch if isinstance(batch, int) and batch > 0 else len(values)
+        if len(values) % size:
+            raise DataError(f"{path}: has a fixed batch of {size}, which cannot check")
+        parts = [
+            session.run(None, {entry.name: values[i : i + size]})[0]
+            for i in range(0, len(values), size)
+        ]
+        return np.concatenate([part.reshape(size, -1) for part in parts])
+
+    return embed
