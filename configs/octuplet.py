@@ -10,10 +10,11 @@ References:
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from ml_collections import ConfigDict
 
-from qface_jax.configs import adaface, base
+from qface_jax.configs import adaface, base, demo
 from qface_jax.models import INIT_FROM
 
 
@@ -92,10 +93,66 @@ def face_transformer() -> ConfigDict:
     return config
 
 
+# Table 4, upper part: which terms count. Name -> `octuplet.terms`.
+TERMS: dict[str, tuple[str, ...]] = {
+    "all": ("hhh", "hll", "lhh", "lll"),
+    "hhh": ("hhh",),
+    "hll": ("hll",),
+    "lhh": ("lhh",),
+    "lll": ("lll",),
+    "hll_lhh": ("hll", "lhh"),
+    "hhh_lll": ("hhh", "lll"),
+    "no_lll": ("hhh", "hll", "lhh"),
+    "no_hhh": ("hll", "lhh", "lll"),
+}
+
+
+def demo_start() -> ConfigDict:
+    """Returns what the demo's ablation fine-tunes: the demo on clean pictures."""
+    config = demo.demo()
+    config.degrade.recipe = "clean"
+    return config
+
+
+def demo_terms() -> ConfigDict:
+    """Returns the ablation's recipe on synthetic faces, a minute or two."""
+    config = small()
+    config.update_from_flattened_dict(
+        {"data.source": "synthetic", "data.batch_size": 64, "total_steps": 200}
+    )
+    config.data.synthetic = demo.demo().data.synthetic
+    # The loss alone, as in the paper.
+    config.octuplet.keep_high_weight = 0.0
+    config.octuplet.keep_low_weight = 0.0
+    config.eval.sets = ("synthetic",)
+    config.eval.before = False
+    return config
+
+
+def with_terms(base_recipe: Callable[[], ConfigDict], name: str) -> ConfigDict:
+    """Returns a row of the ablation.
+
+    Args:
+        base_recipe: What all rows share.
+        name: Key of TERMS.
+    """
+    config = base_recipe()
+    config.octuplet.terms = TERMS[name]
+    return config
+
+
 CONFIGS: dict[str, Callable[[], ConfigDict]] = {
     "octuplet_small": small,
     "octuplet_r50": adagrad,
     "octuplet_mobilenet": adagrad,
     "octuplet_magface_r50": magface,
     "octuplet_face_transformer": face_transformer,
+    "octuplet_demo_start": demo_start,
+} | {
+    f"{family}_{name}": partial(with_terms, base_recipe, name)
+    for family, base_recipe in (
+        ("octuplet_terms", adagrad),
+        ("octuplet_demo_terms", demo_terms),
+    )
+    for name in TERMS
 }

@@ -12,12 +12,20 @@ from PIL import Image, ImageDraw, ImageFont
 from qface_jax.data_pipelines import decoding, order
 from qface_jax.data_pipelines.degrade import RECIPES, SIDE
 from qface_jax.data_pipelines.inspection import write_png
+from qface_jax.data_pipelines.pair_plan import PairPlan
 from qface_jax.data_pipelines.sources import Source, open_source, record_name
+from qface_jax.data_pipelines.view_pairs import PAIR_RECIPES
 from qface_jax.errors import ConfigError, DataError
 
 DRAWS = 7  # degraded pictures beside the original
 LOW, HIGH = (214, 39, 40), (44, 160, 44)  # frames, red and green
 _GAP, _LINE, _FRAME = 6, 15, 2
+# Above the originals and above the draws, by the views of each picture.
+_HEADS = {
+    1: ("original", "what the network sees"),
+    2: ("original, view k", "view q, each a pair with the original"),
+    "both": ("original", "pairs of views, the degraded one below the other"),
+}
 _INK, _PAPER = (40, 40, 40), (250, 250, 248)
 
 
@@ -26,8 +34,8 @@ class Verdict(Protocol):
 
     Attributes:
       u_originals: quality of the n originals, within [0, 1], [n].
-      u_drawn: of their draws, [n, DRAWS].
-      low: bool [n, DRAWS], the draws that get a red frame, the others a green one;
+      u_drawn: of their draws, [n, k].
+      low: bool [n, k], the draws that get a red frame, the others a green one;
         None: no frames.
       facts: lines for the head of the sheet.
     """
@@ -38,7 +46,8 @@ class Verdict(Protocol):
     facts: list[str]
 
 
-# Originals uint8 [n, 112, 112, 3], draws [n, DRAWS, 112, 112, 3] -> their judgement.
+# Originals uint8 [n, 112, 112, 3], draws [n, k, 112, 112, 3] -> their judgement; k is
+# DRAWS, twice that where the recipe draws two views.
 Judge = Callable[[np.ndarray, np.ndarray], Verdict]
 
 
@@ -62,13 +71,15 @@ def preview(
 
     The pictures are the first of the run's own order, and the draws those of its first
     epochs, so the sheet shows what this config trains on. Of two views the original is
-    k, which training mirrors as `degrade.clean` says, and each draw a q.
+    k, which training mirrors as `degrade.clean` says, and each draw a q; a recipe that
+    draws both views has both on the sheet, the degraded one below the other.
 
     Args:
       config: complete; its data, degrade and seed are used.
       out: the PNG file to write; written beside it first, then renamed.
       count: pictures, at least 1.
-      views: of each picture that the network sees, 1 or 2.
+      views: of each picture that the network sees, 1 or 2; a recipe that draws two is
+        shown with two.
       judge: says how good the pictures are; None: nobody does.
 
     Returns:
@@ -76,38 +87,54 @@ def preview(
 
     Raises:
       ConfigError: unknown recipe, or a count below 1.
-      DataError: the source cannot be read, one of the records is no picture, or the
-        file cannot be written.
+      DataError: the source cannot be read or has too few pairs for a batch, one of the
+        records is no picture, or the file cannot be written.
     """
     if count < 1:
         raise ConfigError(f"count: got {count}, must be at least 1")
-    name = config.degrade.recipe
-    if name not in RECIPES:
+    name, known = config.degrade.recipe, (*RECIPES, *PAIR_RECIPES)
+    if name not in known:
         raise ConfigError(
-            f"degrade.recipe: got {name!r}, must be one of {', '.join(RECIPES)}"
+            f"degrade.recipe: got {name!r}, must be one of {', '.join(known)}"
         )
     source = open_source(config.data)
-    params = config.degrade[name]
-    positions = tf.range(min(count, len(source)), dtype=tf.int64)
-    indices = order.record_indices(
-        positions, seed=config.seed, num_records=len(source)
-    ).numpy()
+    indices, epoch = _first_records(config, source, count)
     originals, labels = _originals(source, indices)
-    drawn = _draws(config, originals, len(source))
+    drawn = _draws(config, originals, epoch)
     verdict = None if judge is None else judge(originals, drawn)
     captions = [
         f"{record_name(source, int(index))}, label {label}"
         for index, label in zip(indices, labels, strict=True)
     ]
     facts = [f"{source.name}: {len(source)} images of {source.num_classes} identities"]
-    facts += [f"recipe {name}, seed {config.seed}", *_facts(params)]
+    facts += [f"recipe {name}, seed {config.seed}", *_facts(config.degrade[name])]
     facts += [] if verdict is None else verdict.facts
-    heads = ("original", "what the network sees")
-    if views == 2:
-        heads = ("original, view k", "view q, each a pair with the original")
-    rows = _rows(originals, drawn, verdict, views)
+    if name in PAIR_RECIPES:
+        heads = _HEADS["both"]
+        rows = _two_lines(_rows(originals, drawn, verdict, views=1))
+        captions = [line for caption in captions for line in ("", caption)]
+    else:
+        heads, rows = _HEADS[views], _rows(originals, drawn, verdict, views)
     write_png(_sheet(rows, captions, facts, heads), out)
     return out
+
+
+def _first_records(
+    config: ConfigDict, source: Source, count: int
+) -> tuple[np.ndarray, int]:
+    """The records of the run's first rows, and how many rows an epoch has."""
+    if config.degrade.recipe not in PAIR_RECIPES:
+        positions = tf.range(min(count, len(source)), dtype=tf.int64)
+        indices = order.record_indices(
+            positions, seed=config.seed, num_records=len(source)
+        )
+        return indices.numpy(), len(source)
+    batch_size = config.data.batch_size
+    plan = PairPlan(source.labels(), batch_size=batch_size, seed=config.seed)
+    count = min(count, plan.images_per_epoch)
+    steps = range(-(-count // batch_size))
+    indices = np.concatenate([plan.records(step) for step in steps])
+    return indices[:count], plan.images_per_epoch
 
 
 def _originals(source: Source, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -126,9 +153,12 @@ def _originals(source: Source, indices: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _draws(config: ConfigDict, originals: np.ndarray, epoch: int) -> np.ndarray:
-    """Degrades each original as in the first epochs, uint8 [n, DRAWS, 112, 112, 3]."""
-    recipe = RECIPES[config.degrade.recipe]
-    params = config.degrade[config.degrade.recipe]
+    """Degrades each original as in the first epochs, uint8 [n, k, 112, 112, 3].
+
+    Of a recipe of two views the draws hold the others first, then the degraded ones.
+    """
+    name = config.degrade.recipe
+    recipe, params = {**RECIPES, **PAIR_RECIPES}[name], config.degrade[name]
 
     @tf.function(autograph=False)
     def degrade(original: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
@@ -140,7 +170,10 @@ def _draws(config: ConfigDict, originals: np.ndarray, epoch: int) -> np.ndarray:
         [degrade(original, tf.constant(place, tf.int64)).numpy() for place in row]
         for original, row in zip(originals, places, strict=True)
     ]
-    return np.array(drawn)
+    if name not in PAIR_RECIPES:
+        return np.array(drawn)
+    degraded, others = np.moveaxis(drawn, 2, 0)
+    return np.concatenate([others, degraded], axis=1)
 
 
 def _rows(
@@ -164,6 +197,13 @@ def _rows(
             tiles.append(_Tile(picture, caption, frame))
         rows.append(tiles)
     return rows
+
+
+def _two_lines(rows: list[list[_Tile]]) -> list[list[_Tile]]:
+    """Cuts each row in two, the second half of the draws below the first."""
+    blank = _Tile(np.full((SIDE, SIDE, 3), _PAPER, np.uint8))
+    half = 1 + DRAWS
+    return [part for row in rows for part in (row[:half], [blank, *row[half:]])]
 
 
 def _facts(params: ConfigDict) -> list[str]:

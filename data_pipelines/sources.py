@@ -156,12 +156,12 @@ def open_source(data: ConfigDict) -> Source:
         raise ConfigError(
             f"data.source: got {data.source!r}, must be one of {', '.join(SOURCES)}"
         )
-    source: Source = SOURCES[data.source](data)
-    if data.more_paths:
-        others = [_at(data, path) for path in data.more_paths]
-        source = JoinedSource([source, *(SOURCES[data.source](d) for d in others)])
-    for note in source.describe().get("notes", []):
-        _log.warning("%s: %s", data.path, note)
+    parts = [_at(data, path) for path in (data.path, *data.more_paths)]
+    sources: list[Source] = [SOURCES[data.source](part) for part in parts]
+    for part, own in zip(parts, sources, strict=True):
+        for note in own.describe().get("notes", []):
+            _log.warning("%s: %s", part.path, note)
+    source = sources[0] if len(sources) == 1 else JoinedSource(sources)
     if data.drop_small_identities > 0:
         source = LargeIdentities(source, data.drop_small_identities)
         _log.warning(

@@ -6,11 +6,12 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from qface_jax import hosts
 from qface_jax.configs.ablations import ABLATIONS, Ablation
 from qface_jax.errors import ConfigError
+from qface_jax.launch.ablation_plan import SEED, Run, plan, with_drawn_faces
 from qface_jax.launch.children import Children
 
 DESCRIPTION = """Train every setting of a table with every seed, one run after another,
@@ -19,32 +20,6 @@ WORKDIR/CONFIG-seedS and belongs to every table that has its setting; what is fi
 is not run again, what was interrupted goes on. --config.KEY=VALUE holds for all runs.
 Exit status 1: some runs failed, the others were done."""
 QFACE = (sys.executable, "-m", "qface_jax.launch.main")
-SEED = "--config.seed="
-
-
-class Run(NamedTuple):
-    """One training.
-
-    Attributes:
-        config: Name of its config.
-        seed: Of every draw in it.
-        folder: Where it lies.
-        words: Overrides that it shares with the others.
-    """
-
-    config: str
-    seed: int
-    folder: Path
-    words: tuple[str, ...]
-
-    def overrides(self) -> list[str]:
-        """Returns all of its `--config.KEY=VALUE`."""
-        return [f"{SEED}{self.seed}", *self.words]
-
-    def train(self) -> list[str]:
-        """Returns the words after `qface` that train it or go on with it."""
-        place = [f"--config={self.config}", f"--workdir={self.folder}"]
-        return ["train", *place, *self.overrides()]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only", metavar="LABEL,...", help="train these rows only, as in A,E"
     )
     parser.add_argument(
+        "--init-from",
+        type=Path,
+        metavar="RUN",
+        help="for tables that fine-tune: the run that all rows start from; at "
+        "--size=demo one is trained first",
+    )
+    parser.add_argument(
         "--submit",
         metavar="COMMAND",
         help="hand every run to a cluster: COMMAND gets `qface train ...` as its last "
@@ -90,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     failed: list[str] = []
     if not args.print_only:
         with Children() as children:
-            failed = _train(_plan(args, table, seeds, workdir), submit, children)
+            failed = _train(plan(args, table, seeds, workdir), submit, children)
         if children.signal_number:
             hosts.say("stopped; the same command goes on from there")
             return 128 + children.signal_number
@@ -135,40 +117,13 @@ def _submit(command: str | None) -> list[str]:
     return words
 
 
-def _plan(
-    args: argparse.Namespace, table: Ablation, seeds: list[int], workdir: Path
-) -> list[Run]:
-    """The runs, seed by seed: after the first seed the table has all its rows."""
-    from qface_jax.evals.ablation import run_name
-
-    known = {setting.label.lower(): setting for setting in table.settings}
-    labels = list(known)
-    if args.only is not None:
-        labels = [label.strip().lower() for label in args.only.split(",")]
-    if not set(labels) <= set(known):
-        raise ConfigError(
-            f"--only: got {args.only!r}, must be of "
-            f"{', '.join(setting.label for setting in table.settings)}"
-        )
-    # A label said twice is trained once.
-    chosen = [known[label] for label in dict.fromkeys(labels)]
-    names = [f"{table.families[args.size]}_{setting.config}" for setting in chosen]
-    words = tuple(args.overrides)
-    return [
-        Run(name, seed, workdir / run_name(name, seed), words)
-        for seed in seeds
-        for name in names
-    ]
-
-
 def _train(runs: list[Run], submit: list[str], children: Children) -> list[str]:
     """Runs or submits what is not finished; returns a line for each that failed."""
-    from qface_jax import config as configs
     from qface_jax.train.monitor import clock
 
     # Every mistake is known before anything is run.
-    runs, drawing = _with_drawn_faces(runs)
-    wanted = [configs.load(run.config, run.overrides()) for run in runs]
+    runs, drawing = with_drawn_faces(runs)
+    wanted = [run.wanted() for run in runs]
     if not all(config.eval.sets for config in wanted):
         raise ConfigError("eval.sets: is empty, so would be the table; name some sets")
     if drawing and children.run([*QFACE, *drawing]) and not children.signal_number:
@@ -195,29 +150,6 @@ def _train(runs: list[Run], submit: list[str], children: Children) -> list[str]:
         if status and not children.signal_number:
             failed.append(f"  {run.folder.name}: exit status {status}")
     return failed
-
-
-def _with_drawn_faces(runs: list[Run]) -> tuple[list[Run], list[str]]:
-    """Synthetic faces are drawn once for all runs, as launch/demo.sh does.
-
-    Returns:
-        The runs, on the drawn faces, and the words after `qface` that draw them; none
-        where they are there, or the data is other.
-    """
-    from qface_jax import config as configs
-
-    data = configs.load(runs[0].config, runs[0].overrides()).data
-    if data.source != "synthetic":
-        return runs, []
-    group = data.synthetic
-    size = f"{group.identities}x{group.images_per_identity}"
-    faces = runs[0].folder.parent / f"faces-{size}-seed{group.seed}"
-    words = ("--config.data.source=array_record", f"--config.data.path={faces}")
-    runs = [run._replace(words=(*run.words, *words)) for run in runs]
-    if faces.is_dir():
-        return runs, []
-    draw = ["data", "import", "--source=synthetic", f"--seed={group.seed}"]
-    return runs, [*draw, size, str(faces)]
 
 
 def _finished(folder: Path, wanted: Any) -> bool:

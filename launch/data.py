@@ -86,7 +86,8 @@ def _add_preview(actions: Any) -> None:
         "preview",
         help="draw what the network sees after degradation, as PNG",
         description="Draws pictures of the training set, each beside several "
-        "degradations of it: pairs where the objective takes two views. With "
+        "degradations of it: pairs where the objective takes two views, one below "
+        "the other where the recipe draws both. With "
         "--checkpoint each has its quality u below it, by the norm of its feature, and "
         "a frame: red where a pair is contrasted (qgface.partition, qgface.threshold; "
         "of single views, where u is not above the threshold), green elsewhere.",

@@ -64,12 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
     images = args.images if args.images is not None else 20 * args.classes
     found = plan.plan(config, num_classes=args.classes, images=images)
-    print(
-        f"{config.model.backbone} ({config.model.dtype}), {config.objective}, "
-        f"{config.loss.margin}, "
-        f"{args.classes:,} classes ({config.classifier.dtype}), sample rate "
-        f"{config.classifier.sample_rate:g}, {args.devices} devices"
-    )
+    print(plan_text.title(config, args.classes, args.devices))
     print(plan_text.table(found))
     advice = plan_text.advice(found, config, int(args.memory * 2**30))
     print("\n".join(advice) if advice else f"fits into {args.memory:g} GiB per device")

@@ -23,6 +23,8 @@ from qface_jax.configs import base
 from qface_jax.errors import ConfigError
 
 PREFIX = "--config."
+_LONG = 200  # characters: paths are shorter, the packed graph of a model is not
+_SHOWN = 60  # of a longer value
 
 
 def shipped() -> dict[str, Callable[[], ConfigDict]]:
@@ -131,10 +133,19 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
     """Returns one line for each key whose value differs."""
     before, after = dict(flatten(old)), dict(flatten(new))
     return [
-        f"{path}: was {before[path]!r}, now {after[path]!r}"
+        f"{path}: was {shortened(repr(before[path]))}, "
+        f"now {shortened(repr(after[path]))}"
         for path in before
         if before[path] != after[path]
     ]
+
+
+def shortened(text: str) -> str:
+    """Returns the text; of one that no line can hold its beginning, length and hash."""
+    if len(text) <= _LONG:
+        return text
+    mark = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:12]
+    return f"{text[:_SHOWN]}... ({len(text):,} characters, hash {mark})"
 
 
 def _read(name: str) -> ConfigDict:

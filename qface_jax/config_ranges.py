@@ -101,6 +101,7 @@ RULES: dict[str, Rule] = {
     "classifier.dtype": DTYPES,
     "classifier.pad_to": POSITIVE,
     "classifier.sample_rate": (lambda v: 0 < v <= 1, "must be within (0, 1]"),
+    "data.more_paths": (all, "must be paths; () is none"),
     "data.batch_size": POSITIVE,
     "data.drop_small_identities": NOT_NEGATIVE,
     "data.workers": NOT_NEGATIVE,

@@ -25,7 +25,7 @@ from qface_jax.train.setup import Setup, build
 # Names of `Plan.items` that the advice asks for.
 CLASS_SIDE = "logits and centre gradients, temporary"
 ACTIVATIONS = "activations and all else, temporary"
-STATE = "statistics, queue, averaged encoder"
+STATE = "statistics, queue, other encoders"
 
 
 class Counts(NamedTuple):
@@ -113,11 +113,12 @@ def compile_class_side(config: ConfigDict, setup: Setup) -> jax.stages.Compiled:
     From features [b, d] and the centres to the gradients of both; with Partial FC the
     draw of the classes is part of it. The update of the centres is not.
     """
-    features = jax.ShapeDtypeStruct(
-        (config.data.batch_size, *_views(config), config.model.embedding_dim),
-        jnp.float32,
-        sharding=setup.shard.rows,
-    )
+    rows, length = config.data.batch_size, config.model.embedding_dim
+
+    def abstract(shape):
+        return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=setup.shard.rows)
+
+    features = abstract((rows, *_views(config), length))
     objective = setup.objective
 
     def loss(features, head, batch, aux, key):
@@ -125,13 +126,15 @@ def compile_class_side(config: ConfigDict, setup: Setup) -> jax.stages.Compiled:
         rows = states.take_rows(head, sample, setup.mesh)
 
         def value(features, rows):
-            centres = head["centres"]
+            centres = head.get("centres")
             return objective.loss(features, rows, batch, aux, sample, centres)[0]
 
         return jax.grad(value, argnums=(0, 1))(features, rows)
 
     head, aux = setup.abstract.params["head"], setup.abstract.aux
     batch, key = _abstract_batch(config, setup), _abstract_key(setup)
+    if objective.compares_with_start:
+        batch["original"] = abstract((rows, length))
     return jax.jit(loss).lower(features, head, batch, aux, key).compile()
 
 
@@ -169,7 +172,7 @@ def plan(config: ConfigDict, *, num_classes: int, images: int) -> Plan:
         "backbone optimizer state": backbone_state,
         "class centres": centres,
         "class centres' optimizer state": centre_state,
-        STATE: _per_device((abstract.aux, abstract.averaged)),
+        STATE: _per_device((abstract.aux, abstract.averaged, abstract.original)),
         CLASS_SIDE: class_side,
         ACTIVATIONS: memory.temp_size_in_bytes - class_side,
         "batch": _per_device(_abstract_batch(config, setup)),

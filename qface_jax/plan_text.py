@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 from qface_jax.compiled_cost import Cost
 from qface_jax.plan import ACTIVATIONS, Plan
+from qface_jax.train import objectives
 
 # The plan's compiler is that of a CPU; `qface_jax.plan` says why.
 UNSEEN = "(on accelerators; hardly seen in this plan)"
@@ -25,6 +26,18 @@ def work(count: int) -> str:
             return f"{count:,.4g} {unit}"
         count /= 1000
     return f"{count:,.4g} TFLOP"
+
+
+def title(config: ConfigDict, num_classes: int, devices: int) -> str:
+    """Returns what is planned, in a line; classes only where a classifier has them."""
+    model = f"{config.model.backbone} ({config.model.dtype}), {config.objective}"
+    if objectives.takes_pairs(config):
+        return f"{model}, {devices} devices"
+    return (
+        f"{model}, {config.loss.margin}, {num_classes:,} classes "
+        f"({config.classifier.dtype}), sample rate {config.classifier.sample_rate:g}, "
+        f"{devices} devices"
+    )
 
 
 def backbone_side(found: Plan) -> Cost:

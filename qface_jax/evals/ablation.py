@@ -125,15 +125,16 @@ def read_run(folder: Path, last_step: LastStep) -> RunRecord:
 
     Args:
         folder: RUN.
-        last_step: (config, training images) -> updates of the whole run.
+        last_step: (config, training images of an epoch) -> updates of the whole run.
 
     Raises:
         ConfigError: if the folder is not a run's.
     """
     run = run_folder.read(folder)
     images = run.facts["data"]["images"]
+    drawn = run.facts["data"].get("images_per_epoch", images)
     data = f"{images:,} images of {run.num_classes:,} identities"
-    last = last_step(run.config, images)
+    last = last_step(run.config, drawn)
     found, notes = [], []
     for path in sorted((folder / run_folder.EVAL).glob("*.json")):
         try:

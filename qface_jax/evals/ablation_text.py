@@ -150,7 +150,7 @@ def _blocks(found: Found) -> list[_Block]:
             cells = [_cell(row.statistics(name, m), n) for m in metrics.values()]
             rows.append([row.setting.label, row.setting.text, str(n), *cells])
         papers = [
-            [f"{value:.2f}" for value in row.setting.paper] if i == 0 else []
+            [_paper(value) for value in row.setting.paper] if i == 0 else []
             for row in found.rows
         ]
         columns = list(found.table.columns) if i == 0 else []
@@ -189,6 +189,10 @@ def _columns(rows: list[list[str]], *, flush_left: int) -> list[str]:
         for cells in rows
     ]
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
+
+
+def _paper(value: float | None) -> str:
+    return _MISSING if value is None else f"{value:.2f}"
 
 
 def _cell(found: Statistics | None, expected: int) -> str:

@@ -103,7 +103,8 @@ def _numbers(before: float | None, after: float | None) -> list[str]:
     ]
     if before is None or after is None:
         return [*texts, "-"]
-    return [*texts, f"{100 * (after - before):+.2f}"]
+    # The sum with 0 makes a rounded -0.00 a +0.00.
+    return [*texts, f"{round(100 * (after - before), 2) + 0.0:+.2f}"]
 
 
 def _change_line(before: Result, after: Result) -> Line:

@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 
+from qface_jax import config as configs
 from qface_jax.atomic_file import replace_file
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import results
@@ -28,6 +29,9 @@ _FACTS = {
     "Objective": "objective",
     "Margin": "loss.margin",
     "Scale": "loss.scale",
+    "Distance": "octuplet.metric",
+    "Octuplet margin": "octuplet.margin",
+    "Octuplet terms": "octuplet.terms",
     "Training data": "data.source",
     "Data path": "data.path",
     "Batch size": "data.batch_size",
@@ -76,7 +80,7 @@ def write_report(run_dir: str | Path, out: str | Path | None = None) -> Path:
         "panels": _panels(log),
         "skipped_lines": log.skipped if log else 0,
         "samples": samples,
-        "config": json.dumps(config, indent=2, ensure_ascii=False) if config else None,
+        "config": _config_text(config),
     }
     return _render("report.html.j2", context, out)
 
@@ -174,9 +178,20 @@ def _changes(
 ) -> dict[str, Any] | None:
     """What the page shows of a run that was evaluated before its first step too."""
     folder = results.before(run_dir)
-    if not folder.is_dir():
-        return None
-    return before_and_after(_read_results(folder, missing), after)
+    if not any((folder / "eval").glob("*.json")):
+        return None  # not asked for, or not done yet
+    before = _read_results(folder, missing)
+    changes = before_and_after(before, after)
+    if changes is None and before and after:
+        missing.append(
+            (
+                "evaluation",
+                "the model that training started from was evaluated on other sets or "
+                "by another protocol, so there is no before and after: run qface eval "
+                "with the eval group that the run was started with",
+            )
+        )
+    return changes
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -190,12 +205,15 @@ def read_results(folder: Path) -> list[Result]:
 
 def _facts(run_dir: Path, config: dict, log: Log | None) -> list[tuple[str, str]]:
     facts = []
+    unread = "loss." if _value(config, "objective") == "octuplet" else "octuplet."
     for label, place in _FACTS.items():
-        value: Any = config
-        for key in place.split("."):
-            value = value.get(key) if isinstance(value, dict) else None
+        if place.startswith(unread):
+            continue
+        value = _value(config, place)
         if value not in (None, ""):
-            facts.append((label, str(value)))
+            if isinstance(value, list):
+                value = ", ".join(map(str, value))
+            facts.append((label, configs.shortened(str(value))))
     if log is not None and log.last_step is not None:
         facts.append(("Last logged step", f"{log.last_step:,}"))
     saved = sorted(
@@ -206,6 +224,26 @@ def _facts(run_dir: Path, config: dict, log: Log | None) -> list[tuple[str, str]
     if saved:
         facts.append(("Checkpoints", ", ".join(f"{step:,}" for step in saved)))
     return facts
+
+
+def _value(config: Any, place: str) -> Any:
+    """What a config holds at a dotted path; None without such a key."""
+    for key in place.split("."):
+        config = config.get(key) if isinstance(config, dict) else None
+    return config
+
+
+def _config_text(config: dict) -> str | None:
+    """The config for reading: config.json has what is too long for a page."""
+    if not config:
+        return None
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: shown(own) for key, own in value.items()}
+        return configs.shortened(value) if isinstance(value, str) else value
+
+    return json.dumps(shown(config), indent=2, ensure_ascii=False)
 
 
 def _panels(log: Log | None) -> list[tuple[str, str]]:

@@ -7,8 +7,8 @@ made of by default:
   library wants them in the outermost computation only; within a loop (a scan) it falls
   back to code that is up to 75 times slower. Here they are moved beforehand.
 - A grouped convolution and its gradients are slow everywhere. With few channels in a
-  group they are sums of products, one for each place in the kernel
-  (`grouped_convolution`).
+  group they are sums of products, one for each place in the kernel, which
+  `grouped_convolution` holds.
 - The input gradient of a strided convolution is that of the zero-stuffed output
   gradient: three quarters of the products are with zeros. Here it has none.
 
@@ -153,7 +153,8 @@ def _kernel_gradient(gradient, x, kernel, *, stride, padding, groups):
     elif groups == 1:
         cpu = functools.partial(_kernel_gradient_moved, shape=shape, **sizes)
     elif grouped_convolution.fits(shape, groups):
-        cpu = functools.partial(_kernel_gradient_by_place, shape=shape, **sizes)
+        grouped = grouped_convolution.kernel_gradient
+        cpu = functools.partial(grouped, shape=shape, **sizes)
     else:
         return plain(gradient, x)
     return lax.platform_dependent(gradient, x, cpu=cpu, default=plain)
@@ -212,29 +213,6 @@ def _kernel_gradient_moved(gradient, x, *, shape, stride, padding, groups):
         dimension_numbers=_LAYOUT,
     )
     return moved.transpose(1, 2, 0, 3)
-
-
-def _kernel_gradient_by_place(gradient, x, *, shape, stride, padding, groups):
-    """For each place in the kernel the sum of the products that it takes part in."""
-    b, p, q, _ = gradient.shape
-    zeros = (padding, padding, 0)
-    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), zeros, zeros, (0, 0, 0)))
-    gradient = gradient.reshape(b, p, q, groups, 1, -1)
-    # The products of a bfloat16 convolution are summed in float32.
-    wide = jnp.float32 if x.dtype.itemsize < 4 else x.dtype
-
-    def place(row, column):
-        rows = slice(row, row + stride * (p - 1) + 1, stride)
-        columns = slice(column, column + stride * (q - 1) + 1, stride)
-        seen = x[:, rows, columns].reshape(b, p, q, groups, -1, 1)
-        products = seen.astype(wide) * gradient.astype(wide)
-        return products.sum((0, 1, 2)).astype(x.dtype)  # [groups, i, o]
-
-    places = [
-        [place(row, column) for column in range(shape[1])] for row in range(shape[0])
-    ]
-    stacked = jnp.stack([jnp.stack(row) for row in places])
-    return jnp.swapaxes(stacked, 2, 3).reshape(shape)
 
 
 def _has_phases(x_shape, kernel_shape, *, stride, padding, groups):

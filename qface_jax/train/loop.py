@@ -66,7 +66,10 @@ def train(
         new = agreement.first_says(not (run / run_folder.CONFIG).is_file())
         if init_from is not None and new:
             started = _start_from(setup, init_from, source.num_classes)
-        _open_folder(config, run, source, init_from, allow_config_change)
+        facts = source.describe()
+        if setup.plan is not None:
+            facts["images_per_epoch"] = setup.plan.images_per_epoch
+        _open_folder(config, run, source, facts, init_from, allow_config_change)
         checkpoints = stack.enter_context(Checkpoints(run, keep=config.checkpoint.keep))
         interrupt = stack.enter_context(Interrupt(agreement.lagged_max(setup.shard)))
         state = _first_state(setup, checkpoints, run, init_from, started)
@@ -83,14 +86,14 @@ def train(
         return loop.go(state, batches)
 
 
-def _open_folder(config, run, source, init_from, allow_config_change) -> None:
+def _open_folder(config, run, source, data, init_from, allow_config_change) -> None:
     """Process 0 opens the folder, all others see that it is theirs too."""
     if hosts.first():
         run_folder.open_or_create(
             run,
             config,
             num_classes=source.num_classes,
-            data=source.describe(),
+            data=data,
             init_from=init_from,
             allow_config_change=allow_config_change,
         )

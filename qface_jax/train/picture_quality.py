@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from qface_jax import models, parallel
 from qface_jax.checkpoint import load_parts
+from qface_jax.data_pipelines.view_pairs import PAIR_RECIPES
 from qface_jax.errors import ConfigError
 from qface_jax.evals import pair_quality
 from qface_jax.evals.pair_quality import Quality, Verdict
@@ -32,8 +33,8 @@ def judge_by(
 
     Args:
         run: Has weights and norm statistics.
-        config: Its objective says whether pairs or views are judged, its `qgface` group
-            how; need not be the run's.
+        config: Its objective says whether pairs or views are judged (views where the
+            recipe draws both of a pair), its `qgface` group how; need not be the run's.
 
     Returns:
         (originals uint8 [n, 112, 112, 3], draws uint8 [n, k, 112, 112, 3]) -> verdict.
@@ -54,7 +55,8 @@ def judge_by(
         )
 
     judge = partial(pair_quality.judge_views, quality=quality, group=group)
-    if objectives.views(config) == 2:
+    # A recipe that draws both views leaves no original among the pairs.
+    if objectives.views(config) == 2 and config.degrade.recipe not in PAIR_RECIPES:
         judge = partial(
             pair_quality.judge_pairs,
             quality=quality,

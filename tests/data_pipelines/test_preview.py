@@ -10,12 +10,14 @@ from qface_jax.configs import base
 from qface_jax.data_pipelines import preview
 from qface_jax.errors import ConfigError, DataError
 
+RECIPES = ["clean", "adaface", "resolution", "qgface", "octuplet"]
 
-@pytest.mark.parametrize("recipe", ["clean", "adaface", "resolution", "qgface"])
+
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_writes_a_sheet_with_the_original_first(tmp_path, recipe):
     config = base.get_config()
     config.data.synthetic.update(identities=3, images_per_identity=2)
-    config.degrade.recipe = recipe
+    config.degrade.recipe, config.data.batch_size = recipe, 4
     out = preview.preview(config, tmp_path / "new" / "sheet.png", 2)
     with Image.open(out) as sheet:
         page = np.asarray(sheet)

@@ -105,9 +105,28 @@ def test_a_new_run_names_what_is_missing(tmp_path):
     assert "Seed 3" in found.words
 
 
+@pytest.mark.parametrize("objective", ["octuplet", "classification"])
+def test_facts_are_of_the_objective(toy, tmp_path, objective):
+    config = {
+        "objective": objective,
+        "loss": {"margin": "adaface", "scale": 64.0},
+        "octuplet": {"metric": "cosine", "margin": 0.5, "terms": ["hhh", "lll"]},
+    }
+    folder = toy.write_run(tmp_path / "run", config=config)
+    words = Page(write_report(folder)).words.split("Versions")[0]
+    octuplet = "Distance cosine Octuplet margin 0.5 Octuplet terms hhh, lll"
+    assert (octuplet in words) is (objective == "octuplet")
+    assert ("Margin adaface Scale 64.0" in words) is (objective != "octuplet")
+
+
 def test_a_run_without_config(tmp_path):
     (tmp_path / "eval").mkdir()
     assert "no config.json" in Page(write_report(tmp_path)).words
+
+
+def test_a_config_that_is_none(tmp_path):
+    (tmp_path / "config.json").write_text('{"config": 3, "commit": "feedbeef"}')
+    assert "commit feedbeef" in Page(write_report(tmp_path)).words
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "\x00"])

@@ -161,6 +161,29 @@ def test_a_config_alone_is_shown_without_a_verdict(tmp_path):
     assert frames(out)[:2] == (0, 0)
 
 
+PAIRS = ("objective=octuplet", "degrade.recipe=octuplet")
+
+
+def test_views_that_a_recipe_draws_are_judged_one_by_one(tmp_path, adaface_run):
+    out, checkpoint = tmp_path / "sheet.png", f"--checkpoint={adaface_run}"
+    assert preview(out, checkpoint, *words(*PAIRS, "qgface.threshold=1.0")[-3:]) == 0
+    assert frames(out)[:2] == (2 * 14, 0)
+
+
+def test_the_recipe_of_pairs_is_shown_with_its_own_views(tmp_path, capsys):
+    out = tmp_path / "sheet.png"
+    data = [word for word in words() if ".data." in word]
+    given = ["--config.data.source=synthetic", *data]
+    assert preview(out, "--config=octuplet_small", *given) == 0
+    assert capsys.readouterr().out == f"preview: {out}\n"
+    red, green, height = frames(out)
+    assert (red, green) == (0, 0)
+    assert height > 4 * 112  # two lines of each picture
+    assert preview(out, "--config=octuplet_small", *given, "--config.seed=9") == 0
+    assert preview(out, "--config=demo", *words("objective=octuplet")) == 2
+    assert "objective octuplet goes with octuplet" in capsys.readouterr().err
+
+
 def test_what_cannot_be_judged_is_refused(tmp_path, capsys, adaface_run):
     out = tmp_path / "sheet.png"
     assert preview(out) == 2
