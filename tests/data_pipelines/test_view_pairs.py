@@ -72,6 +72,13 @@ def test_the_degraded_view_is_that_of_the_other_view(image):
         sides.append(found)
     assert min(sides.count(side) for side in SIDES) > 8
     assert len({other.tobytes() for other in high}) == 60
+    # Each from draws of its own: flip, brightness, saturation and side.
+    level, colour = high.mean(axis=(1, 2, 3)), np.ptp(high, axis=3).mean(axis=(1, 2))
+    halves = [half.mean(axis=(1, 2, 3)) for half in np.split(high, 2, axis=2)]
+    flipped = halves[0] > halves[1]
+    assert 15 < flipped.sum() < 45
+    together = np.corrcoef([flipped, level, colour / level, sides])
+    assert np.abs(together - np.eye(4)).max() < 0.5
 
 
 def test_the_other_view_is_the_picture_changed(image):
