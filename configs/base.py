@@ -136,7 +136,8 @@ def get_config() -> ConfigDict:
     config.optim.learning_rate = 0.1  # peak, at the global batch size
     # PATTERN=FACTOR: the rate of the parameters whose path begins so (a regular
     # expression; the first that fits counts) is multiplied; 0: they stay as they are.
-    # As in ("backbone/layer[12]_=0", "backbone/fc=10").
+    # As in ("backbone/layer[12]_=0", "backbone/fc=10"). Batch norms' statistics are no
+    # parameters: model.freeze_batch_norm keeps those.
     config.optim.rate_factors = ()
     config.optim.weight_decay = 5e-4  # not on biases, norms and PReLU slopes
     config.optim.momentum = 0.9  # sgd
