@@ -37,9 +37,9 @@ def jax_step(backbone, batch, options):
     """Returns a function that does one step and waits for it."""
     import jax
     import jax.numpy as jnp
-    from ml_collections import ConfigDict
 
     from qface_jax import models
+    from qface_jax.configs.base import get_config
     from qface_jax.models import blocks, convolution
 
     if "plain" in options:
@@ -50,18 +50,9 @@ def jax_step(backbone, batch, options):
             )
 
         blocks.conv2d = plain
-    model = models.build(
-        ConfigDict(
-            {
-                "backbone": backbone,
-                "embedding_dim": FEATURES,
-                "dropout": 0.0,
-                "dtype": "float32",
-                "remat": False,
-                "batch_norm_groups": 1,
-            }
-        )
-    )
+    config = get_config().model
+    config.backbone, config.embedding_dim = backbone, FEATURES
+    model = models.build(config)
     params, stats = jax.jit(model.init)(jax.random.key(0))
     velocity = jax.tree.map(jnp.zeros_like, params)
     images = jax.random.uniform(jax.random.key(1), (batch, SIDE, SIDE, 3), minval=-1)
