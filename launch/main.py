@@ -34,6 +34,7 @@ BAD_PATH = frozenset(
         errno.EISDIR, errno.EEXIST,
     }
 )  # fmt: skip
+NO_MEMORY = "RESOURCE_EXHAUSTED"  # how XLA's error begins, whatever its class
 EXIT_FAULT, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 OVERRIDE = "--config."
 
@@ -85,6 +86,13 @@ def _explain(name: str, error: Exception) -> int:
         text = str(error)
         if isinstance(error, NotJoinedError):
             status = hosts.EXIT_LOST
+    elif NO_MEMORY in str(error):
+        first = next(line for line in str(error).splitlines() if NO_MEMORY in line)
+        text = (
+            f"out of memory on a device ({first.strip()}); give a smaller "
+            "data.batch_size, optim.accumulation_steps or more devices (qface plan "
+            "says what each needs), and end other programs on it"
+        )
     elif number in NO_SPACE:
         text = (
             f"no space left on the disk{where}; what was saved before is whole; make "

@@ -136,3 +136,13 @@ def test_gst_prints_a_table_and_draws(tmp_path, capsys):
     assert said.count("adaface") == 3
     assert out.read_bytes().startswith(b"\x89PNG")
     assert main.main(["gst", "--margin=foo", f"--out={out}"]) == 2
+
+
+def test_a_full_device_is_no_fault_of_the_program(capsys):
+    error = RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 6.13GiB\nmore")
+    assert main._explain("train", error) == main.EXIT_ERROR
+    said = capsys.readouterr().err
+    assert "out of memory on a device" in said
+    assert "6.13GiB" in said
+    assert "data.batch_size" in said
+    assert "Traceback" not in said
