@@ -28,9 +28,8 @@ def resolve(config: ConfigDict, init_from: Path | None, run: Path) -> ConfigDict
     """
     if config.model.backbone != INIT_FROM:
         return config
-    source = init_from
-    if source is None and (run / run_folder.CONFIG).is_file():
-        source = run
+    # A run that is there goes on by itself, wherever it once started from.
+    source = run if (run / run_folder.CONFIG).is_file() else init_from
     if source is None:
         raise ConfigError(
             f"model.backbone: is {INIT_FROM}, which takes the model of another run: "

@@ -125,6 +125,12 @@ def test_without_a_start_it_says_what_to_give(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_goes_on_when_what_it_started_from_is_gone(tuned, tmp_path):
+    run, _ = tuned
+    found = config_of(tmp_path / "gone", run)
+    assert found.model == run_folder.read(run).config.model
+
+
 def test_a_config_that_names_its_backbone_keeps_it(whole_run, tmp_path):
     config = configs.load("demo", [])
     assert init_model.resolve(config, whole_run[0], tmp_path) is config
