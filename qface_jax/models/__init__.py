@@ -7,6 +7,15 @@ from qface_jax.models.factory import (
     INIT_FROM,
     Model,
     build,
+    feature_map_shape,
 )
 
-__all__ = ["BACKBONES", "DTYPES", "IMAGE_SIDE", "INIT_FROM", "Model", "build"]
+__all__ = [
+    "BACKBONES",
+    "DTYPES",
+    "IMAGE_SIDE",
+    "INIT_FROM",
+    "Model",
+    "build",
+    "feature_map_shape",
+]

@@ -20,6 +20,7 @@ from qface_jax.models.blocks import (
     BatchNorm,
     Conv,
     PReLU,
+    mark_last_map,
     rematerialised,
 )
 
@@ -132,6 +133,7 @@ class AdaFaceIR(nn.Module):
             name = f"body_{index}"
             x = block(width, stride, self.squeeze, self.dtype, name=name)(x, train)
         x = BatchNorm(name="output_layer_0")(x, train)
+        x = mark_last_map(self, x)
         x = x.reshape(x.shape[0], -1)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         x = nn.Dense(

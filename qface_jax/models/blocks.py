@@ -15,6 +15,9 @@ from qface_jax.models.convolution import conv2d
 
 Initializer = Callable[..., jax.Array]
 
+# Collections of the last feature map and of what is added to it, and the name in both.
+FEATURE_MAP, ADDED, LAST = "feature_map", "added", "last"
+
 # torch.nn.init.kaiming_normal_(mode="fan_out", nonlinearity="relu"); not truncated.
 KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 # torch.nn.Linear's own: uniform within 1 / sqrt(fan_in).
@@ -143,6 +146,37 @@ class PReLU(nn.Module):
         init = nn.initializers.constant(0.25)
         slope = self.param("negative_slope", init, (x.shape[-1],), jnp.float32)
         return jnp.where(x >= 0, x, x * _over(x, slope.astype(x.dtype)))
+
+
+def marks_last_map(module: nn.Module) -> bool:
+    """Whether somebody asked this backbone for its last feature map."""
+    asked = module.is_mutable_collection(FEATURE_MAP)
+    return asked and not module.is_initializing()
+
+
+def mark_last_map(
+    module: nn.Module, x: Float[Array, "b h w c"]
+) -> Float[Array, "b h w c"]:
+    """Keeps the last feature map for whoever asked for it; if nobody did, does nothing.
+
+    What was given to be added to the map is added first.
+
+    Args:
+        module: the backbone itself, not a layer of it.
+        x: the map.
+
+    Returns:
+        The map with what was added, in x's dtype.
+    """
+    if not marks_last_map(module):
+        return x
+    marked = x.astype(jnp.float32)
+    if module.has_variable(ADDED, LAST):
+        marked = marked + module.get_variable(ADDED, LAST)
+    module.sow(
+        FEATURE_MAP, LAST, marked, reduce_fn=lambda _, new: new, init_fn=lambda: None
+    )
+    return marked.astype(x.dtype)
 
 
 def _over(x, vector):

@@ -8,6 +8,7 @@ flattens them [channel, row, column]: an importer permutes the rows of
 patch_to_embedding/kernel. The published weights take pixels 0..255 as they are.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -15,7 +16,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from qface_jax.models.blocks import TORCH_LINEAR, rematerialised, uniform_within
+from qface_jax.models.blocks import (
+    TORCH_LINEAR,
+    mark_last_map,
+    marks_last_map,
+    rematerialised,
+    uniform_within,
+)
 from qface_jax.models.convolution import conv2d
 
 _PATCH = 8  # px between the centres of neighbouring patches
@@ -181,8 +188,13 @@ class Transformer(nn.Module):
     remat: bool
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n d"], train: bool) -> Float[Array, "b n d"]:
-        """Returns the tokens after all layers."""
+    def __call__(
+        self,
+        x: Float[Array, "b n d"],
+        train: bool,
+        mark: Callable[[Array], Array],
+    ) -> Float[Array, "b n d"]:
+        """Returns the tokens after all layers; the last attention gets mark(tokens)."""
 
         def attention(name):
             sizes = (self.heads, self.head_width, self.dropout, self.dtype)
@@ -193,6 +205,7 @@ class Transformer(nn.Module):
 
         block = rematerialised(Residual, self.remat)
         for index in range(self.depth):
+            x = mark(x) if index == self.depth - 1 else x
             for part, layer in enumerate((attention, feed_forward)):
                 x = block(layer, self.dtype, name=f"layers_{index}_{part}")(x, train)
         return x
@@ -254,6 +267,20 @@ class FaceTransformer(nn.Module):
             self.dtype,
             self.remat,
             name="transformer",
-        )(x, train)
+        )(x, train, self._mark)
         norm = nn.LayerNorm(epsilon=_EPSILON, dtype=jnp.float32, name="mlp_head_0")
         return norm(x[:, 0].astype(jnp.float32))
+
+    def _mark(self, tokens):
+        """The feature map is the patches' tokens that the last attention gets.
+
+        Behind it only the class token is read: what the last layers make of the patches
+        has no part in the feature.
+        """
+        if not marks_last_map(self):
+            return tokens
+        batch, count, width = tokens.shape
+        side = math.isqrt(count - 1)
+        patches = tokens[:, 1:].reshape(batch, side, side, width)
+        patches = mark_last_map(self, patches).reshape(batch, count - 1, width)
+        return jnp.concatenate([tokens[:, :1], patches], axis=1)

@@ -13,12 +13,11 @@ from ml_collections import ConfigDict
 from qface_jax.errors import ConfigError
 from qface_jax.models import onnx_backbone
 from qface_jax.models.adaface_ir import AdaFaceIR
-from qface_jax.models.blocks import BatchNorm
 from qface_jax.models.face_transformer import FaceTransformer
 from qface_jax.models.iresnet import IResNet
 from qface_jax.models.mobilefacenet import MobileFaceNet
 from qface_jax.models.mobilefacenet_relu6 import MobileFaceNetRelu6
-from qface_jax.models.network import Network
+from qface_jax.models.network import Network, from_module
 from qface_jax.models.onnx_graph import Graph
 from qface_jax.models.small import SmallResNet
 
@@ -63,10 +62,17 @@ class Model(NamedTuple):
             come back include them, and `key` draws the dropout (it may be None where
             the rate is 0); with train=False the stats come back as they were and
             `key` is not used.
+        apply_with_map: as `apply`, and the last feature map: (params, stats, images, *,
+            train, key, added=None) -> ((features, feature map), stats). The map is
+            float32 [b, h, w, c], `feature_map_shape` says which; of a vision
+            transformer it is the patches' tokens that the last attention gets. `added`,
+            float32 [b, h, w, c], is added to the map before anything follows from it,
+            so that its gradient is the map's. None where the model has no map.
     """
 
     init: Callable[[jax.Array], tuple[Any, Any]]
     apply: Callable[..., tuple[jax.Array, Any]]
+    apply_with_map: Callable[..., tuple[tuple[jax.Array, jax.Array], Any]] | None = None
 
 
 def build(model_config: ConfigDict, *, devices: int = 1) -> Model:
@@ -86,10 +92,26 @@ def build(model_config: ConfigDict, *, devices: int = 1) -> Model:
     else:
         network = _own(model_config)
     groups = model_config.batch_norm_groups or devices
+    given = (network, _prepare(model_config), groups)
     return Model(
         init=network.init,
-        apply=functools.partial(_apply, network, _prepare(model_config), groups),
+        apply=functools.partial(_apply, *given),
+        apply_with_map=functools.partial(_apply_with_map, *given),
     )
+
+
+def feature_map_shape(model_config: ConfigDict) -> tuple[int, int, int]:
+    """Returns height, width and channels of the last feature map, without computing it.
+
+    Raises:
+        ConfigError: as `build`; or an imported graph has no feature map.
+    """
+    model = build(model_config)
+    params, stats = jax.eval_shape(model.init, jax.random.key(0))
+    images = jax.ShapeDtypeStruct((1, IMAGE_SIDE, IMAGE_SIDE, 3), jnp.float32)
+    run = functools.partial(model.apply_with_map, train=False, key=None)
+    (_, feature_map), _ = jax.eval_shape(run, params, stats, images)
+    return feature_map.shape[1:]
 
 
 def _own(model_config):
@@ -100,10 +122,10 @@ def _own(model_config):
         dtype=DTYPES[model_config.dtype],
         remat=model_config.remat,
     )
-    return Network(
-        init=functools.partial(_init, module),
-        evaluate=functools.partial(_evaluate, module),
-        train=functools.partial(_train, module, model_config.freeze_batch_norm),
+    return from_module(
+        module,
+        image_side=IMAGE_SIDE,
+        freeze_batch_norm=model_config.freeze_batch_norm,
     )
 
 
@@ -153,13 +175,6 @@ def _prepare(model_config):
     return prepare
 
 
-def _init(module, key):
-    images = jnp.zeros((1, IMAGE_SIDE, IMAGE_SIDE, 3), jnp.float32)
-    variables = module.init(key, images, False)
-    # A backbone without batch norms has no statistics.
-    return variables["params"], variables.get("batch_stats", {})
-
-
 def _apply(network, prepare, groups, params, stats, images, *, train, key):
     images = prepare(images)
     if not train:
@@ -170,31 +185,19 @@ def _apply(network, prepare, groups, params, stats, images, *, train, key):
     return _in_groups(run, groups, images, key)
 
 
-def _evaluate(module, params, stats, images):
-    return module.apply({"params": params, "batch_stats": stats}, images, False)
+def _apply_with_map(
+    network, prepare, groups, params, stats, images, *, train, key, added=None
+):
+    images = prepare(images)
+    if not train:
+        return network.evaluate_with_map(params, stats, images, added), stats
+    run = functools.partial(network.train_with_map, params, stats)
+    if groups == 1:
+        return run(images, key, added)
+    return _in_groups(run, groups, images, key, added)
 
 
-def _train(module, frozen, params, stats, images, key):
-    variables = {"params": params, "batch_stats": stats}
-    rngs = {} if key is None else {"dropout": key}
-    run = functools.partial(
-        module.apply, variables, images, True, rngs=rngs, mutable=["batch_stats"]
-    )
-    if frozen:
-        with nn.intercept_methods(_freeze):
-            return run()[0], stats
-    features, updated = run()
-    return features, updated.get("batch_stats", {})
-
-
-def _freeze(call, arguments, keywords, context):
-    """Batch norms are told that this is no training, all other layers that it is."""
-    if isinstance(context.module, BatchNorm) and context.method_name == "__call__":
-        return call(arguments[0], False)
-    return call(*arguments, **keywords)
-
-
-def _in_groups(run, groups, images, key):
+def _in_groups(run, groups, images, key, *more):
     """Normalises each of equal contiguous parts of the batch by itself.
 
     Batch norm is the only layer in which images meet, so the groups are batches of
@@ -206,11 +209,17 @@ def _in_groups(run, groups, images, key):
             f"batch of {images.shape[0]} images cannot be cut into {groups} groups; "
             "expected a multiple (model.batch_norm_groups)"
         )
-    cut = images.reshape(groups, images.shape[0] // groups, *images.shape[1:])
+
+    def cut(leaf):
+        return leaf.reshape(groups, leaf.shape[0] // groups, *leaf.shape[1:])
+
+    parts = jax.tree.map(cut, (images, *more))
     keys = None if key is None else jax.random.split(key, groups)
-    features, stats = jax.vmap(run)(cut, keys)
-    features = features.reshape(images.shape[0], features.shape[-1])
-    return features, jax.tree.map(lambda leaf: leaf.mean(0), stats)
+    outputs, stats = jax.vmap(run)(parts[0], keys, *parts[1:])
+    outputs = jax.tree.map(
+        lambda leaf: leaf.reshape(images.shape[0], *leaf.shape[2:]), outputs
+    )
+    return outputs, jax.tree.map(lambda leaf: leaf.mean(0), stats)
 
 
 def _check(model_config):

@@ -19,6 +19,7 @@ from qface_jax.models.blocks import (
     BatchNorm,
     Conv,
     PReLU,
+    mark_last_map,
     rematerialised,
     uniform_within,
 )
@@ -99,6 +100,7 @@ class IResNet(nn.Module):
                 name = f"layer{stage}_{index}"
                 x = block(width, stride, self.dtype, name=name)(x, train)
         x = BatchNorm(name="bn2")(x, train)
+        x = mark_last_map(self, x)
         x = x.reshape(x.shape[0], -1)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         bound = 1 / math.sqrt(x.shape[-1])

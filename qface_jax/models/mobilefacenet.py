@@ -14,6 +14,7 @@ from qface_jax.models.blocks import (
     BatchNorm,
     Conv,
     PReLU,
+    mark_last_map,
     rematerialised,
 )
 
@@ -198,6 +199,7 @@ class MobileFaceNet(nn.Module):
         x = images
         for layer in layers:
             x = layer(x, train)
+        x = mark_last_map(self, x.astype(jnp.float32))
         return DepthwiseEmbedding(self.embedding_dim, self.dropout, name="features")(
-            x.astype(jnp.float32), train
+            x, train
         )

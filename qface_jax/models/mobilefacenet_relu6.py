@@ -19,6 +19,7 @@ from qface_jax.models.blocks import (
     TORCH_LINEAR,
     BatchNorm,
     Conv,
+    mark_last_map,
     rematerialised,
     uniform_within,
 )
@@ -139,7 +140,8 @@ class MobileFaceNetRelu6(nn.Module):
                 index += 1
         x = Conv(512, side=1, dtype=dtype, name="conv2_0")(x)
         x = jax.nn.relu6(BatchNorm(dtype=dtype, name="conv2_1")(x, train))
-        x = GlobalDepthwise(name="gdconv")(x.astype(jnp.float32), train)
+        x = mark_last_map(self, x.astype(jnp.float32))
+        x = GlobalDepthwise(name="gdconv")(x, train)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         x = nn.Dense(
             self.embedding_dim,

@@ -9,8 +9,6 @@ numbers, but a convolutional network's gradient is a third faster on a CPU.
 
 import dataclasses
 import functools
-import itertools
-import math
 from typing import Any
 
 import jax
@@ -21,8 +19,10 @@ from jaxtyping import Array, Float
 
 from qface_jax.models.blocks import KAIMING_FAN_OUT
 from qface_jax.models.network import Network
+from qface_jax.models.onnx_feature_map import ADDED, marked
 from qface_jax.models.onnx_graph import Graph, Node, Weight
 from qface_jax.models.onnx_operators import ELEMENTWISE, OPERATORS, PER_IMAGE
+from qface_jax.models.onnx_parts import narrow_parts
 from qface_jax.models.onnx_values import (
     IMAGE_AXIS,
     Context,
@@ -62,11 +62,15 @@ def build(
         ConfigError: the text is no packed graph.
     """
     graph = Graph.unpack(graph) if isinstance(graph, str) else graph
-    run = functools.partial(_over_images, graph, dtype, remat, freeze_batch_norm)
+    options = (dtype, remat, freeze_batch_norm)
+    run = functools.partial(_over_images, graph, *options)
+    with_map = functools.partial(_with_map, graph, options)
     return Network(
         init=functools.partial(_init, graph),
         evaluate=functools.partial(_evaluate, run),
-        train=run,
+        train=functools.partial(_train, run),
+        evaluate_with_map=functools.partial(_evaluate_with_map, with_map),
+        train_with_map=with_map,
     )
 
 
@@ -85,7 +89,41 @@ def _initial(weight: Weight):
 
 
 def _evaluate(run, params, stats, images):
-    return run(params, stats, images, None, train=False)[0]
+    return run(params, stats, images, None, train=False)[0][0]
+
+
+def _train(run, params, stats, images, key):
+    (features, _), new = run(params, stats, images, key)
+    return features, new
+
+
+def _evaluate_with_map(with_map, params, stats, images, added):
+    return with_map(params, stats, images, None, added, train=False)[0]
+
+
+def _with_map(graph, options, params, stats, images, key, added, *, train=True):
+    graph = marked(graph, _shapes(graph), adds=added is not None)
+    return _over_images(graph, *options, params, stats, images, key, added, train=train)
+
+
+def _shapes(graph):
+    """Returns the shape that each value has of one image."""
+    found = {}
+
+    def run(leaves, image):
+        context = Context(graph.opset, jnp.float32, False, True, None, {}, mapped=False)
+        values = _entrance(graph, context, leaves, image)
+        for node in graph.nodes:
+            _compute(context, node, values)
+        found.update({name: value.shape for name, value in values.items()})
+
+    leaves = {
+        weight.path: jax.ShapeDtypeStruct(weight.shape, jnp.float32)
+        for weight in graph.weights.values()
+    }
+    side = graph.input_side
+    jax.eval_shape(run, leaves, jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32))
+    return found
 
 
 def _over_images(
@@ -97,16 +135,19 @@ def _over_images(
     stats: Any,
     images: Float[Array, "b h w 3"],
     key: jax.Array | None,
+    added: Float[Array, "b p q c"] | None = None,
     *,
     train: bool = True,
-) -> tuple[Float[Array, "b d"], Any]:
-    """Returns the features and the new statistics."""
+) -> tuple[tuple[Float[Array, "b d"], Float[Array, "b p q c"] | None], Any]:
+    """Returns the features, the marked feature map, and the new statistics."""
     params = traverse_util.flatten_dict(params)
     stats = traverse_util.flatten_dict(stats)
 
     frozen = frozen or not train
     together = Context(graph.opset, dtype, train, frozen, None, {}, mapped=False)
     values = _entrance(graph, together, params | stats, images)
+    if added is not None:
+        values[ADDED] = Value(added, channels_last(4))
     # With remat all nodes are cut into parts, so none are taken out before.
     nodes = graph.nodes if remat else _batched(graph, together, values)
     graph = dataclasses.replace(graph, nodes=tuple(nodes))
@@ -128,10 +169,10 @@ def _over_images(
         axis_name=IMAGE_AXIS,
     )
     arrays = {name: value.array for name, value in batched.items()}
-    features, updated = mapped(arrays, keys)
+    outputs, updated = mapped(arrays, keys)
     updated = together.updated | updated
     new = {graph.weights[name].path: value for name, value in updated.items()}
-    return features, traverse_util.unflatten_dict(stats | new)
+    return outputs, traverse_util.unflatten_dict(stats | new)
 
 
 def _entrance(
@@ -154,7 +195,7 @@ def _entrance(
 
 def _batched(graph: Graph, context: Context, values: dict[str, Value]) -> list[Node]:
     """Computes what takes a batch as it takes an image; returns the other nodes."""
-    made, rest = {graph.input}, []
+    made, rest = {graph.input, ADDED}, []
     for node in graph.nodes:
         batched = [name for name in node.inputs if name in made]
         others = [values.get(name) for name in node.inputs if name and name not in made]
@@ -177,7 +218,7 @@ def _batched(graph: Graph, context: Context, values: dict[str, Value]) -> list[N
 
 def _read(graph, values):
     """Returns the values that the nodes read: without, and with an axis for images."""
-    read = {graph.output}.union(*(node.inputs for node in graph.nodes))
+    read = {graph.output, graph.marked}.union(*(node.inputs for node in graph.nodes))
     stored = graph.weights.keys() | graph.constants.keys()
     shared = {name: values[name] for name in stored & read}
     batched = {name: values[name] for name in sorted(values.keys() & read - stored)}
@@ -189,15 +230,19 @@ def _read(graph, values):
 
 def _one_image(
     graph: Graph, context: Context, values: dict[str, Value], *, remat: bool
-) -> Float[Array, " d"]:
-    """Returns the features of one image."""
+) -> tuple[Float[Array, " d"], Float[Array, "p q c"] | None]:
+    """Returns the features of one image and its marked feature map."""
     if remat:
         for first, end in narrow_parts(graph):
             _recomputed(graph, context, first, end, values)
     else:
         for node in graph.nodes:
             _compute(context, node, values)
-    return values[graph.output].plain().reshape(-1).astype(jnp.float32)
+    features = values[graph.output].plain().reshape(-1).astype(jnp.float32)
+    if not graph.marked:
+        return features, None
+    feature_map = values[graph.marked].stored(channels_last(4))[0]
+    return features, feature_map.astype(jnp.float32)
 
 
 def _compute(context: Context, node: Node, values: dict[str, Value]) -> None:
@@ -220,45 +265,13 @@ def _compute(context: Context, node: Node, values: dict[str, Value]) -> None:
             values[name] = outputs[place]
 
 
-def narrow_parts(graph: Graph) -> list[tuple[int, int]]:
-    """Returns the parts in which activations are recomputed, as first and end node.
-
-    There are about as many as each has nodes, and they are cut where the fewest values
-    pass from one to the next: in a residual network between its blocks.
-    """
-    passing = _passing(graph)
-    count = len(graph.nodes)
-    length = max(math.isqrt(count), 1)
-    parts, first = [], 0
-    while count - first > length + length // 2:
-        ends = range(first + length // 2 + 1, first + length + length // 2 + 1)
-        end = min(ends, key=lambda end: (passing[end], abs(first + length - end)))
-        parts.append((first, end))
-        first = end
-    return [*parts, (first, count)]
-
-
-def _passing(graph):
-    """Returns how many values are made before each node and read by it or later."""
-    readers: dict[str, int] = {}
-    for number, node in enumerate(graph.nodes):
-        readers |= dict.fromkeys(node.inputs, number)
-    readers[graph.output] = len(graph.nodes)
-    changes = [0] * (len(graph.nodes) + 2)
-    for number, node in enumerate(graph.nodes):
-        for name in filter(None, node.outputs):
-            changes[number + 1] += 1
-            changes[readers.get(name, number) + 1] -= 1
-    return list(itertools.accumulate(changes))
-
-
 def _recomputed(
     graph: Graph, context: Context, first: int, end: int, values: dict[str, Value]
 ) -> None:
     """Computes the nodes from first to end, keeping only what the later ones read."""
     nodes = graph.nodes[first:end]
     later = {name for node in graph.nodes[end:] for name in node.inputs}
-    later.add(graph.output)
+    later |= {graph.output, graph.marked}
     read = {name for node in nodes for name in node.inputs} & values.keys()
     static = {name for name in values if values[name].static}
     known: dict[str, Value] = {}

@@ -14,6 +14,7 @@ from qface_jax.models.blocks import (
     BatchNorm,
     Conv,
     PReLU,
+    mark_last_map,
     rematerialised,
 )
 
@@ -90,6 +91,7 @@ class SmallResNet(nn.Module):
                 name = f"layer{stage}_{index}"
                 x = block(width, stride, self.dtype, name=name)(x, train)
         x = BatchNorm(name="bn2")(x, train)
+        x = mark_last_map(self, x)
         x = x.reshape(x.shape[0], -1)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         x = nn.Dense(self.embedding_dim, kernel_init=KAIMING_FAN_OUT, name="fc")(x)
