@@ -2,6 +2,8 @@
 
 from ml_collections import ConfigDict, config_dict
 
+from qface_jax.configs.degradation import degradation
+
 # Lists of texts although the default is empty, which says nothing.
 TEXTS = frozenset({"data.more_paths", "optim.rate_factors"})
 
@@ -36,8 +38,9 @@ def get_config() -> ConfigDict:
     config.model.color_order = "RGB"  # or BGR: of the channels that the backbone takes
 
     # A key of train.objectives.OBJECTIVES: classification of one view of each image,
-    # qgface, the joint training of two views, or octuplet, the fine-tuning of a model
-    # with pairs of images of each identity in two views.
+    # qgface, the joint training of two views, octuplet, the fine-tuning of a model with
+    # pairs of images of each identity in two views, or recognizability, which also
+    # learns how recognisable a face is.
     config.objective = "classification"
 
     config.loss = ConfigDict()
@@ -107,11 +110,16 @@ def get_config() -> ConfigDict:
     config.octuplet.keep_high_weight = 0.0
     config.octuplet.keep_low_weight = 0.0
 
+    config.recognizability = _recognizability()
+
     config.classifier = ConfigDict()
     config.classifier.chunk = 8192  # classes per step of the stream, per device
     # Partial FC: share of the classes that a step sees besides those of its batch; 1.0
     # sees all. Worth it where the classes outweigh the backbone, from about a million.
     config.classifier.sample_rate = 1.0
+    # What the class centres of a new run are: random, or class_means, the mean unit
+    # feature of each class in the model that training starts from.
+    config.classifier.centres = "random"
     config.classifier.pad_to = 512  # rows of the centre matrix: a multiple of this
     # Of the stored centres and their momentum: float32, or bfloat16 at half the memory
     # (sgd only). The arithmetic is float32.
@@ -124,12 +132,15 @@ def get_config() -> ConfigDict:
     config.data.more_paths = ()
     config.data.batch_size = 64  # images per step over all devices
     config.data.drop_small_identities = 0  # leave out identities with fewer images
+    # How pictures of another size than 112 px become that: crop, short side to 112
+    # (bilinear) and the middle; or stretch, the whole picture (bicubic).
+    config.data.resize = "crop"
     config.data.synthetic = ConfigDict(
         {"identities": 200, "images_per_identity": 20, "seed": 0}
     )
     config.data.workers = 0  # decode threads; 0: TensorFlow decides
 
-    config.degrade = _degrade()
+    config.degrade = degradation()  # every key: configs/degradation.py
 
     config.optim = ConfigDict()
     config.optim.name = "sgd"  # sgd, adamw, adam, adagrad
@@ -172,6 +183,8 @@ def get_config() -> ConfigDict:
     config.eval.metric = "euclidean"  # or cosine
     config.eval.batch_size = 128
     config.eval.antialias = True  # in the down-sampling
+    # False match rate of all pairs at which error-versus-discard curves start.
+    config.eval.discard_fmr = 0.01
     # Of the first set; picks the best checkpoint. Or mean_same.
     config.eval.best_metric = "mean_cross"
 
@@ -186,62 +199,32 @@ def get_config() -> ConfigDict:
     return config
 
 
-def _degrade() -> ConfigDict:
-    """Every key of the recipes that degrade pictures."""
-    degrade = ConfigDict()
-    # A key of data_pipelines.degrade.RECIPES, or of view_pairs.PAIR_RECIPES, which
-    # draw both views of a picture.
-    degrade.recipe = "adaface"
-    degrade.clean = ConfigDict({"flip_probability": 0.5})
-    degrade.adaface = ConfigDict(
-        {
-            "flip_probability": 0.5,
-            "crop_probability": 0.2,
-            "crop_area": (0.2, 1.0),  # share of the image that stays, rest black
-            "crop_aspect": (0.75, 4 / 3),
-            "rescale_probability": 0.2,
-            "rescale_side": (0.2, 1.0),  # side after down-sampling, share of 112
-            "photometric_probability": 0.2,
-            "photometric_strength": 0.5,
-        }
-    )
-    degrade.resolution = ConfigDict(
-        {
-            "flip_probability": 0.5,
-            "probability": 0.5,  # of being degraded at all
-            "sides": (7, 14, 28),  # px; one is drawn per image
-            "antialias": True,
-            "jpeg_probability": 0.0,
-            "jpeg_quality": (60, 95),  # drawn, applied at the small size
-        }
-    )
-
-    degrade.octuplet = ConfigDict(
-        {
-            "flip_probability": 0.5,  # this and the next two act on both views alike
-            "brightness": 0.2,  # factor within 1 - b .. 1 + b
-            "saturation": 0.2,
-            "sides": (7, 14, 28),  # px; one is drawn per image
-            "antialias": True,
-            "jpeg_probability": 0.0,
-            "jpeg_quality": (60, 95),  # drawn, applied at the small size
-        }
-    )
-    degrade.qgface = ConfigDict(
-        {
-            "flip_probability": 0.5,
-            "rescale_probability": 1.0,
-            "rescale_side": (0.1, 0.5),  # side after down-sampling, share of 112
-            "jpeg_probability": 1.0,  # of a rescaled picture
-            "jpeg_quality": (75, 75),  # drawn, applied at the small size
-            # The next three probabilities were never published.
-            "crop_probability": 0.5,
-            "crop_area": (0.8, 1.0),  # share of the image that fills the new one
-            "crop_aspect": (0.75, 4 / 3),
-            "photometric_probability": 0.5,
-            "photometric_strength": 0.2,
-            "rotation_probability": 0.2,
-            "rotation_degrees": 45.0,  # at most, either way; corners turn black
-        }
-    )
-    return degrade
+def _recognizability() -> ConfigDict:
+    """Every key of the group that is read with objective recognizability."""
+    group = ConfigDict()
+    # Of the terms beside margin softmax, alpha, beta, gamma; at gamma 0 there is no
+    # attention module, and the last feature map is not looked at.
+    group.index_weight = 5.0
+    group.diversion_weight = 2.0
+    group.attention_weight = 1.0
+    group.smooth_l1_beta = 0.75  # error at which it turns straight
+    # Readings: the paper's values, or its choice, are not at hand.
+    group.epsilon = 0.01  # in xi = d_ui d_neg / (d_pos + epsilon)
+    group.threshold = 3.0  # tau, deviations above UIs' mean index
+    # What the diversion moves: both, or the features alone; then the index stays what
+    # the distances say it is, and does not rise for all images together.
+    group.diversion_moves = "both"
+    group.index_of = "features"  # regressed from these, or unit ones
+    group.regression_dropout = 0.9  # before the regression
+    group.reduction = 16  # of channels inside the channel attention
+    group.kernel_side = 7  # of the spatial attention, map pixels
+    group.attention_error = "mean"  # over the d places; or sum
+    # Unrecognizable images (UIs), whose centre all is measured from: a folder or file
+    # of them; "": made from training images by degrade.unrecognizable.
+    group.ui_path = ""
+    group.ui_images = 2048  # at most so many
+    # Updates after which the UIs are embedded again; also of the rank correlations of
+    # the scores with the resolution, which are logged then.
+    group.refresh_interval = 100
+    group.probe_images = 32  # for those, at each of eval.resolutions
+    return group

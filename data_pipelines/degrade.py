@@ -11,17 +11,30 @@ from collections.abc import Callable
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from qface_jax.data_pipelines import geometry, photometric, resample
+from qface_jax.data_pipelines import (
+    geometry,
+    photometric,
+    recognizability_recipes,
+    resample,
+)
+from qface_jax.data_pipelines.drawn_steps import (
+    DRAWS_OF_SHRINK,
+    SIDE,
+    flip,
+    jpeg,
+    rounded,
+    shrink,
+    sometimes,
+    truncated,
+)
 
-SIDE = 112  # of every picture that the networks see
-DRAWS_OF_SHRINK = 3
 RESCALE_KERNELS = ("nearest", "bilinear", "area", "bicubic", "lanczos")
 
 
 def clean(image: tf.Tensor, seed: tf.Tensor, params: ConfigDict) -> tf.Tensor:
     """Mirrors the picture with `flip_probability`, no more."""
     draws = tf.random.stateless_uniform([1], seed)
-    return _sometimes(draws[0], params.flip_probability, _flip, image)
+    return sometimes(draws[0], params.flip_probability, flip, image)
 
 
 def adaface(image: tf.Tensor, seed: tf.Tensor, params: ConfigDict) -> tf.Tensor:
@@ -34,20 +47,20 @@ def adaface(image: tf.Tensor, seed: tf.Tensor, params: ConfigDict) -> tf.Tensor:
     # Differs from AdaFace/dataset/augmenter.py: OpenCV's cubic has a = -3/4 and its
     # Lanczos four lobes; ours are those of `resample.KERNELS`, a = -1/2 and three.
     draws = tf.random.stateless_uniform([11 + geometry.BOX_DRAWS], seed)
-    image = _sometimes(draws[0], params.flip_probability, _flip, image)
-    image = _sometimes(
+    image = sometimes(draws[0], params.flip_probability, flip, image)
+    image = sometimes(
         draws[1],
         params.crop_probability,
         lambda picture: geometry.keep_box(picture, _box(draws[11:], params)),
         image,
     )
-    image = _sometimes(
+    image = sometimes(
         draws[2],
         params.rescale_probability,
         lambda picture: _rescale(picture, draws[3:6], params),
         image,
     )
-    return _sometimes(
+    return sometimes(
         draws[6],
         params.photometric_probability,
         lambda picture: photometric.jitter(
@@ -65,8 +78,8 @@ def resolution(image: tf.Tensor, seed: tf.Tensor, params: ConfigDict) -> tf.Tens
       FG 2023, section 3.
     """
     draws = tf.random.stateless_uniform([2 + DRAWS_OF_SHRINK], seed)
-    image = _sometimes(draws[0], params.flip_probability, _flip, image)
-    return _sometimes(
+    image = sometimes(draws[0], params.flip_probability, flip, image)
+    return sometimes(
         draws[1],
         params.probability,
         lambda picture: shrink(picture, draws[2:], params),
@@ -82,19 +95,19 @@ def qgface(image: tf.Tensor, seed: tf.Tensor, params: ConfigDict) -> tf.Tensor:
       section III-B. How often each step is taken was not published.
     """
     draws = tf.random.stateless_uniform([15 + geometry.BOX_DRAWS], seed)
-    image = _sometimes(
+    image = sometimes(
         draws[0],
         params.rescale_probability,
         lambda picture: _rescale_with_jpeg(picture, draws[1:6], params),
         image,
     )
-    image = _sometimes(
+    image = sometimes(
         draws[6],
         params.crop_probability,
         lambda picture: geometry.enlarge_box(picture, _box(draws[15:], params)),
         image,
     )
-    image = _sometimes(
+    image = sometimes(
         draws[7],
         params.photometric_probability,
         lambda picture: photometric.jitter(
@@ -102,7 +115,7 @@ def qgface(image: tf.Tensor, seed: tf.Tensor, params: ConfigDict) -> tf.Tensor:
         ),
         image,
     )
-    image = _sometimes(
+    image = sometimes(
         draws[12],
         params.rotation_probability,
         lambda picture: geometry.rotate(
@@ -110,7 +123,7 @@ def qgface(image: tf.Tensor, seed: tf.Tensor, params: ConfigDict) -> tf.Tensor:
         ),
         image,
     )
-    return _sometimes(draws[14], params.flip_probability, _flip, image)
+    return sometimes(draws[14], params.flip_probability, flip, image)
 
 
 Recipe = Callable[[tf.Tensor, tf.Tensor, ConfigDict], tf.Tensor]
@@ -119,35 +132,9 @@ RECIPES: dict[str, Recipe] = {
     "adaface": adaface,
     "resolution": resolution,
     "qgface": qgface,
+    "recognizability": recognizability_recipes.recognizability,
+    "unrecognizable": recognizability_recipes.unrecognizable,
 }
-
-
-def shrink(image: tf.Tensor, draws: tf.Tensor, params: ConfigDict) -> tf.Tensor:
-    """Goes down to a side drawn from `sides` and up again, sometimes through JPEG.
-
-    Args:
-      image: uint8 [112, 112, 3].
-      draws: float32 [DRAWS_OF_SHRINK] in [0, 1): the side, whether through JPEG, and
-        its quality.
-      params: `sides`, `antialias`, `jpeg_probability`, `jpeg_quality`.
-
-    Returns:
-      uint8 [112, 112, 3].
-    """
-    sides = tuple(params.sides)
-    row = tf.cast(draws[0] * len(sides), tf.int32)
-    side = tf.constant(sides)[row]
-    table = geometry.table(SIDE, sides, ("bicubic",), antialias=params.antialias)
-    small = geometry.shrink(table.down(0, side), tf.cast(image, tf.float32))
-    small = _sometimes(
-        draws[1],
-        params.jpeg_probability,
-        lambda small: tf.cast(
-            _jpeg(_truncated(small), draws[2], params.jpeg_quality), tf.float32
-        ),
-        small,
-    )
-    return _truncated(geometry.grow(table.up(0, side), small))
 
 
 def down_up(image: tf.Tensor, *, side: int, antialias: bool) -> tf.Tensor:
@@ -173,31 +160,9 @@ def down_up(image: tf.Tensor, *, side: int, antialias: bool) -> tf.Tensor:
         return image
     down = tf.constant(resample.weights(SIDE, side, "bicubic", antialias=antialias))
     up = tf.constant(resample.weights(side, SIDE, "bicubic", antialias=antialias))
-    return _truncated(
+    return truncated(
         geometry.grow(up, geometry.shrink(down, tf.cast(image, tf.float32)))
     )
-
-
-def _sometimes(
-    draw: tf.Tensor,
-    probability: float,
-    change: Callable[[tf.Tensor], tf.Tensor],
-    image: tf.Tensor,
-) -> tf.Tensor:
-    """Applies `change` where the draw, in [0, 1), is below the probability."""
-    if probability in (0, 1):  # decided already: the graph needs no branch
-        return tf.ensure_shape(change(image) if probability else image, image.shape)
-    # Kept as one call: spread out in the graph, every operation of a branch that is
-    # not taken is still visited, which costs more than the branch that is.
-    whole = tf.function(
-        change, autograph=False, experimental_attributes={"_noinline": True}
-    )
-    changed = tf.cond(draw < probability, lambda: whole(image), lambda: image)
-    return tf.ensure_shape(changed, image.shape)
-
-
-def _flip(image: tf.Tensor) -> tf.Tensor:
-    return tf.reverse(image, [1])
 
 
 def _box(draws: tf.Tensor, params: ConfigDict) -> geometry.Box:
@@ -213,7 +178,7 @@ def _rescale(image: tf.Tensor, draws: tf.Tensor, params: ConfigDict) -> tf.Tenso
     # bytes before it is enlarged.
     down, up = _drawn_matrices(draws, params, antialias=False)
     small = geometry.shrink(down, tf.cast(image, tf.float32))
-    return _rounded(geometry.grow(up, small))
+    return rounded(geometry.grow(up, small))
 
 
 def _rescale_with_jpeg(
@@ -223,13 +188,13 @@ def _rescale_with_jpeg(
     # Differs from Pillow: its box kernel takes whole pixels, ours also parts of them;
     # the two are one where 112 is a multiple of the side.
     down, up = _drawn_matrices(draws[:3], params, antialias=True)
-    small = _sometimes(
+    small = sometimes(
         draws[3],
         params.jpeg_probability,
-        lambda small: _jpeg(small, draws[4], params.jpeg_quality, "INTEGER_ACCURATE"),
-        _rounded(geometry.shrink(down, tf.cast(image, tf.float32))),
+        lambda small: jpeg(small, draws[4], params.jpeg_quality, "INTEGER_ACCURATE"),
+        rounded(geometry.shrink(down, tf.cast(image, tf.float32))),
     )
-    return _rounded(geometry.grow(up, tf.cast(small, tf.float32)))
+    return rounded(geometry.grow(up, tf.cast(small, tf.float32)))
 
 
 def _drawn_matrices(
@@ -245,23 +210,3 @@ def _drawn_matrices(
         SIDE, tuple(range(smallest, largest + 1)), RESCALE_KERNELS, antialias=antialias
     )
     return table.down(kernels[0], side), table.up(kernels[1], side)
-
-
-def _truncated(image: tf.Tensor) -> tf.Tensor:
-    """Float to uint8 as the published code does: clip and cut off the fraction."""
-    return tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
-
-
-def _rounded(image: tf.Tensor) -> tf.Tensor:
-    """Float to the nearest uint8."""
-    return tf.cast(tf.clip_by_value(image, 0.0, 255.0) + 0.5, tf.uint8)
-
-
-def _jpeg(
-    small: tf.Tensor, draw: tf.Tensor, quality: tuple[int, int], dct_method: str = ""
-) -> tf.Tensor:
-    """Sends a small uint8 picture through JPEG of a quality between the two."""
-    low, high = quality
-    drawn = low + tf.cast(draw * (high - low + 1), tf.int32)
-    packed = tf.raw_ops.EncodeJpegVariableQuality(images=small, quality=drawn)
-    return tf.io.decode_jpeg(packed, channels=3, dct_method=dct_method)

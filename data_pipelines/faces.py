@@ -38,13 +38,13 @@ def stream(
     workers: int = 0,
     beside: ConfigDict | None = None,
     plan: PairPlan | None = None,
+    resize: str = "crop",
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields this host's rows of the training batches of steps start .. total - 1.
 
     Row j of the global batch of step t is position g = t * batch_size + j of the
     endless stream: its record follows from (seed, g) by `order.record_indices`, or from
-    t and j by the plan; its degradation is drawn from the seed pair (seed, g), and that
-    of the view beside it from (seed, -1 - g).
+    t and j by the plan; its draws from (seed, g), a view's beside from (seed, -1 - g).
 
     Args:
       source: the records.
@@ -61,6 +61,7 @@ def stream(
         recipe clean. None: there are those of the recipe.
       plan: of the same batch size, says which records a step takes. None: every epoch
         takes each record once.
+      resize: of pictures that are not 112 px, as of `decoding.fit`.
 
     Yields:
       {"images": uint8 [batch_size / hosts, 112, 112, 3] RGB,
@@ -73,7 +74,7 @@ def stream(
       DataError: a record cannot be read or is no picture; names the record.
     """
     _check(recipe, batch_size, hosts)
-    one = _views(recipe, params, seed, beside)
+    one = _views(recipe, params, seed, beside, resize)
     records = Records(source.fetch, lambda index: record_name(source, index))
     place = {"batch_size": batch_size, "host": host, "hosts": hosts}
     select = _selection(len(source), plan, seed, **place)
@@ -110,12 +111,12 @@ def _selection(
 
 
 def _views(
-    recipe: str, params: ConfigDict, seed: int, beside: ConfigDict | None
+    recipe: str, params: ConfigDict, seed: int, beside: ConfigDict | None, resize: str
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], dict]:
     """What is done to each record: the element of the stream that it becomes."""
 
     def one(encoded: tf.Tensor, label: tf.Tensor, position: tf.Tensor) -> dict:
-        picture = decoding.decode(encoded)
+        picture = decoding.decode(encoded, resize)
         of_run = tf.constant(seed, tf.int64)
         draw = {**RECIPES, **PAIR_RECIPES}[recipe]
         image = draw(picture, tf.stack([of_run, position]), params)
@@ -149,6 +150,7 @@ def eval_batches(
     batch_size: int,
     antialias: bool = True,
     workers: int = 0,
+    resize: str = "crop",
 ) -> Iterator[np.ndarray]:
     """Yields the images of a pair set in order, seen at a lower resolution.
 
@@ -159,6 +161,7 @@ def eval_batches(
       batch_size: images at a time, at least 1.
       antialias: in the down-sampling.
       workers: threads that decode; 0: TensorFlow decides.
+      resize: of pictures that are not 112 px, as of `decoding.fit`.
 
     Yields:
       uint8 [batch_size, 112, 112, 3] RGB, the last one shorter where need be.
@@ -169,28 +172,58 @@ def eval_batches(
     """
     if not 1 <= side <= SIDE:
         raise ConfigError(f"eval.resolutions: got {side}, must be in 1 .. {SIDE}")
-    count = len(pair_set)
 
     def fetch(indices: np.ndarray) -> tuple[list[bytes], np.ndarray]:
         return pair_set.fetch(indices), np.zeros(len(indices), np.int32)
 
     records = Records(fetch, lambda index: f"{pair_set.name}: image {index}")
 
+    def one(encoded: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+        del place
+        picture = decoding.decode(encoded, resize)
+        return down_up(picture, side=side, antialias=antialias)
+
+    return in_order(records, len(pair_set), one, batch_size=batch_size, workers=workers)
+
+
+def in_order(
+    records: Records,
+    count: int,
+    one: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    *,
+    batch_size: int,
+    workers: int = 0,
+) -> Iterator[np.ndarray]:
+    """Yields records 0 .. count - 1 as pictures, each once.
+
+    Args:
+      records: what is fetched; their labels are not looked at.
+      count: how many there are.
+      one: encoded string [], place int64 [] -> the picture.
+      batch_size: pictures at a time, at least 1.
+      workers: threads that decode; 0: TensorFlow decides.
+
+    Yields:
+      [batch_size, ...] of what `one` makes, the last one shorter where need be.
+
+    Raises:
+      DataError: a record cannot be read or is no picture; names it.
+    """
+
     def select(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         first = step * batch_size
         rows = tf.range(first, tf.minimum(first + batch_size, count))
         return rows, rows
 
-    def one(encoded: tf.Tensor, label: tf.Tensor, position: tf.Tensor) -> dict:
-        del label, position
-        image = down_up(decoding.decode(encoded), side=side, antialias=antialias)
-        return {"images": image}
+    def element(encoded: tf.Tensor, label: tf.Tensor, place: tf.Tensor) -> dict:
+        del label
+        return {"images": one(encoded, place)}
 
     steps = -(-count // batch_size)
 
     def build(first: int) -> tf.data.Dataset:
         numbers = tf.data.Dataset.range(first, steps)
-        return _pipeline(numbers, select, records, one, batch_size, workers)
+        return _pipeline(numbers, select, records, element, batch_size, workers)
 
     return (batch["images"] for batch in _batches(build, select, records, 0, steps))
 

@@ -2,31 +2,42 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
-from PIL import Image, ImageDraw, ImageFont
 
 from qface_jax.data_pipelines import decoding, order
 from qface_jax.data_pipelines.degrade import RECIPES, SIDE
-from qface_jax.data_pipelines.inspection import write_png
+from qface_jax.data_pipelines.image_list import OK, decoded_batches, open_images
+from qface_jax.data_pipelines.inspection import contact_sheet, write_png
 from qface_jax.data_pipelines.pair_plan import PairPlan
+from qface_jax.data_pipelines.preview_sheet import (
+    DRAWS,
+    PAPER,
+    Tile,
+    draw_sheet,
+    settings_lines,
+)
 from qface_jax.data_pipelines.sources import Source, open_source, record_name
+from qface_jax.data_pipelines.unrecognizable import (
+    RECIPE,
+    given_rows,
+    made_records,
+    made_unrecognizable,
+)
 from qface_jax.data_pipelines.view_pairs import PAIR_RECIPES
 from qface_jax.errors import ConfigError, DataError
 
-DRAWS = 7  # degraded pictures beside the original
 LOW, HIGH = (214, 39, 40), (44, 160, 44)  # frames, red and green
-_GAP, _LINE, _FRAME = 6, 15, 2
 # Above the originals and above the draws, by the views of each picture.
 _HEADS = {
     1: ("original", "what the network sees"),
     2: ("original, view k", "view q, each a pair with the original"),
     "both": ("original", "pairs of views, the degraded one below the other"),
+    RECIPE: ("original", "the unrecognizable image of the run, then further draws"),
 }
-_INK, _PAPER = (40, 40, 40), (250, 250, 248)
 
 
 class Verdict(Protocol):
@@ -49,14 +60,6 @@ class Verdict(Protocol):
 # Originals uint8 [n, 112, 112, 3], draws [n, k, 112, 112, 3] -> their judgement; k is
 # DRAWS, twice that where the recipe draws two views.
 Judge = Callable[[np.ndarray, np.ndarray], Verdict]
-
-
-class _Tile(NamedTuple):
-    """A picture of the sheet, what stands below it, and the colour of its frame."""
-
-    picture: np.ndarray
-    caption: str = ""
-    frame: tuple[int, int, int] | None = None
 
 
 def preview(
@@ -99,15 +102,14 @@ def preview(
         )
     source = open_source(config.data)
     indices, epoch = _first_records(config, source, count)
-    originals, labels = _originals(source, indices)
+    originals, captions = _originals(source, indices, config.data.resize)
     drawn = _draws(config, originals, epoch)
     verdict = None if judge is None else judge(originals, drawn)
-    captions = [
-        f"{record_name(source, int(index))}, label {label}"
-        for index, label in zip(indices, labels, strict=True)
-    ]
     facts = [f"{source.name}: {len(source)} images of {source.num_classes} identities"]
-    facts += [f"recipe {name}, seed {config.seed}", *_facts(config.degrade[name])]
+    facts += [
+        f"recipe {name}, seed {config.seed}",
+        *settings_lines(config.degrade[name]),
+    ]
     facts += [] if verdict is None else verdict.facts
     if name in PAIR_RECIPES:
         heads = _HEADS["both"]
@@ -115,8 +117,69 @@ def preview(
         captions = [line for caption in captions for line in ("", caption)]
     else:
         heads, rows = _HEADS[views], _rows(originals, drawn, verdict, views)
-    write_png(_sheet(rows, captions, facts, heads), out)
+    write_png(draw_sheet(rows, captions, facts, heads), out)
     return out
+
+
+def preview_unrecognizable(config: ConfigDict, out: Path, count: int) -> Path:
+    """Writes a PNG sheet of the unrecognizable images (UIs) of a config.
+
+    Of made ones there is a row for each: the training image, its UI, and what other
+    draws would have made of it. Of given ones there are evenly spread ones with their
+    names; what cannot be read is red.
+
+    Args:
+      config: complete; recognizability, data, degrade and seed are used.
+      out: the PNG file to write; written beside it first, then renamed.
+      count: images, at least 1.
+
+    Returns:
+      `out`.
+
+    Raises:
+      ConfigError: a count below 1.
+      DataError: the images cannot be read, or the file cannot be written.
+    """
+    if count < 1:
+        raise ConfigError(f"count: got {count}, must be at least 1")
+    if config.recognizability.ui_path:
+        _given_sheet(config, out, count)
+        return out
+    source = open_source(config.data)
+    indices = made_records(config, source, count)
+    originals, captions = _originals(source, indices, config.data.resize)
+    places = np.arange(len(originals))[:, None] + np.arange(DRAWS) * len(source)
+    drawn = _drawn(
+        lambda original, place: made_unrecognizable(original, place, config),
+        originals,
+        places,
+    )
+    facts = [f"{source.name}: {len(source)} images of {source.num_classes} identities"]
+    facts += [
+        f"recipe {RECIPE}, seed {config.seed}",
+        *settings_lines(config.degrade[RECIPE]),
+    ]
+    rows = _rows(originals, drawn, None, views=1)
+    write_png(draw_sheet(rows, captions, facts, _HEADS[RECIPE]), out)
+    return out
+
+
+def _given_sheet(config: ConfigDict, out: Path, count: int) -> None:
+    """Draws some of the UIs that lie in a folder."""
+    images = open_images(config.recognizability.ui_path)
+    rows = given_rows(config, images)
+    spread = np.linspace(0, len(rows) - 1, min(count, len(rows)))
+    batches = decoded_batches(
+        images,
+        batch_size=count,
+        resize=config.data.resize,
+        rows=rows[spread.round().astype(int)],
+    )
+    for pictures, statuses in batches:
+        for picture, status in zip(pictures, statuses, strict=True):
+            if status.status != OK:
+                picture[:] = LOW
+        contact_sheet(pictures, [status.name for status in statuses], out)
 
 
 def _first_records(
@@ -137,19 +200,23 @@ def _first_records(
     return indices[:count], plan.images_per_epoch
 
 
-def _originals(source: Source, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fetches and decodes the records: uint8 [n, 112, 112, 3], labels [n]."""
+def _originals(
+    source: Source, indices: np.ndarray, resize: str
+) -> tuple[np.ndarray, list[str]]:
+    """Fetches and decodes the records: uint8 [n, 112, 112, 3], and what they are."""
     encoded, labels = source.fetch(indices)
-    originals = []
-    for index, image in zip(indices, encoded, strict=True):
+    originals, captions = [], []
+    for index, image, label in zip(indices, encoded, labels, strict=True):
+        name = record_name(source, int(index))
         plain = image if decoding.reads(image) else decoding.transcode(image)
         if plain is None:
             raise DataError(
-                f"{record_name(source, int(index))}: not a picture, or a damaged one; "
-                "look at the set with `qface data inspect`"
+                f"{name}: not a picture, or a damaged one; look at the set with "
+                "`qface data inspect`"
             )
-        originals.append(decoding.decode(tf.constant(plain)).numpy())
-    return np.stack(originals), labels
+        originals.append(decoding.decode(tf.constant(plain), resize).numpy())
+        captions.append(f"{name}, label {label}")
+    return np.stack(originals), captions
 
 
 def _draws(config: ConfigDict, originals: np.ndarray, epoch: int) -> np.ndarray:
@@ -160,92 +227,58 @@ def _draws(config: ConfigDict, originals: np.ndarray, epoch: int) -> np.ndarray:
     name = config.degrade.recipe
     recipe, params = {**RECIPES, **PAIR_RECIPES}[name], config.degrade[name]
 
-    @tf.function(autograph=False)
     def degrade(original: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         pair = tf.stack([tf.constant(config.seed, tf.int64), position])
         return recipe(original, pair, params)
 
     places = np.arange(len(originals))[:, None] + np.arange(DRAWS) * epoch
-    drawn = [
-        [degrade(original, tf.constant(place, tf.int64)).numpy() for place in row]
-        for original, row in zip(originals, places, strict=True)
-    ]
+    drawn = _drawn(degrade, originals, places)
     if name not in PAIR_RECIPES:
-        return np.array(drawn)
+        return drawn
     degraded, others = np.moveaxis(drawn, 2, 0)
     return np.concatenate([others, degraded], axis=1)
 
 
+def _drawn(
+    degrade: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    originals: np.ndarray,
+    places: np.ndarray,
+) -> np.ndarray:
+    """Applies a recipe to each original at its places [n, k], uint8 [n, k, ...]."""
+    whole = tf.function(degrade, autograph=False)
+    return np.array(
+        [
+            [whole(original, tf.constant(place, tf.int64)).numpy() for place in row]
+            for original, row in zip(originals, places, strict=True)
+        ]
+    )
+
+
 def _rows(
     originals: np.ndarray, drawn: np.ndarray, verdict: Verdict | None, views: int
-) -> list[list[_Tile]]:
+) -> list[list[Tile]]:
     """Puts the original and its draws side by side, with what the verdict says."""
     if verdict is None:
         pairs = zip(originals, drawn, strict=True)
-        return [[_Tile(picture) for picture in (one, *some)] for one, some in pairs]
+        return [[Tile(picture) for picture in (one, *some)] for one, some in pairs]
     rows = []
     for row, original in enumerate(originals):
         u = verdict.u_originals[row]
         own = f"u {u:.2f}" if views == 1 else f"u_k {u:.2f}"
-        tiles = [_Tile(original, own)]
+        tiles = [Tile(original, own)]
         for column, picture in enumerate(drawn[row]):
             u = verdict.u_drawn[row, column]
             caption = f"u {u:.2f}" if views == 1 else f"u_q {u:.2f}  {own}"
             frame = None
             if verdict.low is not None:
                 frame = LOW if verdict.low[row, column] else HIGH
-            tiles.append(_Tile(picture, caption, frame))
+            tiles.append(Tile(picture, caption, frame))
         rows.append(tiles)
     return rows
 
 
-def _two_lines(rows: list[list[_Tile]]) -> list[list[_Tile]]:
+def _two_lines(rows: list[list[Tile]]) -> list[list[Tile]]:
     """Cuts each row in two, the second half of the draws below the first."""
-    blank = _Tile(np.full((SIDE, SIDE, 3), _PAPER, np.uint8))
+    blank = Tile(np.full((SIDE, SIDE, 3), PAPER, np.uint8))
     half = 1 + DRAWS
     return [part for row in rows for part in (row[:half], [blank, *row[half:]])]
-
-
-def _facts(params: ConfigDict) -> list[str]:
-    """The recipe's settings, two to a line."""
-    settings = [f"{key} = {_plain(value)}" for key, value in sorted(params.items())]
-    return ["    ".join(settings[at : at + 2]) for at in range(0, len(settings), 2)]
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, tuple):
-        return " .. ".join(_plain(part) for part in value)
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _sheet(
-    rows: list[list[_Tile]],
-    captions: list[str],
-    facts: list[str],
-    heads: tuple[str, str],
-) -> Image.Image:
-    """Puts the pictures, their captions and the recipe's settings on one page."""
-    cell = SIDE + _GAP
-    below = _LINE * (2 if rows[0][0].caption else 1)
-    head = _GAP + _LINE * (len(facts) + 1)
-    size = (_GAP + cell * (DRAWS + 1) + _GAP, head + len(rows) * (cell + below) + _GAP)
-    page = Image.new("RGB", size, _PAPER)
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default()
-    for line, fact in enumerate(facts):
-        pen.text((_GAP, _GAP + _LINE * line), fact, _INK, font)
-    top = _GAP + _LINE * len(facts)
-    pen.text((_GAP, top), heads[0], _INK, font)
-    pen.text((2 * _GAP + cell, top), heads[1], _INK, font)
-    for row, (tiles, caption) in enumerate(zip(rows, captions, strict=True)):
-        top = head + row * (cell + below)
-        for column, tile in enumerate(tiles):
-            left = _GAP + column * cell + (_GAP if column else 0)
-            if tile.frame is not None:
-                right, bottom = left + SIDE + _FRAME - 1, top + SIDE + _FRAME - 1
-                box = (left - _FRAME, top - _FRAME, right, bottom)
-                pen.rectangle(box, outline=tile.frame, width=_FRAME)
-            page.paste(Image.fromarray(tile.picture), (left, top))
-            if tile.caption:
-                pen.text((left, top + SIDE + _FRAME + 1), tile.caption, _INK, font)
-        pen.text((_GAP, top + SIDE + 1 + below - _LINE), caption, _INK, font)
-    return page

@@ -11,7 +11,15 @@ DESCRIPTION = "import, inspect and preview sets of face images"
 _IMPORTABLE = ("mxnet", "folder", "synthetic", "array_record")
 # What may differ from the run that judges: what is shown, and how it is partitioned.
 _SHOWN = tuple(
-    f"--config.{key}" for key in ("data.", "degrade.", "qgface.", "objective=", "seed=")
+    f"--config.{key}"
+    for key in (
+        "data.",
+        "degrade.",
+        "qgface.",
+        "recognizability.ui_",
+        "objective=",
+        "seed=",
+    )
 )
 
 
@@ -103,6 +111,12 @@ def _add_preview(actions: Any) -> None:
         metavar="RUN",
         help="folder of a run (the --workdir of qface train) that judges the pictures",
     )
+    parser.add_argument(
+        "--unrecognizable",
+        action="store_true",
+        help="draw the unrecognizable images of the config instead (its group "
+        "recognizability): made ones beside what they are made of, or those of ui_path",
+    )
     parser.add_argument("--out", type=Path, default=Path("preview.png"), help="PNG")
     parser.add_argument("--count", type=_positive, default=32, help="images")
 
@@ -152,10 +166,29 @@ def _inspect(args: argparse.Namespace) -> int:
 
 
 def _preview(args: argparse.Namespace) -> int:
+    from qface_jax import run_folder
+    from qface_jax.data_pipelines.preview import preview, preview_unrecognizable
+    from qface_jax.train import objectives
+
+    if args.unrecognizable:
+        preview_unrecognizable(_shown_config(args), args.out, args.count)
+        print(f"preview: {args.out}")
+        return 0
+
+    config, judge = _shown_config(args), None
+    if args.checkpoint is not None:
+        from qface_jax.train.picture_quality import judge_by
+
+        judge = judge_by(run_folder.read(args.checkpoint), config)
+    preview(config, args.out, args.count, views=objectives.views(config), judge=judge)
+    print(f"preview: {args.out}")
+    return 0
+
+
+def _shown_config(args: argparse.Namespace) -> Any:
+    """The config whose pictures are drawn: the one named, or that of the run."""
     from qface_jax import config as configs
     from qface_jax import run_folder
-    from qface_jax.data_pipelines.preview import preview
-    from qface_jax.train import objectives
 
     if args.checkpoint is None:
         if args.config is None:
@@ -163,20 +196,12 @@ def _preview(args: argparse.Namespace) -> int:
                 "--config: got none; give --config=NAME, or --checkpoint=RUN to take "
                 "the config of a run"
             )
-        config, judge = configs.load(args.config, args.overrides), None
-    else:
-        from qface_jax.train.picture_quality import judge_by
-
-        _refuse_foreign(args.overrides)
-        found = run_folder.read(args.checkpoint)
-        if args.config is None:
-            config = configs.override(found.config, args.overrides)
-        else:
-            config = configs.load(args.config, args.overrides)
-        judge = judge_by(found, config)
-    preview(config, args.out, args.count, views=objectives.views(config), judge=judge)
-    print(f"preview: {args.out}")
-    return 0
+        return configs.load(args.config, args.overrides)
+    _refuse_foreign(args.overrides)
+    found = run_folder.read(args.checkpoint)
+    if args.config is None:
+        return configs.override(found.config, args.overrides)
+    return configs.load(args.config, args.overrides)
 
 
 def _refuse_foreign(overrides: list[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 Rule = tuple[Callable[[Any], bool], str]
 
 POSITIVE: Rule = (lambda v: 0 < v < math.inf, "must be > 0 and finite")
+FINITE: Rule = (math.isfinite, "must be finite")
 NOT_NEGATIVE: Rule = (lambda v: 0 <= v < math.inf, "must be >= 0 and finite")
 SEED: Rule = (lambda v: 0 <= v < 2**31, "must be within 0 .. 2^31 - 1")
 RADIANS: Rule = (lambda v: 0 <= v < math.pi, "must be within [0, pi)")
@@ -25,6 +26,15 @@ SIDES: Rule = (
     lambda v: len(v) > 0 and all(isinstance(r, int) and 1 <= r <= 112 for r in v),
     "must be sides in px within 1..112",
 )
+SIGMAS: Rule = (
+    lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 28,
+    "must be (low, high) in px within (0, 28]",
+)
+FACTORS: Rule = (
+    lambda v: len(v) == 2 and 0 <= v[0] <= v[1] < math.inf,
+    "must be (low, high), both >= 0 and finite",
+)
+DEGREES: Rule = (lambda v: 0 <= v <= 180, "must be within 0 .. 180")
 QUALITIES: Rule = (
     lambda v: len(v) == 2 and 1 <= v[0] <= v[1] <= 100,
     "must be (low, high) within 1..100",
@@ -97,6 +107,37 @@ RULES: dict[str, Rule] = {
     "octuplet.terms": OCTUPLET_TERMS,
     "octuplet.keep_high_weight": NOT_NEGATIVE,
     "octuplet.keep_low_weight": NOT_NEGATIVE,
+    "recognizability.index_weight": NOT_NEGATIVE,
+    "recognizability.diversion_weight": NOT_NEGATIVE,
+    "recognizability.attention_weight": NOT_NEGATIVE,
+    "recognizability.smooth_l1_beta": POSITIVE,
+    "recognizability.epsilon": POSITIVE,
+    "recognizability.threshold": FINITE,
+    "recognizability.diversion_moves": (
+        lambda v: v in ("both", "features"),
+        "must be both or features",
+    ),
+    "recognizability.index_of": (
+        lambda v: v in ("features", "unit"),
+        "must be features or unit",
+    ),
+    "recognizability.regression_dropout": BELOW_ONE,
+    "recognizability.reduction": POSITIVE,
+    "recognizability.kernel_side": (
+        lambda v: v > 0 and v % 2 == 1,
+        "must be odd and > 0",
+    ),
+    "recognizability.attention_error": (
+        lambda v: v in ("mean", "sum"),
+        "must be mean or sum",
+    ),
+    "recognizability.ui_images": (lambda v: v >= 2, "must be >= 2"),
+    "recognizability.refresh_interval": POSITIVE,
+    "recognizability.probe_images": NOT_NEGATIVE,
+    "classifier.centres": (
+        lambda v: v in ("random", "class_means"),
+        "must be random or class_means",
+    ),
     "classifier.chunk": POSITIVE,
     "classifier.dtype": DTYPES,
     "classifier.pad_to": POSITIVE,
@@ -105,6 +146,10 @@ RULES: dict[str, Rule] = {
     "data.batch_size": POSITIVE,
     "data.drop_small_identities": NOT_NEGATIVE,
     "data.workers": NOT_NEGATIVE,
+    "data.resize": (
+        lambda v: v in ("crop", "stretch"),
+        "must be crop or stretch",
+    ),
     "data.synthetic.identities": POSITIVE,
     "data.synthetic.seed": SEED,
     "data.synthetic.images_per_identity": POSITIVE,
@@ -139,10 +184,26 @@ RULES: dict[str, Rule] = {
     "degrade.qgface.photometric_probability": SHARE,
     "degrade.qgface.photometric_strength": SHARE,
     "degrade.qgface.rotation_probability": SHARE,
-    "degrade.qgface.rotation_degrees": (
-        lambda v: 0 <= v <= 180,
-        "must be within 0 .. 180",
-    ),
+    "degrade.qgface.rotation_degrees": DEGREES,
+    "degrade.recognizability.flip_probability": SHARE,
+    "degrade.recognizability.rotation_probability": SHARE,
+    "degrade.recognizability.rotation_degrees": DEGREES,
+    "degrade.recognizability.rescale_probability": SHARE,
+    "degrade.recognizability.rescale_sides": SIDES,
+    "degrade.recognizability.low_probability": SHARE,
+    "degrade.recognizability.low_sides": SIDES,
+    "degrade.recognizability.jpeg_probability": SHARE,
+    "degrade.recognizability.jpeg_quality": QUALITIES,
+    "degrade.unrecognizable.flip_probability": SHARE,
+    "degrade.unrecognizable.shrink_probability": SHARE,
+    "degrade.unrecognizable.sides": SIDES,
+    "degrade.unrecognizable.blur_probability": SHARE,
+    "degrade.unrecognizable.blur_sigma": SIGMAS,
+    "degrade.unrecognizable.occlusion_probability": SHARE,
+    "degrade.unrecognizable.occlusion_area": SHARES,
+    "degrade.unrecognizable.occlusion_aspect": ASPECTS,
+    "degrade.unrecognizable.brightness_probability": SHARE,
+    "degrade.unrecognizable.brightness": FACTORS,
     "optim.learning_rate": POSITIVE,
     "optim.weight_decay": NOT_NEGATIVE,
     "optim.momentum": BELOW_ONE,
@@ -166,6 +227,7 @@ RULES: dict[str, Rule] = {
     "eval.folds": (lambda v: v >= 2, "must be >= 2"),
     "eval.metric": METRICS,
     "eval.batch_size": POSITIVE,
+    "eval.discard_fmr": (lambda v: 0 < v < 1, "must be within (0, 1)"),
     "eval.best_metric": (
         lambda v: v in ("mean_cross", "mean_same"),
         "must be mean_cross or mean_same",

@@ -63,4 +63,5 @@ def stream(
         host=hosts.here().index,
         hosts=hosts.here().count,
         workers=config.data.workers,
+        resize=config.data.resize,
     )

@@ -357,3 +357,45 @@ def test_evaluation_names_a_damaged_image(pairs):
 def test_evaluation_refuses_sides_out_of_range(pairs):
     with pytest.raises(ConfigError, match=r"eval\.resolutions: got 200"):
         faces.eval_batches(pairs, side=200, batch_size=4)
+
+
+class Wide:
+    """Pictures twice as wide as high, as pairs and as records."""
+
+    name, num_classes = "wide", 1
+
+    def __init__(self):
+        smooth = np.random.default_rng(0).integers(0, 256, (4, 8, 3)).astype(np.uint8)
+        self.picture = Image.fromarray(smooth).resize((160, 80), Image.BICUBIC)
+        buffer = io.BytesIO()
+        self.picture.save(buffer, "PNG")
+        self.image = buffer.getvalue()
+
+    def __len__(self):
+        return 4
+
+    def fetch(self, indices):
+        return [self.image] * len(indices), np.zeros(len(indices), np.int32)
+
+
+class WidePairs(Wide):
+    def fetch(self, indices):
+        return super().fetch(indices)[0]
+
+
+@pytest.mark.parametrize("resize", ["crop", "stretch"])
+def test_the_streams_resize_as_they_are_told(resize):
+    wide = Wide()
+    if resize == "stretch":
+        expected = wide.picture.resize((112, 112), Image.BICUBIC)
+    else:
+        expected = wide.picture.resize((224, 112), Image.BILINEAR)
+        expected = expected.crop((56, 0, 168, 112))
+    params = base.get_config().degrade.clean
+    params.flip_probability = 0.0
+    changes = {"batch_size": 2, "total_steps": 1, "params": params, "resize": resize}
+    seen = batches(wide, "clean", **changes)[0]["images"]
+    pairs = faces.eval_batches(WidePairs(), side=112, batch_size=2, resize=resize)
+    for pictures in (seen, next(pairs)):
+        off = np.abs(pictures.astype(int) - np.asarray(expected).astype(int))
+        assert off.max() <= 2

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from qface_jax.configs import base
 from qface_jax.data_pipelines import preview
@@ -139,13 +139,13 @@ def test_frames_and_captions_say_what_the_judge_says(tmp_path):
 
 def test_captions_tell_the_quality_of_both_views(tmp_path, monkeypatch):
     said = []
-    true_text = preview.ImageDraw.ImageDraw.text
+    true_text = ImageDraw.ImageDraw.text
 
     def spied(self, place, text, *rest):
         said.append(text)
         return true_text(self, place, text, *rest)
 
-    monkeypatch.setattr(preview.ImageDraw.ImageDraw, "text", spied)
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", spied)
     config = grey_config(tmp_path / "set")
     judge = lambda originals, drawn: verdict(None)  # noqa: E731
     preview.preview(config, tmp_path / "a.png", 2, views=2, judge=judge)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from qface_jax.configs import base
 from qface_jax.data_pipelines import faces, preview
@@ -43,13 +43,13 @@ def stream_of(config, source, steps):
 def spied(monkeypatch):
     """Texts that a sheet gets, as they are drawn."""
     said = []
-    true_text = preview.ImageDraw.ImageDraw.text
+    true_text = ImageDraw.ImageDraw.text
 
     def text(self, place, words, *rest):
         said.append(words)
         return true_text(self, place, words, *rest)
 
-    monkeypatch.setattr(preview.ImageDraw.ImageDraw, "text", text)
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
     return said
 
 
@@ -91,7 +91,7 @@ def test_it_shows_what_training_sees_first(tmp_path, monkeypatch):
     assert "pairs of views, the degraded one below the other" in said
     # Beside each degraded view and its other one: nothing below the original.
     blank = page[tops[0] + CELL + 15 : tops[0] + CELL + 127, 6:118]
-    assert (blank == preview._PAPER).all()
+    assert (blank == preview.PAPER).all()
     assert page.shape[1] < 9 * CELL
 
 
