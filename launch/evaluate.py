@@ -38,14 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluates, prints a table per set, writes results and report."""
     from qface_jax import config as configs
-    from qface_jax import config_rules, models, parallel, run_folder
-    from qface_jax.checkpoint import load_parts
+    from qface_jax import config_rules, parallel, run_folder
     from qface_jax.errors import ConfigError
     from qface_jax.evals import results
     from qface_jax.evals.report import write_report
     from qface_jax.evals.table import table
+    from qface_jax.train import run_scorer
+    from qface_jax.train.embedding import run_embedder
     from qface_jax.train.evaluation import Evaluation
-    from qface_jax.train.setup import build_embedder, check_devices
+    from qface_jax.train.setup import check_devices
 
     cluster.join(args)
     found = run_folder.read(args.checkpoint)
@@ -62,14 +63,10 @@ def run(args: argparse.Namespace) -> int:
     shard = parallel.shardings(parallel.make_mesh())
     # The sets first: a missing file is known before the weights are read.
     evaluation = Evaluation(evaluated, shard)
-    parts = ("params/backbone", "stats")
-    step, saved = load_parts(found.path, args.which, parts)
-    model = models.build(found.config.model)
-    embed_fn = build_embedder(model, shard)
-    backbone, stats = (parallel.replicate(saved[part], shard) for part in parts)
-    embed = evaluation.embedder(embed_fn, backbone, stats)
+    step, embed = run_embedder(found, args.which)
     checkpoint = {"path": str(found.path), "which": args.which, "step": step}
-    for result in evaluation.run(embed, checkpoint=checkpoint):
+    scorer = run_scorer.of_run(found, args.which)
+    for result in evaluation.run(embed, checkpoint=checkpoint, scorer=scorer):
         if hosts.first():
             print(table(result))
             print(f"result: {results.write(found.path, result)}")

@@ -22,6 +22,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "plan": ("qface_jax.launch.plan", "bytes per device, before anything is launched"),
     "data": ("qface_jax.launch.data", "import, inspect or preview images"),
+    "quality": (
+        "qface_jax.launch.quality",
+        "score faces, judge the scores, draw where a model looks",
+    ),
     "gst": ("qface_jax.launch.gst", "draw the gradient scaling term of margins"),
     "report": ("qface_jax.launch.report", "write a run's report as one HTML page"),
     "ablation": ("qface_jax.launch.ablation", "train and compare the rows of a table"),

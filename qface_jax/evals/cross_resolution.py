@@ -1,8 +1,6 @@
 """Verification at every resolution: one image of each pair degraded, and both."""
 
 import datetime
-import importlib.metadata
-import platform
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from typing import Protocol as Interface
@@ -11,16 +9,17 @@ import numpy as np
 
 from qface_jax import hosts
 from qface_jax.errors import ConfigError
-from qface_jax.evals import verification
+from qface_jax.evals import error_discard, verification
 from qface_jax.evals.embed import Embed, Embedded, Health, diagnose, embed_images
+from qface_jax.evals.quality_scores import NORM, Scorer
 from qface_jax.evals.results import Result, Row
 from qface_jax.evals.share import ALONE, Share
 from qface_jax.evals.verification import Score
+from qface_jax.evals.versions import installed
 from qface_jax.progress import Progress
 
 # Side of the untouched image, px; cross-resolution pairs have it on their first side.
 FULL_SIDE = 112
-_PACKAGES = ("qface-jax", "jax", "flax", "numpy", "tensorflow-cpu", "tensorflow")
 _SEVERITY = ("ok", "collapsed", "non_finite")
 
 
@@ -50,6 +49,8 @@ def evaluate(
     antialias: bool,
     checkpoint: dict[str, Any],
     config_hash: str,
+    scorer: Scorer | None = None,
+    discard_fmr: float = 0.01,
     share: Share = ALONE,
 ) -> Result:
     """Embeds a set once per resolution and scores its pairs.
@@ -70,6 +71,8 @@ def evaluate(
         batch_size: rows of each call of `embed`, on this host.
         antialias: what `batches` does when it shrinks; only recorded here.
         checkpoint: what is evaluated, fit for JSON; recorded, as is config_hash.
+        scorer: what scores the quality of images; None: by the norm alone.
+        discard_fmr: false match rate at which error-versus-discard curves start.
         share: this host's part of the pairs; all hosts return the same result.
 
     Raises:
@@ -77,25 +80,32 @@ def evaluate(
     """
     sides = check_resolutions(resolutions)
     verification.fold_bounds(len(pair_set.issame), folds)  # before the long work
-    protocol = _protocol(pair_set, sides, flip, folds, metric, antialias)
     rows, arrays, speed = _score_sides(
-        pair_set, embed, batches, sides, flip, folds, metric, batch_size, share
+        pair_set, embed, batches, sides, flip, folds, metric, batch_size, share, scorer
     )
-    status, message = _overall(pair_set.name, rows)
+    protocol = _protocol(pair_set, sides, flip, folds, metric, antialias)
+    quality = _quality(pair_set.name, arrays, sides, discard_fmr)
+    origin = {"checkpoint": dict(checkpoint), "config_hash": config_hash}
+    return _result(pair_set.name, rows, arrays, speed, protocol, quality, origin)
+
+
+def _result(name, rows, arrays, speed, protocol, quality, origin) -> Result:
+    """Puts together what was found."""
+    status, message = _overall(name, rows)
     return Result(
-        set=pair_set.name,
+        set=name,
         status=status,
         message=message,
         rows=rows,
         mean_cross=_mean([row.cross for row in rows]),
         mean_same=_mean([row.same for row in rows]),
         protocol=protocol,
-        checkpoint=dict(checkpoint),
-        config_hash=config_hash,
-        versions=_versions(),
+        versions=installed(),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         images_per_second=round(speed, 1),
+        quality=quality,
         arrays=arrays,
+        **origin,
     )
 
 
@@ -116,7 +126,7 @@ def check_resolutions(resolutions: Sequence[int]) -> list[int]:
 
 
 def _score_sides(
-    pair_set, embed, batches, sides, flip, folds, metric, batch_size, share
+    pair_set, embed, batches, sides, flip, folds, metric, batch_size, share, scorer
 ) -> tuple[list[Row], dict[str, np.ndarray], float]:
     """Returns the rows, the arrays for the plots and the images per second."""
     grid = verification.metric_named(metric)
@@ -134,18 +144,31 @@ def _score_sides(
                 batch_size=batch_size,
                 flip=flip,
                 calls=calls,
+                scorer=scorer,
                 progress=advance,
             )
             resolution = grid.step / grid.factor
             health = diagnose(found.features, resolution=resolution, share=share)
             full = full or (found, health)
             dist = _distances(full, (found, health), metric, share)
-            norms = share.gather(found.norms)
-            rows.append(_row(side, health, dist, norms, issame, metric, folds))
+            scores = {
+                name: share.gather(values) for name, values in found.scores.items()
+            }
+            rows.append(_row(side, health, dist, scores[NORM], issame, metric, folds))
             for kind, values in dist.items():
                 arrays[f"{kind}_{side}"] = values.astype(np.float32)
-            arrays[f"norms_{side}"] = norms.astype(np.float32)
+            for name, values in scores.items():
+                key = f"{error_discard.ARRAYS[name]}_{side}"
+                arrays[key] = values.astype(np.float32)
         return rows, arrays, progress.rate()
+
+
+def _quality(name, arrays, sides, fmr) -> dict[str, Any] | None:
+    """Judges the scores; warns of those that rank pictures the wrong way round."""
+    quality = error_discard.judge(arrays, sides, fmr=fmr)
+    for line in [] if quality is None else error_discard.warnings(quality):
+        hosts.say(f"warning: {name}: {line}")
+    return quality
 
 
 def _everywhere(
@@ -264,13 +287,3 @@ def _protocol(pair_set, sides, flip, folds, metric, antialias) -> dict[str, Any]
         "auc": "exact, ties count half",
         "mean": "unweighted, over all resolutions",
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # TensorFlow goes by one of two names
-    return found

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from qface_jax.errors import DataError
+from qface_jax.evals.quality_scores import Scorer
 from qface_jax.evals.share import ALONE, Share
 from qface_jax.evals.verification import unit
 
@@ -23,11 +24,12 @@ class Embedded:
 
     Attributes:
         features: fused over image and mirror image, not normalised, float32 [n, d].
-        norms: L2 norm of the feature of the image itself (the quality), float64 [n].
+        scores: quality scores by name, of the feature of the image itself without its
+            mirror image, float64 [n] each; "norm", its L2 norm, is always there.
     """
 
     features: np.ndarray
-    norms: np.ndarray
+    scores: dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +56,7 @@ def embed_images(
     batch_size: int,
     flip: bool,
     calls: int = 0,
+    scorer: Scorer | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Embedded:
     """Embeds every image of a stream.
@@ -67,15 +70,16 @@ def embed_images(
         flip: whether the raw feature of the mirror image is added.
         calls: of batches at least, the last ones all black: hosts that embed together
             must do so equally often.
+        scorer: what scores the features; None: their norm alone.
         progress: told how many images each batch had.
 
     Returns:
-        features and norms of `count` images.
+        features and scores of `count` images.
 
     Raises:
         DataError: the stream holds more or fewer images than `count`.
     """
-    store = _Store(count)
+    store = _Store(count, scorer or Scorer())
     made = 0
     for images in batches:
         _check_batch(images, batch_size)
@@ -99,11 +103,12 @@ class _Store:
     So the next images are decoded while the devices work.
     """
 
-    def __init__(self, count: int):
+    def __init__(self, count: int, scorer: Scorer):
         self.queued = 0
-        self._count = count
+        self._count, self._scorer = count, scorer
         self._pending: tuple[list, int, int] | None = None
-        self._features = self._norms = None
+        self._features: np.ndarray | None = None
+        self._scores = {name: np.empty(count, np.float64) for name in scorer.names}
 
     def queue(self, outputs: list, rows: int) -> None:
         """Takes the outputs of a batch, of which the first rows count."""
@@ -117,18 +122,19 @@ class _Store:
         if self._pending is None:
             raise DataError("evaluation images: got 0")
         self._store(*self._pending)
-        return Embedded(self._features, self._norms)
+        return Embedded(self._features, self._scores)
 
     def _store(self, outputs: list, begin: int, rows: int) -> None:
         outputs = [np.asarray(output, np.float32)[:rows] for output in outputs]
         if self._features is None:
             dim = outputs[0].shape[1]
             self._features = np.empty((self._count, dim), np.float32)
-            self._norms = np.empty(self._count, np.float64)
         into = slice(begin, begin + rows)
         with np.errstate(over="ignore", invalid="ignore"):
             self._features[into] = sum(outputs)
-        self._norms[into] = np.linalg.norm(outputs[0].astype(np.float64), axis=1)
+            found = self._scorer.scores(outputs[0])
+        for name, values in found.items():
+            self._scores[name][into] = values
 
 
 def diagnose(

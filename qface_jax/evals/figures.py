@@ -137,6 +137,24 @@ def roc_plot(title: str, lines: Sequence[Line]) -> str:
         return _svg(figure, title)
 
 
+def discard_plot(title: str, lines: Sequence[Line]) -> str:
+    """Draws false non-match rate over the share of pairs left out, both 0..1."""
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure()
+        for i, line in enumerate(lines):
+            colour = _SERIES[(3 * i) % len(_SERIES)]
+            x, y = 100 * line.x, 100 * line.y
+            axes.step(x, y, where="post", color=colour, label=_name(line.label))
+        axes.set(
+            xlabel="pairs left out, lowest quality first, %",
+            ylabel="false non-match rate, %",
+        )
+        axes.set_ylim(bottom=0)
+        axes.set_title(title)
+        _legend(axes, len(lines), loc="best")
+        return _svg(figure, title)
+
+
 def histogram_plot(title: str, xlabel: str, series: dict[str, np.ndarray]) -> str:
     """Draws the share of values per bin, one outline per entry, on common bins."""
     with matplotlib.rc_context(_STYLE):

@@ -4,7 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from qface_jax.evals.figures import Line, accuracy_plot, histogram_plot, roc_plot
+from qface_jax.evals import error_discard
+from qface_jax.evals.figures import (
+    Line,
+    accuracy_plot,
+    discard_plot,
+    histogram_plot,
+    roc_plot,
+)
+from qface_jax.evals.quality_scores import TITLES
 from qface_jax.evals.results import Result, Row
 from qface_jax.evals.roc import FARS, roc
 from qface_jax.evals.table import accuracy, exponent, percent
@@ -34,6 +42,10 @@ def result_context(result: Result) -> dict[str, Any]:
         "mean": [percent(result.mean_cross), percent(result.mean_same)],
         "tiles": _tiles(result),
         "reasons": reasons,
+        "quality": [] if result.quality is None else _quality_rows(result.quality),
+        "warnings": []
+        if result.quality is None
+        else error_discard.warnings(result.quality),
         "figures": _figures(result),
         "has_arrays": bool(result.arrays),
         "protocol": flat(result.protocol),
@@ -127,6 +139,21 @@ def _cells(score: Score | None, shown: list[int]) -> list[str]:
     return [accuracy(score), percent(score.auc), *tars]
 
 
+def _quality_rows(quality: dict[str, Any]) -> list[list[str]]:
+    """Name of each score, its rank correlation, its two areas."""
+    return [
+        [
+            TITLES[name],
+            "-"
+            if facts["rank_correlation"] is None
+            else f"{facts['rank_correlation']:+.3f}",
+            percent(facts["area"]),
+            percent(facts["early_area"]),
+        ]
+        for name, facts in quality["scores"].items()
+    ]
+
+
 def _tiles(result: Result) -> list[tuple[str, str]]:
     largest, smallest = result.rows[0], result.rows[-1]
     tiles = [(f"at {largest.side} px", largest.cross)]
@@ -153,8 +180,7 @@ def _figures(result: Result) -> list[str]:
     issame = result.arrays.get("issame")
     if issame is None:
         return figures
-    norms = {f"{side} px": result.arrays[f"norms_{side}"] for side in sides}
-    figures.append(histogram_plot("Feature norms", "L2 norm of the feature", norms))
+    figures += quality_figures(result)
     for kind, title in _KINDS.items():
         lines = []
         for side in sides:
@@ -164,6 +190,30 @@ def _figures(result: Result) -> list[str]:
                     lines.append(Line(f"{side} px", far, tar))
         if lines:
             figures.append(roc_plot(f"ROC, {title.lower()}", lines))
+    return figures
+
+
+def quality_figures(result: Result) -> list[str]:
+    """Returns the distribution of each quality score, and their discard curves."""
+    sides = [row.side for row in result.rows]
+    figures = []
+    for name in error_discard.scores_of(result.arrays, sides):
+        title = TITLES[name]
+        values = {
+            f"{side} px": result.arrays[f"{error_discard.ARRAYS[name]}_{side}"]
+            for side in sides
+        }
+        figures.append(histogram_plot(f"{title}, by resolution", title, values))
+    if result.quality is None:
+        return figures
+    rate = result.quality["fmr"]
+    curves = error_discard.curves(result.arrays, sides, fmr=rate)
+    lines = [
+        Line(f"{TITLES[name]} (area {percent(drawn.area())})", *drawn.thinned())
+        for name, drawn in curves.items()
+    ]
+    if lines:
+        figures.append(discard_plot(f"Error versus discard, FMR {rate:g}", lines))
     return figures
 
 

@@ -55,7 +55,9 @@ class Result:
         versions: of Python and the packages.
         date: of the evaluation, UTC, ISO 8601.
         images_per_second: measured over the embedding.
-        arrays: distances and norms for the plots; written to the .npz alone.
+        quality: what `error_discard.judge` found about the scores of the images; None
+            where they cannot be judged.
+        arrays: distances and scores for the plots; written to the .npz alone.
     """
 
     set: str
@@ -70,6 +72,7 @@ class Result:
     versions: dict[str, str]
     date: str
     images_per_second: float
+    quality: dict[str, Any] | None = None
     arrays: dict[str, np.ndarray] = dataclasses.field(
         default_factory=dict, compare=False
     )
@@ -139,8 +142,10 @@ def scalars(result: Result) -> dict[str, float]:
     """Returns the numbers worth following during training, by name.
 
     mean_cross, mean_same, and per side: cross_<side>, same_<side>, auc_<side> (cross)
-    and norm_mean_<side>. `degenerate` is 1 when the status is not "ok", else 0. What
-    could not be computed is left out.
+    and norm_mean_<side>; of each quality score rank_<score>, its rank correlation with
+    the resolution, and discard_<score>, the area below its error-versus-discard curve.
+    `degenerate` is 1 when the status is not "ok", else 0. What could not be computed is
+    left out.
     """
     found = {
         "degenerate": float(result.status != "ok"),
@@ -152,6 +157,9 @@ def scalars(result: Result) -> dict[str, float]:
         found[f"same_{row.side}"] = row.same and row.same.accuracy
         found[f"auc_{row.side}"] = row.cross and row.cross.auc
         found[f"norm_mean_{row.side}"] = row.norms and row.norms["mean"]
+    for name, facts in (result.quality or {}).get("scores", {}).items():
+        found[f"rank_{name}"] = facts["rank_correlation"]
+        found[f"discard_{name}"] = facts["area"]
     return {name: value for name, value in found.items() if value is not None}
 
 

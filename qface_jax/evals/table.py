@@ -1,5 +1,6 @@
 """A result as an aligned table for the terminal."""
 
+from qface_jax.evals import error_discard
 from qface_jax.evals.results import Result, Row
 from qface_jax.evals.verification import Score, TarAtFar
 
@@ -35,7 +36,8 @@ def table(result: Result) -> str:
     ]
     lines = [line.rstrip() for line in lines]
     lines = [head, "", lines[0], rule, *lines[1:-1], rule, lines[-1]]
-    return "\n".join(lines + _notes(result))
+    quality = [] if result.quality is None else error_discard.lines(result.quality)
+    return "\n".join([*lines, *_notes(result), *([""] if quality else []), *quality])
 
 
 def percent(value: float | None) -> str:

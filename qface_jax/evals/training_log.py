@@ -58,7 +58,9 @@ _KINDS = (
     _Kind("Training accuracy", "%", 100.0, r"(.*_)?accuracy"),
     _Kind("Kept by the quality partition", "%", 100.0, r"kept_.*"),
     _Kind("Queue filled", "%", 100.0, r"queue_fill"),
-    _Kind("Cosine similarity", "", 1.0, r"(cos|similarity)_.*"),
+    _Kind("Cosine similarity", "", 1.0, r"(cos|similarity)_.*|ui_tightness"),
+    _Kind("Recognizability index", "", 1.0, r"ri(_.*)?"),
+    _Kind("Rank correlation with resolution", "", 1.0, r"rank_.*"),
     _Kind("Gradient norm", "", 1.0, r"grad(ient)?_norm"),
     _Kind("Feature norms", "", 1.0, r"(feature_)?norms?(_.*)?"),
     _Kind("Speed", "images/s", 1.0, r"images_per_second(_.*)?"),
@@ -69,6 +71,8 @@ _EVALUATIONS = (
     _Kind("same-resolution accuracy", "%", 100.0, r"(mean_)?same(_\d+)?"),
     _Kind("cross-resolution AUC", "%", 100.0, r"auc_\d+"),
     _Kind("mean feature norm", "", 1.0, r"norm_mean_\d+"),
+    _Kind("rank correlation with resolution", "", 1.0, r"rank_.*"),
+    _Kind("error-versus-discard area", "%", 100.0, r"discard_.*"),
 )
 
 
@@ -124,7 +128,9 @@ def _label(metric: str, evaluated: bool) -> str:
     side = re.search(r"_(\d+)$", metric)
     if evaluated and side:
         return f"{side.group(1)} px"
-    return "mean" if evaluated else metric.replace("_", " ")
+    if evaluated and metric.startswith("mean_"):
+        return "mean"
+    return metric.replace("_", " ")
 
 
 def _order(name: str) -> tuple:

@@ -39,7 +39,7 @@ def test_batches_are_padded_and_the_padding_dropped(sizes):
     assert set(embed.rows) == {4} and len(embed.rows) == len(sizes)
     np.testing.assert_array_equal(found.features, corners(all_images))
     np.testing.assert_allclose(
-        found.norms, np.linalg.norm(corners(all_images), axis=1), rtol=1e-6
+        found.scores["norm"], np.linalg.norm(corners(all_images), axis=1), rtol=1e-6
     )
     assert found.features.dtype == np.float32
 
@@ -53,7 +53,9 @@ def test_flip_adds_the_feature_of_the_mirror_image():
     assert np.any(plain != mirrored)
     np.testing.assert_allclose(found.features, plain + mirrored)
     # The norm is the quality of the image itself.
-    np.testing.assert_allclose(found.norms, np.linalg.norm(plain, axis=1), rtol=1e-6)
+    np.testing.assert_allclose(
+        found.scores["norm"], np.linalg.norm(plain, axis=1), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
