@@ -56,12 +56,13 @@ class Similarity(NamedTuple):
         cos_y: Cosine to the own centre; 0 where the label is -1.
         log_negatives: logsumexp of the scaled margined cosines to all other centres;
             ABSENT where there is no other.
-        max_negative: Largest of those, without gradient.
+        nearest: Cosine to the nearest other centre, without margin, within [-1, 1];
+            -1 where there is no other. No gradient.
     """
 
     cos_y: Float[Array, " b"]
     log_negatives: Float[Array, " b"]
-    max_negative: Float[Array, " b"]
+    nearest: Float[Array, " b"]
 
 
 def padded_classes(num_classes: int, pad_to: int) -> int:
@@ -118,6 +119,34 @@ def init_centres(
     return jax.shard_map(
         shard, mesh=mesh, in_specs=P(), out_specs=P(DATA), check_vma=False
     )(key)
+
+
+def add_rows(
+    mesh: Mesh,
+    sums: Float[Array, "c d"],
+    rows: Float[Array, "b d"],
+    labels: Int[Array, " b"],
+) -> Float[Array, "c d"]:
+    """Returns sums over classes with the rows of a batch added to them, [c, d].
+
+    Args:
+        mesh: Mesh over which both are cut.
+        sums: So far, [c, d].
+        rows: What is added, [b, d].
+        labels: Class of each, int32 [b]; -1: none, the row is not added.
+    """
+
+    def shard(sums, rows, labels):
+        rows, labels = streamed_logits.gather(rows), streamed_logits.gather(labels)
+        local = labels - lax.axis_index(DATA) * sums.shape[0]
+        # Another device's class, and none, lie behind the end, where nothing is added.
+        mine = (labels >= 0) & (local >= 0) & (local < sums.shape[0])
+        places = jnp.where(mine, local, sums.shape[0])
+        return sums.at[places].add(rows, mode="drop")
+
+    return jax.shard_map(
+        shard, mesh=mesh, in_specs=(P(DATA),) * 3, out_specs=P(DATA), check_vma=False
+    )(sums, rows, labels)
 
 
 def _on_mesh(spec, shard, outputs, row_arguments):

@@ -15,9 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from qface_jax import compiled_cost
+from qface_jax import compiled_cost, models
 from qface_jax.compiled_cost import Cost
-from qface_jax.models import IMAGE_SIDE
 from qface_jax.train import objectives
 from qface_jax.train import state as states
 from qface_jax.train.setup import Setup, build
@@ -89,7 +88,7 @@ def _views(config: ConfigDict) -> tuple[int, ...]:
 
 def _abstract_batch(config: ConfigDict, setup: Setup) -> dict[str, Any]:
     rows = config.data.batch_size
-    shape = (rows, *_views(config), IMAGE_SIDE, IMAGE_SIDE, 3)
+    shape = (rows, *_views(config), models.IMAGE_SIDE, models.IMAGE_SIDE, 3)
     return {
         "images": jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=setup.shard.rows),
         "labels": jax.ShapeDtypeStruct((rows,), jnp.int32, sharding=setup.shard.rows),
@@ -118,8 +117,11 @@ def compile_class_side(config: ConfigDict, setup: Setup) -> jax.stages.Compiled:
     def abstract(shape):
         return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=setup.shard.rows)
 
-    features = abstract((rows, *_views(config), length))
+    features: Any = abstract((rows, *_views(config), length))
     objective = setup.objective
+    if objective.takes_feature_map:
+        shape = models.feature_map_shape(config.model)
+        features = (features, abstract((rows, *shape)))
 
     def loss(features, head, batch, aux, key):
         sample = objective.sample(batch, key)
@@ -127,7 +129,8 @@ def compile_class_side(config: ConfigDict, setup: Setup) -> jax.stages.Compiled:
 
         def value(features, rows):
             centres = head.get("centres")
-            return objective.loss(features, rows, batch, aux, sample, centres)[0]
+            given = (features, rows, batch, aux, sample, centres, key)
+            return objective.loss(*given)[0]
 
         return jax.grad(value, argnums=(0, 1))(features, rows)
 

@@ -71,11 +71,15 @@ def _chunk(spec, w, classes, index):
     )
 
 
+def _others(classes, labels):
+    """Which classes of a chunk are another one than that of each row, [b, m]."""
+    return (classes[None, :] != labels[:, None]) & (classes >= 0)[None, :]
+
+
 def _negatives(spec, cos, cos_y, state, classes, labels):
     """Scaled margined logits of the other classes of a chunk, ABSENT elsewhere."""
-    other = (classes[None, :] != labels[:, None]) & (classes >= 0)[None, :]
     logits = spec.scale * spec.negative(cos, cos_y, state)
-    return jnp.where(other, logits, ABSENT)
+    return jnp.where(_others(classes, labels), logits, ABSENT)
 
 
 def slice_rows(x, like):
@@ -91,24 +95,31 @@ def gather(x):
 
 
 def forward_shard(spec, z_rows, w, label_rows, sample, state):
-    """Returns cos_y, log_negatives and max_negative of this device's samples."""
+    """Returns cos_y, log_negatives and nearest of this device's samples."""
     z, labels = gather(z_rows), gather(label_rows)
     classes, places = layout(spec, w, labels, sample)
     cos_y = own_cosine(z, w, places)
 
     def body(index, carry):
-        top, total = carry
+        top, total, nearest = carry
         rows_w, _, chunk_classes, fresh = _chunk(spec, w, classes, index)
         cos = _dot("bd,cd->bc", z, rows_w) * inverse_norms(rows_w)[None, :]
         logits = _negatives(spec, cos, cos_y, state, chunk_classes, labels)
         logits = jnp.where(fresh[None, :], logits, ABSENT)
         new_top = jnp.maximum(top, jnp.max(logits, axis=1))
         part = jnp.where(logits > ABSENT, jnp.exp(logits - new_top[:, None]), 0.0)
-        return new_top, total * jnp.exp(top - new_top) + jnp.sum(part, axis=1)
+        total = total * jnp.exp(top - new_top) + jnp.sum(part, axis=1)
+        # A row that is seen twice is as near the second time.
+        others = jnp.where(_others(chunk_classes, labels), cos, -1.0)
+        return new_top, total, jnp.maximum(nearest, jnp.max(others, axis=1))
 
-    start = (jnp.full_like(cos_y, ABSENT), jnp.zeros_like(cos_y))
+    start = (
+        jnp.full_like(cos_y, ABSENT),
+        jnp.zeros_like(cos_y),
+        jnp.full_like(cos_y, -1.0),
+    )
     number, _ = chunks.count_and_size(w.shape[0], spec.chunk)
-    top, total = lax.fori_loop(0, number, body, start)
+    top, total, nearest = lax.fori_loop(0, number, body, start)
     all_top = lax.pmax(top, DATA)
     all_total = lax.psum(total * jnp.exp(top - all_top), DATA)
     some = all_total > 0.0
@@ -116,7 +127,8 @@ def forward_shard(spec, z_rows, w, label_rows, sample, state):
         some, all_top + jnp.log(jnp.where(some, all_total, 1.0)), ABSENT
     )
     # Each device returns its own samples, so nothing is replicated.
-    return tuple(slice_rows(x, z_rows) for x in (cos_y, log_negatives, all_top))
+    nearest = jnp.minimum(lax.pmax(nearest, DATA), 1.0)
+    return tuple(slice_rows(x, z_rows) for x in (cos_y, log_negatives, nearest))
 
 
 def backward_shard(spec, z_rows, w, label_rows, sample, state, *row_values):

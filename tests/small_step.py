@@ -52,7 +52,7 @@ def step_of(config, model, classes, devices, *, parts=1, shapes_only=False):
     step = jax.jit(
         partial(
             train_step,
-            apply=model.apply,
+            apply=model.apply_with_map if objective.takes_feature_map else model.apply,
             objective=objective,
             tx=tx,
             mesh=mesh,

@@ -212,3 +212,49 @@ def test_first_centres_take_little_more_than_their_own_memory():
     memory = draw.lower(jax.random.key(0)).compile().memory_analysis()
     assert memory.output_size_in_bytes == (1 << 18) * 128 * 4
     assert memory.temp_size_in_bytes < memory.output_size_in_bytes / 4
+
+
+@pytest.mark.parametrize("name", ["arcface", "curricularface"])
+@pytest.mark.parametrize(("devices", "chunk"), [(1, 64), (8, 3)])
+def test_the_nearest_other_centre_whatever_the_margin(name, devices, chunk):
+    features, centres, labels = inputs(6)
+    labels = labels.at[0].set(-1)
+    features = features.at[1].set(3 * centres[labels[1]])  # at its own centre
+    features = features.at[2].set(-features[2])
+    got = nearest_of(name, devices, chunk)(features, centres, labels)
+    z = np.float64(features) / np.linalg.norm(features, axis=1)[:, None]
+    w = np.float64(centres[:C]) / np.linalg.norm(centres[:C], axis=1)[:, None]
+    cos = z @ w.T
+    own = np.arange(C)[None] == np.asarray(labels)[:, None]
+    want = np.where(own, -np.inf, cos).max(axis=1)
+    np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def nearest_of(name, devices, chunk, classes=C):
+    margin = family(name)
+    mesh = parallel.make_mesh(jax.devices()[:devices])
+    spec = classifier.ClassifierSpec(margin.negative, SCALE, classes, chunk, mesh)
+
+    def nearest(features, centres, labels):
+        state, z = margin.init(), unit(features)
+        return classifier.similarity(spec, z, centres, labels, state).nearest
+
+    return jax.jit(nearest)
+
+
+def test_without_another_class_the_nearest_is_as_far_as_can_be():
+    features, centres, labels = inputs(7)
+    got = nearest_of("arcface", 2, 5, classes=1)(features, centres, 0 * labels)
+    np.testing.assert_array_equal(got, -1.0)
+
+
+def test_rows_are_added_to_the_class_that_they_belong_to():
+    features, centres, labels = inputs(8)
+    labels = labels.at[3].set(-1)
+    want = np.float64(centres)
+    for row, label in zip(np.float64(features), np.asarray(labels), strict=True):
+        want[label] += row if label >= 0 else 0.0
+    for devices in (1, 8):
+        mesh = parallel.make_mesh(jax.devices()[:devices])
+        add = jax.jit(partial(classifier.add_rows, mesh))
+        np.testing.assert_allclose(add(centres, features, labels), want, rtol=1e-5)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Shaped
 
 from qface_jax.parallel import DATA
 
-Forward = Callable[..., tuple[jax.Array, Any]]
+Forward = Callable[..., tuple[Any, Any]]
 
 
 def split_rows(
@@ -60,7 +60,8 @@ def in_parts(forward: Forward, parts: int, mesh: Mesh) -> Forward:
     running ones pass through the parts in order, k updates a step.
 
     Args:
-        forward: (params, stats, images [b, ...], key) -> (features [b, d], stats).
+        forward: (params, stats, images [b, ...], key) -> (features [b, d], stats), or
+            (pytree of rows, stats).
         parts: k; the batch must be a multiple of k times the number of devices.
         mesh: Mesh over which the batch is cut.
     """
@@ -80,6 +81,6 @@ def in_parts(forward: Forward, parts: int, mesh: Mesh) -> Forward:
         # The loop already keeps the recomputation apart from what it repeats.
         part = jax.checkpoint(part, prevent_cse=False)
         stats, features = lax.scan(part, stats, (jnp.arange(parts), cut))
-        return join_rows(features, mesh), stats
+        return jax.tree.map(lambda leaf: join_rows(leaf, mesh), features), stats
 
     return run

@@ -14,11 +14,12 @@ from qface_jax.data_pipelines import faces, pair_sets
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import results
 from qface_jax.evals.protocols import PROTOCOLS
+from qface_jax.evals.quality_scores import Scorer
 from qface_jax.evals.results import Result
 from qface_jax.evals.share import Share
 from qface_jax.evals.verification import fold_bounds
-
-Embed = Callable[[np.ndarray], np.ndarray]
+from qface_jax.train import run_scorer
+from qface_jax.train.embedding import Embed, embedder
 
 
 class EvaluationStopped(Exception):  # noqa: N818 (an event, not an error)
@@ -53,23 +54,26 @@ class Evaluation:
             )
 
     def embedder(self, embed_fn: Any, backbone: Any, stats: Any) -> Embed:
-        """Returns this host's images uint8 [b, ...] -> their features, when read.
+        """Returns what embeds this host's share of `eval.batch_size` images."""
+        return embedder(embed_fn, backbone, stats, self._shard)
 
-        b is this host's share of `eval.batch_size`.
-        """
+    def scorer(self, state: Any) -> Scorer:
+        """Returns what scores the quality of images by a state in training."""
+        return run_scorer.of_state(self._config, state)
 
-        def embed(images):
-            batch = parallel.to_device(images, self._shard.rows)
-            return parallel.LocalRows(embed_fn(backbone, stats, batch))
-
-        return embed
-
-    def run(self, embed: Embed, *, checkpoint: dict[str, Any]) -> Iterator[Result]:
+    def run(
+        self,
+        embed: Embed,
+        *,
+        checkpoint: dict[str, Any],
+        scorer: Scorer | None = None,
+    ) -> Iterator[Result]:
         """Yields the result of each set.
 
         Args:
             embed: From `embedder`.
             checkpoint: What is evaluated, fit for JSON; goes into each result.
+            scorer: What scores the quality of images; None: the norm of their features.
         """
         group = self._config.eval
         place = hosts.here()
@@ -83,6 +87,7 @@ class Evaluation:
                 batch_size,
                 antialias=group.antialias,
                 workers=self._config.data.workers,
+                resize=self._config.data.resize,
             )
             yield PROTOCOLS[group.protocol](
                 pair_set,
@@ -96,6 +101,8 @@ class Evaluation:
                 antialias=group.antialias,
                 checkpoint=checkpoint,
                 config_hash=configs.digest(self._config),
+                scorer=scorer,
+                discard_fmr=group.discard_fmr,
                 share=share,
             )
 
@@ -111,13 +118,14 @@ def _check_set(pair_set, folds):
         )
 
 
-def _batches(pair_set, batch_size, side, *, antialias, workers):
+def _batches(pair_set, batch_size, side, *, antialias, workers, resize):
     return faces.eval_batches(
         pair_set,
         side=side,
         batch_size=batch_size,
         antialias=antialias,
         workers=workers,
+        resize=resize,
     )
 
 
@@ -158,7 +166,8 @@ def evaluate_state(
 
     checkpoint = {"path": str(run), "step": int(state.step)}
     found, values = [], {}
-    for result in evaluation.run(embed, checkpoint=checkpoint):
+    scorer = evaluation.scorer(state)
+    for result in evaluation.run(embed, checkpoint=checkpoint, scorer=scorer):
         if folder is not None:
             results.write(folder, result)
         values |= {

@@ -12,13 +12,19 @@ from qface_jax import agreement, hosts, parallel, run_folder
 from qface_jax import config as configs
 from qface_jax.checkpoint import Checkpoints
 from qface_jax.data_pipelines import sources
-from qface_jax.errors import ConfigError
 from qface_jax.evals import results
 from qface_jax.evals.results import Result
 from qface_jax.evals.table import percent
 from qface_jax.reporting import Metrics, NoMetrics
 from qface_jax.train import batches as training_batches
-from qface_jax.train import objectives, pair_analysis, samples
+from qface_jax.train import (
+    first_state,
+    objectives,
+    pair_analysis,
+    quality_pictures,
+    samples,
+    ui_cluster,
+)
 from qface_jax.train.announcement import announce
 from qface_jax.train.evaluation import (
     Evaluation,
@@ -27,9 +33,8 @@ from qface_jax.train.evaluation import (
 )
 from qface_jax.train.interrupt import Interrupt, Interrupted
 from qface_jax.train.monitor import Monitor, refuse_non_finite
-from qface_jax.train.setup import Setup, build, fresh_state
+from qface_jax.train.setup import Setup, build
 from qface_jax.train.state import TrainState
-from qface_jax.train.warm_start import report, warm_start
 
 
 def train(
@@ -63,25 +68,32 @@ def train(
             stack.enter_context(run_folder.lock(run))
         # A start that fails leaves nothing behind: weights first, then the folder.
         started = None
+        upkeep = ui_cluster.build(config, source, setup)
         new = agreement.first_says(not (run / run_folder.CONFIG).is_file())
+        if new:
+            first_state.check_start(config, init_from)
         if init_from is not None and new:
-            started = _start_from(setup, init_from, source.num_classes)
+            started = first_state.start_from(config, source, setup, init_from)
         facts = source.describe()
         if setup.plan is not None:
             facts["images_per_epoch"] = setup.plan.images_per_epoch
         _open_folder(config, run, source, facts, init_from, allow_config_change)
         checkpoints = stack.enter_context(Checkpoints(run, keep=config.checkpoint.keep))
         interrupt = stack.enter_context(Interrupt(agreement.lagged_max(setup.shard)))
-        state = _first_state(setup, checkpoints, run, init_from, started)
+        state = first_state.first_state(
+            config, source, setup, checkpoints, run, init_from, started
+        )
         first = int(state.step)
         announce(config, source, setup, first)
+        if upkeep is not None:
+            hosts.say(f"unrecognizable images: {upkeep.describe()}")
         metrics = Metrics(run, first_step=first) if hosts.first() else NoMetrics()
         stack.enter_context(metrics)
         # The pipeline's threads call into Python: they must end before Python does.
         batches = stack.enter_context(
             contextlib.closing(_batches(config, source, setup, first))
         )
-        parts = (evaluation, checkpoints, metrics, interrupt)
+        parts = (evaluation, checkpoints, metrics, interrupt, upkeep)
         loop = _Loop(config, run, source, setup, *parts)
         return loop.go(state, batches)
 
@@ -117,41 +129,6 @@ def _refuse_other_run(config: ConfigDict, source: Any) -> None:
     )
 
 
-def _first_state(
-    setup: Setup,
-    checkpoints: Checkpoints,
-    run: Path,
-    init_from: Path | None,
-    started: TrainState | None,
-) -> TrainState:
-    """1 go on with this run, 2 start from another run's weights, 3 start fresh."""
-    state = checkpoints.restore_latest(setup.abstract)
-    if state is None:
-        if started is not None:
-            return started
-        facts = run_folder.read(run)
-        if facts.facts["init_from"] is None:
-            return fresh_state(setup)
-        # Killed before its first checkpoint: it starts again as it did then.
-        return _start_from(setup, Path(facts.facts["init_from"]), facts.num_classes)
-    if init_from is not None:
-        hosts.say(f"this run has a checkpoint: going on with it, not from {init_from}")
-    if int(state.step) > setup.length.total_steps:
-        raise ConfigError(
-            f"{run}: this run has done {int(state.step)} steps, the config asks for "
-            f"{setup.length.total_steps}; give another --workdir, or evaluate it with "
-            "qface eval"
-        )
-    return state
-
-
-def _start_from(setup: Setup, source: Path, num_classes: int) -> TrainState:
-    """The fresh state with what fits of another run's weights."""
-    started = warm_start(fresh_state(setup), source, num_classes=num_classes)
-    hosts.say(report(started, source))
-    return started.state
-
-
 def _batches(config: ConfigDict, source: Any, setup: Setup, first: int) -> Any:
     return training_batches.stream(
         config,
@@ -166,12 +143,21 @@ class _Loop:
     """The parts that the loop's events need, and the events."""
 
     def __init__(
-        self, config, run, source, setup, evaluation, checkpoints, metrics, interrupt
+        self,
+        config,
+        run,
+        source,
+        setup,
+        evaluation,
+        checkpoints,
+        metrics,
+        interrupt,
+        upkeep,
     ):
         self._config, self._run, self._source = config, run, source
         self._setup, self._evaluation = setup, evaluation
         self._checkpoints, self._metrics = checkpoints, metrics
-        self._interrupt = interrupt
+        self._interrupt, self._upkeep = interrupt, upkeep
         self._monitor: Monitor | None = None
 
     def go(self, state: TrainState, batches: Any) -> list[Result]:
@@ -190,6 +176,8 @@ class _Loop:
         for step, rows in zip(steps, self._monitor.waiting(batches), strict=True):
             if step == 1:
                 self._picture(rows)
+            if self._upkeep is not None and self._upkeep.due(step):
+                state = self._refresh(step, state)
             batch = parallel.to_device(rows, self._setup.shard.rows)
             with (
                 jax.profiler.StepTraceAnnotation("train", step_num=step),
@@ -211,7 +199,20 @@ class _Loop:
         found = self._evaluate(total, state)
         if "quality" in state.aux:
             self._draw_pairs(state)
+        if self._upkeep is not None:
+            sets = self._evaluation.sets
+            shown = (sets[0], found[0]) if sets else (None, None)
+            parts = (self._config, self._source, self._setup)
+            quality_pictures.draw(self._run, *parts, state, *shown)
         return found
+
+    def _refresh(self, step: int, state: TrainState) -> TrainState:
+        """Renews what the objective knows of unrecognizable images, before a step."""
+        start = time.perf_counter()
+        state, values = self._upkeep.refresh(state)
+        self._metrics.scalars(step, values)
+        self._monitor.pause(time.perf_counter() - start)
+        return state
 
     def _draw_pairs(self, state: TrainState) -> None:
         """Draws how alike the training pairs are, for the report."""
@@ -229,9 +230,7 @@ class _Loop:
         if not objectives.takes_pairs(self._config):
             samples.write_gst(self._run, self._config.loss)
         if self._evaluation.sets:
-            samples.write_resolutions(
-                self._run, self._evaluation.sets[0], self._config.eval
-            )
+            samples.write_resolutions(self._run, self._evaluation.sets[0], self._config)
 
     def _log(self, step: int, metrics: dict) -> None:
         """Writes the step's metrics; raises where a step so far was not finite."""

@@ -37,19 +37,24 @@ def write_batch(run: Path, rows: dict[str, np.ndarray]) -> None:
     contact_sheet(list(images[:MOST]), captions[:MOST], path, columns=COLUMNS)
 
 
-def write_resolutions(run: Path, pair_set: PairSet, group: ConfigDict) -> None:
+def write_resolutions(run: Path, pair_set: PairSet, config: ConfigDict) -> None:
     """Writes the first images of a set at each side to `RUN/samples/evaluation.png`.
 
     Args:
         run: Folder of the run.
         pair_set: The set.
-        group: `config.eval`: resolutions, antialias.
+        config: Of the run: eval.resolutions, eval.antialias, data.resize.
     """
+    group = config.eval
     images, captions = [], []
     count = min(COLUMNS, len(pair_set))
     for side in group.resolutions:
         batches = faces.eval_batches(
-            pair_set, side=side, batch_size=count, antialias=group.antialias
+            pair_set,
+            side=side,
+            batch_size=count,
+            antialias=group.antialias,
+            resize=config.data.resize,
         )
         with contextlib.closing(batches):
             images += list(next(batches))

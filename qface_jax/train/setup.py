@@ -81,10 +81,11 @@ def build(config: ConfigDict, source: Source) -> Setup:
     groups = parameter_groups.parse(config.optim.rate_factors)
     parameter_groups.check(groups, abstract.params)
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    apply = model.apply_with_map if objective.takes_feature_map else model.apply
     step_fn = jax.jit(
         partial(
             train_step,
-            apply=parameter_groups.learning(model.apply, groups),
+            apply=parameter_groups.learning(apply, groups),
             objective=objective,
             tx=tx,
             mesh=mesh,

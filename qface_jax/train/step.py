@@ -16,6 +16,8 @@ from qface_jax.train.objectives.objective import Objective
 from qface_jax.train.state import NEVER, TrainState, average, put_rows, take_rows
 from qface_jax.train.update import global_norm, update
 
+IN_LOSS = 1  # folded into a step's key for the chance inside the loss
+
 
 def to_float(images: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
     """Returns x / 127.5 - 1: bytes in [0, 255] to floats in [-1, 1]."""
@@ -40,7 +42,8 @@ def train_step(
         batch: images uint8 [b, h, w, 3] RGB, or [b, 2, h, w, 3] with a degraded and
             the original view of each; labels int32 [b].
         key: The run's training key; the step is folded in here.
-        apply: `Model.apply`.
+        apply: `Model.apply`, or `Model.apply_with_map` where the objective takes the
+            feature map.
         objective: What is minimised.
         tx: Optimizer.
         mesh: Mesh over which batch and class centres are cut.
@@ -81,6 +84,7 @@ def _total_loss(state, batch, key, sample, forward, apply, objective):
     """Parameters that the step sees -> loss, and statistics, state and metrics."""
     images, keys = _encoded(apply, state.averaged, batch["images"])
     centres = jax.lax.stop_gradient(state.params["head"].get("centres"))
+    loss_key = jax.random.fold_in(key, IN_LOSS)
     if state.original is not None:
         batch = batch | {"original": _second(apply, state.original, batch["images"])}
 
@@ -89,7 +93,7 @@ def _total_loss(state, batch, key, sample, forward, apply, objective):
         if keys is not None:
             features = jnp.stack([features, keys], axis=1)
         loss, aux, metrics = objective.loss(
-            features, params["head"], batch, state.aux, sample, centres
+            features, params["head"], batch, state.aux, sample, centres, loss_key
         )
         return loss, (stats, aux, metrics)
 
@@ -97,11 +101,14 @@ def _total_loss(state, batch, key, sample, forward, apply, objective):
 
 
 def _forward(apply, params, stats, images, key):
-    """Features of images [b, h, w, 3], or of views [b, v, h, w, 3]: [b, (v,) d]."""
+    """Features of images [b, h, w, 3], or of views [b, v, h, w, 3]: [b, (v,) d].
+
+    Or whatever pytree of rows `apply` makes of them.
+    """
     views = images.shape[:-3]
     rows = images.reshape(-1, *images.shape[-3:])
-    features, stats = apply(params, stats, to_float(rows), train=True, key=key)
-    return features.reshape(*views, features.shape[-1]), stats
+    found, stats = apply(params, stats, to_float(rows), train=True, key=key)
+    return jax.tree.map(lambda x: x.reshape(*views, *x.shape[1:]), found), stats
 
 
 def _encoded(apply, averaged, images):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from qface_jax import checkpoint, run_folder
 from qface_jax.errors import ConfigError
-from qface_jax.train.state import TrainState
+from qface_jax.train.state import CENTRES, TrainState, is_cut
 
 
 class WarmStart(NamedTuple):
@@ -33,13 +33,16 @@ def _named(tree: Any) -> dict[str, Any]:
 
 
 def _merge(ours: Any, theirs: dict[str, Any], refuse: str) -> tuple[Any, list, dict]:
-    """Replaces each leaf of `ours` for which `theirs` has an array."""
+    """Replaces each leaf of `ours` for which `theirs` has an array.
+
+    `refuse` says why class centres are not taken; "": they are.
+    """
     taken, left = [], {}
 
     def pick(path, leaf):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         other = theirs.get(name)
-        if refuse:
+        if refuse and is_cut(path, leaf):
             left[name] = refuse
         elif other is None:
             left[name] = "the other run has none"
@@ -56,8 +59,8 @@ def _merge(ours: Any, theirs: dict[str, Any], refuse: str) -> tuple[Any, list, d
 def warm_start(state: TrainState, source: Path, *, num_classes: int) -> WarmStart:
     """Returns the fresh state with the backbone, and where it fits the head, of a run.
 
-    The class centres are taken only if the number of classes is the same. The
-    optimizer's and the objective's state start new.
+    The class centres are taken only if the number of classes is the same, other modules
+    of the head always. The optimizer's and the objective's state start new.
 
     Args:
         state: Freshly created state.
@@ -73,7 +76,7 @@ def warm_start(state: TrainState, source: Path, *, num_classes: int) -> WarmStar
     refuse = ""
     if run.num_classes != num_classes:
         refuse = f"{run.num_classes or 'no'} classes there, {num_classes} here"
-        like = {k: leaf for k, leaf in like.items() if not k.startswith("params/head")}
+        like.pop(f"params/head/{CENTRES}", None)
     _, saved = checkpoint.load_parts(run.path, "last", parts, like=like)
     backbone, taken, left = _merge(
         {"backbone": state.params["backbone"], "stats": state.stats},

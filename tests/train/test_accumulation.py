@@ -103,6 +103,7 @@ def by_hand(config, model, parts, first, rows, key):
             first.aux,
             None,
             first.params["head"]["centres"],
+            None,
         )
         return value, stats
 

@@ -42,7 +42,9 @@ def loss_of(config, features, labels, original=None):
         batch["original"] = jnp.asarray(original)
 
     def total(features, batch):
-        value, state, metrics = objective.loss(features, {}, batch, {}, None, None)
+        value, state, metrics = objective.loss(
+            features, {}, batch, {}, None, None, None
+        )
         assert state == {}
         return value, metrics
 

@@ -49,7 +49,7 @@ def loss_of(config, features, labels, devices=1, sample_key=None, stats=STATS):
     def run(features):
         def total(features):
             value, new, metrics = objective.loss(
-                features, head, batch, state, None, head["centres"]
+                features, head, batch, state, None, head["centres"], None
             )
             return value, (new, metrics)
 

@@ -10,7 +10,12 @@ from typing import NamedTuple
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from qface_jax.train.objectives import classification, octuplet, qgface
+from qface_jax.train.objectives import (
+    classification,
+    octuplet,
+    qgface,
+    recognizability,
+)
 from qface_jax.train.objectives.objective import Objective
 
 __all__ = ["OBJECTIVES", "Objective", "build", "takes_pairs", "views"]
@@ -34,6 +39,7 @@ OBJECTIVES: dict[str, Entry] = {
     "classification": Entry(classification.build, views=1),
     "qgface": Entry(qgface.build, views=2),
     "octuplet": Entry(octuplet.build, views=2, pairs=True),
+    "recognizability": Entry(recognizability.build, views=1),
 }
 
 

@@ -21,12 +21,14 @@ class Judged(NamedTuple):
     Attributes:
         losses: Loss of each row, [b].
         cos_target: Cosine to the own centre, [b], without gradient.
+        cos_nearest: Cosine to the nearest other centre, [b], without gradient.
         correct: Whether the own centre is the nearest, [b].
         norms: ||features||, [b].
     """
 
     losses: Float[Array, " b"]
     cos_target: Float[Array, " b"]
+    cos_nearest: Float[Array, " b"]
     correct: Bool[Array, " b"]
     norms: Float[Array, " b"]
 
@@ -65,8 +67,8 @@ def margin_losses(
     similar = classifier.similarity(spec, z, centres, labels, state, sample)
     logit_y = spec.scale * margin.target(similar.cos_y, norms, state)
     losses = jax.nn.softplus(similar.log_negatives - logit_y) + margin.penalty(norms)
-    correct = spec.scale * cos_y > similar.max_negative
-    return Judged(losses, cos_y, correct, norms), state
+    nearest = jax.lax.stop_gradient(similar.nearest)
+    return Judged(losses, cos_y, nearest, cos_y > nearest, norms), state
 
 
 def mean_over(
@@ -194,8 +196,8 @@ def build(config: ConfigDict, num_classes: int, mesh: Mesh) -> Objective:
     def init(key):
         return head.init(key), {"margin": head.margin.init()}
 
-    def loss(features, params, batch, state, sample, centres):
-        del centres
+    def loss(features, params, batch, state, sample, centres, key):
+        del centres, key
         value, margin_state, metrics = margin_loss(
             features,
             params["centres"],

@@ -59,8 +59,8 @@ def build(config: ConfigDict, num_classes: int, mesh: Mesh) -> Objective:
     terms = tuple(term in group.terms for term in TERMS)
     keeps = {HIGH: group.keep_high_weight, LOW: group.keep_low_weight}
 
-    def loss(features, params, batch, state, sample, centres):
-        del params, sample, centres
+    def loss(features, params, batch, state, sample, centres, key):
+        del params, sample, centres, key
         labels = batch["labels"]
         high, low = features[:, HIGH], features[:, LOW]
         value, metrics = sharded_octuplet.octuplet(

@@ -166,7 +166,8 @@ def build(config: ConfigDict, num_classes: int, mesh: Mesh) -> Objective:
         rows = jnp.repeat(batch["labels"], len(CLASSIFIED[group.queue]))
         return head.sample({"labels": rows}, key)
 
-    def loss(features, params, batch, state, sample, centres):
+    def loss(features, params, batch, state, sample, centres, key):
+        del key
         labels = batch["labels"]
         valid = labels >= 0
         stats, u = _quality(group, state["quality"], features, valid)

@@ -1,0 +1,101 @@
+"""Class centres to start from: the mean unit feature of each class in a given model.
+
+Where a model that exists is tuned to people it has not seen, random centres would first
+pull its features apart; from their means on, both learn together.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from qface_jax import classifier, hosts, parallel
+from qface_jax.data_pipelines import faces
+from qface_jax.data_pipelines.chosen_records import of_source
+from qface_jax.evals.share import Share
+from qface_jax.losses.contrast import unit
+from qface_jax.progress import Progress
+from qface_jax.train.setup import Setup
+from qface_jax.train.state import CENTRES, TrainState
+from qface_jax.train.step import embed_step
+
+
+def with_class_means(
+    config: ConfigDict, source: Any, setup: Setup, state: TrainState
+) -> TrainState:
+    """Returns the state with the mean unit feature of each class as its centre.
+
+    Every training image is embedded once, as it is. No host holds all centres, and of
+    the features no more than a batch is kept. A class whose mean is zero, or that has
+    no image, keeps the centre it has.
+
+    Args:
+        config: Of the run.
+        source: Its training data.
+        setup: Its parts.
+        state: Whose model embeds; without class centres it is returned as it is.
+    """
+    centres = state.params["head"].get(CENTRES)
+    if centres is None:
+        return state
+    mesh, model = setup.mesh, setup.model
+
+    def add(sums, backbone, stats, images, labels):
+        features = embed_step(backbone, stats, images, apply=model.apply)
+        return classifier.add_rows(mesh, sums, unit(features), labels)
+
+    add = jax.jit(add, donate_argnums=0, out_shardings=setup.shard.rows)
+    empty = jax.jit(
+        lambda: jnp.zeros(centres.shape, jnp.float32), out_shardings=setup.shard.rows
+    )
+    sums = empty()
+    for images, labels in _batches(config, source):
+        rows = parallel.to_device((images, labels), setup.shard.rows)
+        sums = add(sums, state.params["backbone"], state.stats, *rows)
+    means = _means(mesh, setup, sums, centres)
+    params = state.params | {"head": state.params["head"] | {CENTRES: means}}
+    return state.replace(params=params)
+
+
+def _means(mesh: Mesh, setup: Setup, sums: jax.Array, centres: jax.Array) -> jax.Array:
+    """Unit sums, in the centres' type; the old centre where there is no direction."""
+
+    def merge(sums, centres):
+        length = jnp.sqrt(jnp.sum(sums**2, axis=1, keepdims=True))
+        found = (sums / jnp.maximum(length, 1e-6)).astype(centres.dtype)
+        return jnp.where(length > 1e-6, found, centres)
+
+    return jax.jit(merge, out_shardings=setup.shard.rows)(sums, centres)
+
+
+def _batches(
+    config: ConfigDict, source: Any
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """This host's images and labels, filled up with black ones of no class.
+
+    Equally many batches on every host.
+    """
+    place, count = hosts.here(), len(source)
+    share = Share(place.index, place.count)
+    mine, labels = share.pairs(count), np.asarray(source.labels())
+    size = config.eval.batch_size // place.count
+    pictures = of_source(source, np.arange(mine.start, mine.stop))
+    stream = faces.eval_batches(
+        pictures, side=112, batch_size=size, resize=config.data.resize
+    )
+    calls = -(-share.most_pairs(count) // size)
+    with Progress(count, "images", "class means") as progress:
+        for call in range(calls):
+            first = mine.start + call * size
+            own = labels[first : min(first + size, mine.stop)]
+            images = next(stream) if len(own) else np.zeros((0, 112, 112, 3), np.uint8)
+            missing = size - len(own)
+            yield (
+                np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))),
+                np.pad(own, (0, missing), constant_values=-1).astype(np.int32),
+            )
+            progress.update(min(len(own) * place.count, count))

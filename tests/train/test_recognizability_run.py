@@ -1,0 +1,218 @@
+"""Runs with the recognizability objective: exact resume, devices, what they leave."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from qface_jax import parallel, run_folder
+from qface_jax.checkpoint import Checkpoints, load_parts
+from qface_jax.data_pipelines import sources
+from qface_jax.errors import ConfigError
+from qface_jax.evals import results
+from qface_jax.launch import main
+from qface_jax.losses import recognizability as kernels
+from qface_jax.models import heads
+from qface_jax.train import class_means, loop, run_scorer
+from qface_jax.train.setup import build, fresh_state
+from small_run import assert_equal, final_state, small
+
+WORDS = (
+    "objective=recognizability", "degrade.recipe=recognizability",
+    "loss.margin=arcface", "optim.learning_rate=0.01",
+    "recognizability.refresh_interval=2", "recognizability.ui_images=20",
+    "recognizability.probe_images=6", "eval.resolutions=(112,28,7)",
+    "eval.discard_fmr=0.2", "log.interval=1",
+)  # fmt: skip
+
+
+def config_of(*words):
+    return small(*WORDS, *words)
+
+
+def logged(run):
+    """Values by name and step."""
+    found = {}
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        for name, value in event.items():
+            found.setdefault(name, {})[event["step"]] = value
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run that nothing disturbed, its config and results."""
+    run, config = tmp_path_factory.mktemp("recognizability") / "run", config_of()
+    return run, config, loop.train(config, run)
+
+
+def test_what_is_logged(trained):
+    found = logged(trained[0])
+    assert {"loss_index", "loss_diversion", "loss_attention", "ri", "ri_target",
+            "cos_ui", "cos_nearest"} <= set(found)  # fmt: skip
+    # Before steps 1, 3 and 5.
+    for name in ("ui_tightness", "ri_ui_mean", "ri_ui_std", "rank_ers", "rank_ri"):
+        assert sorted(found[name]) == [1, 3, 5]
+    assert all(-1 <= value <= 1 for value in found["rank_norm"].values())
+    assert all(np.isfinite(v) for each in found.values() for v in each.values())
+
+
+def test_the_uis_of_the_checkpoint_are_those_of_the_last_refresh(trained):
+    run, _, _ = trained
+    _, saved = load_parts(run, "last", ("aux/ui",))
+    ui, found = saved["aux/ui"], logged(run)
+    np.testing.assert_allclose(np.linalg.norm(ui["centre"]), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(ui["mean"], found["ri_ui_mean"][5], rtol=1e-6)
+    np.testing.assert_allclose(ui["std"], found["ri_ui_std"][5], rtol=1e-6)
+
+
+def test_the_evaluation_has_every_score(trained):
+    run, _, (result,) = trained
+    assert set(result.quality["scores"]) == {"norm", "ers", "ri"}
+    again = results.read(results.result_path(run, "synthetic"))
+    assert again.quality == result.quality
+    for side in (112, 28, 7):
+        for name in ("norms", "ers", "ri"):
+            assert again.arrays[f"{name}_{side}"].shape == (
+                2 * len(result.arrays["issame"]),
+            )
+    assert np.all(again.arrays["ers_7"] <= 1.0)
+
+
+def test_scores_are_those_of_the_kernels(trained):
+    run, _, _ = trained
+    scorer = run_scorer.of_run(run_folder.read(run), "last")
+    _, saved = load_parts(run, "last", ("params/head/prm", "aux/ui"))
+    features = np.random.default_rng(0).normal(size=(9, 16)).astype(np.float32)
+    found = scorer.scores(features)
+    regression = heads.perceptibility_regression(16, dropout=0.9)
+    with jax.numpy_dtype_promotion("strict"):
+        rows = jax.numpy.asarray(features)
+        ri = regression.apply(saved["params/head/prm"], rows)
+        ers = kernels.ers(rows, jax.numpy.asarray(saved["aux/ui"]["centre"]))
+    np.testing.assert_allclose(found["ri"], ri, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["ers"], ers, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["norm"], np.linalg.norm(features, axis=1))
+
+
+def test_pictures_for_the_report(trained):
+    folder = trained[0] / "samples"
+    for name in ("ui_cluster", "scores_synthetic", "maps_synthetic", "gst"):
+        assert (folder / f"{name}.png").stat().st_size > 1000
+
+
+def test_cut_in_the_middle_and_resumed_is_bit_for_bit(trained, tmp_path, monkeypatch):
+    whole, config, _ = trained
+    run, saves = tmp_path / "run", Checkpoints.save
+
+    def die_after_three(self, step, state):
+        saves(self, step, state)
+        if step == 3:
+            raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", die_after_three)
+        with pytest.raises(RuntimeError, match="power cut"):
+            loop.train(config, run)
+    assert final_state(config, run).step == 3
+    loop.train(config, run)
+    assert_equal(final_state(config, run), final_state(config, whole))
+    skipped = ("time", "images_per_second", "data_wait_share")
+    want, got = logged(whole), logged(run)
+    assert {k: v for k, v in got.items() if k not in skipped} == {
+        k: v for k, v in want.items() if k not in skipped
+    }
+
+
+def test_one_device_and_eight_end_alike(noise_records, tmp_path, monkeypatch):
+    """Steps, refreshes of the UIs and correlations of the scores."""
+    config = config_of(*noise_records, "degrade.recipe=recognizability",
+                       "eval.sets=()", "total_steps=3")  # fmt: skip
+    loop.train(config, tmp_path / "eight")
+    make = parallel.make_mesh
+    monkeypatch.setattr(
+        parallel, "make_mesh", lambda devices=None: make(jax.devices()[:1])
+    )
+    loop.train(config, tmp_path / "one")
+    states = [final_state(config, tmp_path / name) for name in ("eight", "one")]
+    for a, b in zip(*map(jax.tree.leaves, states), strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * max(1, np.abs(b).max()))
+    eight, one = (logged(tmp_path / name) for name in ("eight", "one"))
+    for name in ("ui_tightness", "ri_ui_mean", "ri_ui_std", "loss", "loss_index"):
+        np.testing.assert_allclose(
+            list(eight[name].values()), list(one[name].values()), rtol=1e-5
+        )
+
+
+def test_class_means_are_where_the_classes_lie(whole_run):
+    config = small("classifier.centres=class_means")
+    source = sources.open_source(config.data)
+    setup = build(config, source)
+    state = fresh_state(setup)
+    before = np.asarray(state.params["head"]["centres"])
+    found = class_means.with_class_means(config, source, setup, state)
+    centres = np.asarray(found.params["head"]["centres"])
+    np.testing.assert_array_equal(centres[12:], before[12:])  # padding
+    np.testing.assert_allclose(np.linalg.norm(centres[:12], axis=1), 1.0, rtol=1e-5)
+    rows = class_means._batches(config, source)
+    sums = np.zeros((12, 16))
+    for images, labels in rows:
+        batch = parallel.to_device(images, setup.shard.rows)
+        features = np.asarray(
+            setup.embed_fn(state.params["backbone"], state.stats, batch)
+        )
+        for feature, label in zip(features, labels, strict=True):
+            if label >= 0:
+                sums[label] += feature / np.linalg.norm(feature)
+    want = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+    np.testing.assert_allclose(centres[:12], want, atol=1e-5)
+
+
+def test_class_means_need_a_model_to_start_from(tmp_path):
+    config = small("classifier.centres=class_means")
+    with pytest.raises(ConfigError, match="give --init-from=RUN"):
+        loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists() or not any((tmp_path / "run").glob("*.json"))
+
+
+@pytest.mark.slow  # test_warm_start has the rest of it
+def test_the_modules_go_on_to_other_people(trained, tmp_path, capsys):
+    """A run on other classes takes the backbone, the PRM and the PAM."""
+    config = config_of("data.synthetic.identities=9", "total_steps=1", "eval.sets=()",
+                       "optim.learning_rate=1e-9",
+                       "classifier.centres=class_means")  # fmt: skip
+    loop.train(config, tmp_path / "run", init_from=trained[0])
+    said = capsys.readouterr().err
+    assert "new: head/centres" in said and "new: head/pr" not in said
+    parts = ("params/head/prm", "params/head/pam")
+    _, mine = load_parts(tmp_path / "run", "last", parts)
+    _, theirs = load_parts(trained[0], "last", parts)
+    for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_erc_of_an_evaluated_run(trained, tmp_path, capsys):
+    run = str(trained[0])
+    out = tmp_path / "curves.csv"
+    assert main.main(["quality", "erc", run, f"--out={out}"]) == 0
+    said = capsys.readouterr().out
+    assert "false match rate of 0.2" in said and "left out" in said
+    lines = out.read_text().splitlines()
+    assert lines[0] == "set,score,left_out,fnmr"
+    assert {line.split(",")[1] for line in lines[1:]} == {"norm", "ers", "ri"}
+    assert main.main(["quality", "erc", run, "--set=lfw"]) == 2
+    assert "evaluated are synthetic" in capsys.readouterr().err
+    assert main.main(["quality", "erc", run, "--fmr=1e-6"]) == 0
+    assert "No curve: too few" in capsys.readouterr().out
+
+
+def test_ui_cluster_of_a_run(trained, capsys):
+    assert main.main(["quality", "ui-cluster", str(trained[0]), "--count=10"]) == 0
+    said = capsys.readouterr().out
+    assert "tightness 0." in said and "separation" in said
+    assert "10 of 48 training faces" in said
+    page = (trained[0] / "report.html").read_text()
+    assert "ui cluster" in page and "Error versus discard" in page
