@@ -7,7 +7,6 @@ References:
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
@@ -111,17 +110,3 @@ def wrong_signs(correlations: dict[str, float | None]) -> list[str]:
         for name, value in correlations.items()
         if value is not None and value < 0
     ]
-
-
-def described(correlations: dict[str, float | None], names: Sequence[str] = ()) -> str:
-    """Returns the correlations as text: "feature norm +0.91, ERS +0.85".
-
-    Args:
-        correlations: Name of a score -> its rank correlation.
-        names: Which, in this order; () all.
-    """
-    shown = [(name, correlations[name]) for name in names or correlations]
-    return ", ".join(
-        f"{TITLES[name]} {'-' if value is None else f'{value:+.3f}'}"
-        for name, value in shown
-    )

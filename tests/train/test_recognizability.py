@@ -21,6 +21,7 @@ def config_of(*words):
     return small("objective=recognizability", "degrade.recipe=recognizability",
                  "loss.margin=arcface", "data.batch_size=32", "optim.name=adam",
                  "optim.learning_rate=0.01", "recognizability.regression_dropout=0",
+                 "recognizability.threshold=3.0",
                  *words)  # fmt: skip
 
 
@@ -155,6 +156,24 @@ def test_the_gradient_is_that_of_the_terms_with_their_targets_held():
         ends = [held(np.float64(features) + s * 1e-5 * direction) for s in (1, -1)]
         slope = (ends[0] - ends[1]) / 2e-5
         np.testing.assert_allclose(np.sum(grad * direction), slope, rtol=1e-3)
+
+
+def test_the_diversion_moves_the_features_or_the_regression_too():
+    found = {}
+    for name, words in {
+        "none": ["recognizability.diversion_weight=0"],
+        "features": [],
+        "both": ["recognizability.diversion_moves=both"],
+    }.items():
+        config = config_of("recognizability.attention_weight=0", *words)
+        objective, head, state, features, _, labels = case(config)
+        _, _, (encoded, to_head) = run(objective, head, state, features, labels)
+        found[name] = (encoded, to_head["prm"]["kernel"])
+    for a, b in zip(found["features"], found["none"], strict=True):
+        same = np.allclose(a, b, rtol=1e-6)
+        assert same == (a is found["features"][1])
+    np.testing.assert_allclose(found["both"][0], found["features"][0], rtol=1e-5)
+    assert not np.allclose(found["both"][1], found["features"][1], rtol=1e-2)
 
 
 def plain_cosines(head, state, features, labels):

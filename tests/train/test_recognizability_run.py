@@ -1,14 +1,18 @@
 """Runs with the recognizability objective: exact resume, devices, what they leave."""
 
+import csv
 import json
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
+from processes import Processes
 from qface_jax import parallel, run_folder
 from qface_jax.checkpoint import Checkpoints, load_parts
 from qface_jax.data_pipelines import sources
+from qface_jax.data_pipelines.sample_images import drawn_faces
 from qface_jax.errors import ConfigError
 from qface_jax.evals import results
 from qface_jax.launch import main
@@ -16,7 +20,7 @@ from qface_jax.losses import recognizability as kernels
 from qface_jax.models import heads
 from qface_jax.train import class_means, loop, run_scorer
 from qface_jax.train.setup import build, fresh_state
-from small_run import assert_equal, final_state, small
+from small_run import SMALL, assert_equal, final_state, small
 
 WORDS = (
     "objective=recognizability", "degrade.recipe=recognizability",
@@ -209,6 +213,29 @@ def test_erc_of_an_evaluated_run(trained, tmp_path, capsys):
     assert "No curve: too few" in capsys.readouterr().out
 
 
+def test_scores_and_maps_of_a_run_with_every_module(trained, tmp_path, capsys):
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for number, face in enumerate(drawn_faces(4)):
+        Image.fromarray(face).save(folder / f"{number}.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    run, table = str(trained[0]), tmp_path / "scores.csv"
+    words = ["quality", "score", run, str(folder), f"--out={table}"]
+    assert main.main(words) == 0
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["ok"] * 4 + ["not_an_image"]
+    for row in rows[:4]:
+        assert float(row["norm"]) > 0 and float(row["ers"]) <= 1
+        assert np.isfinite(float(row["ri"]))
+    assert rows[4]["ri"] == "" and "rank correlation of" in capsys.readouterr().out
+    out = tmp_path / "maps.png"
+    words = ["quality", "maps", run, str(folder / "0.png"), "--resolutions=112,7"]
+    assert main.main([*words, f"--out={out}"]) == 0
+    assert "attention" in capsys.readouterr().out
+    assert out.stat().st_size > 1000
+
+
 def test_ui_cluster_of_a_run(trained, capsys):
     assert main.main(["quality", "ui-cluster", str(trained[0]), "--count=10"]) == 0
     said = capsys.readouterr().out
@@ -216,3 +243,32 @@ def test_ui_cluster_of_a_run(trained, capsys):
     assert "10 of 48 training faces" in said
     page = (trained[0] / "report.html").read_text()
     assert "ui cluster" in page and "Error versus discard" in page
+
+
+@pytest.mark.slow  # devices are above, hosts' batches and sums in their own tests
+def test_two_processes_end_like_one(noise_records, tmp_path, trained):
+    """Class means, refreshes, evaluation and pictures over hosts."""
+    words = (*SMALL, *WORDS, *noise_records, "degrade.recipe=recognizability",
+             "classifier.centres=class_means", "total_steps=3",
+             "optim.learning_rate=1e-4")  # fmt: skip
+    found = []
+    for processes, devices in ((1, 1), (2, 4)):
+        run = tmp_path / f"{processes}"
+        command = ["train", "--config=demo", f"--workdir={run}",
+                   f"--init-from={trained[0]}",
+                   *[f"--config.{word}" for word in words]]  # fmt: skip
+        with Processes(
+            tmp_path / f"said{processes}", command, count=processes, devices=devices
+        ) as started:
+            started.finish()
+        parts = ("params/backbone", "params/head", "aux/ui")
+        found.append((logged(run), load_parts(run, "last", parts)[1]))
+        assert (run / "samples" / "ui_cluster.png").is_file()
+    (want, state), (got, same) = found
+    for name in ("loss", "ui_tightness", "ri_ui_mean", "ri_ui_std"):
+        np.testing.assert_allclose(
+            list(got[name].values()), list(want[name].values()), rtol=1e-4
+        )
+    for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(state), strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        assert np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(b) + 1e-6
