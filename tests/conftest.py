@@ -35,6 +35,7 @@ install_import_hook("qface_jax.losses", "beartype.beartype")
 LONGEST = (
     "test_hosts.py", "test_killed.py", "test_devices_change.py", "test_loop.py",
     "test_qgface_run.py", "test_qgface.py", "test_accumulation.py", "test_plan.py",
+    "test_recognizability_run.py", "test_recognizability.py",
 )  # fmt: skip
 
 
