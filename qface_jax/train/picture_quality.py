@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from qface_jax import models, parallel
 from qface_jax.checkpoint import load_parts
 from qface_jax.data_pipelines.view_pairs import PAIR_RECIPES
 from qface_jax.errors import ConfigError
@@ -18,7 +17,7 @@ from qface_jax.evals.pair_quality import Quality, Verdict
 from qface_jax.losses import norm_stats, quality_partition
 from qface_jax.run_folder import Run
 from qface_jax.train import objectives
-from qface_jax.train.setup import build_embedder
+from qface_jax.train.embedding import run_embedder
 
 AT_ONCE = 64  # pictures that are embedded together, at least
 
@@ -74,8 +73,7 @@ def judge_by(
 def _quality_by(run: Run, concentration: float) -> tuple[Quality, str]:
     """Images -> quality by a run, and a line that says by what."""
     path = pair_quality.statistics_path(run.config)
-    parts = ("params/backbone", "stats")
-    step, saved = load_parts(run.path, "last", (*parts, path))
+    _, saved = load_parts(run.path, "last", (path,))
     if not saved[path]:
         raise ConfigError(
             f"{run.path}: keeps no statistics of feature norms to judge pictures by, "
@@ -83,13 +81,7 @@ def _quality_by(run: Run, concentration: float) -> tuple[Quality, str]:
             "loss.margin=adaface or objective=qgface"
         )
     kept = norm_stats.NormStats(**jax.tree.map(jnp.asarray, saved[path]))
-    shard = parallel.shardings(parallel.make_mesh())
-    embed_fn = build_embedder(models.build(run.config.model), shard)
-    backbone, stats = (parallel.replicate(saved[part], shard) for part in parts)
-
-    def embed(images):
-        batch = parallel.to_device(images, shard.rows)
-        return parallel.LocalRows(embed_fn(backbone, stats, batch))
+    step, embed = run_embedder(run, "last")
 
     def quality(features):
         norms = norm_stats.feature_norms(jnp.asarray(features))
