@@ -86,7 +86,7 @@ def train(
         first = int(state.step)
         announce(config, source, setup, first)
         if upkeep is not None:
-            hosts.say(f"unrecognizable images: {upkeep.describe()}")
+            hosts.say(upkeep.describe())
         metrics = Metrics(run, first_step=first) if hosts.first() else NoMetrics()
         stack.enter_context(metrics)
         # The pipeline's threads call into Python: they must end before Python does.

@@ -103,6 +103,7 @@ def build(config: ConfigDict, num_classes: int, mesh: Mesh) -> Objective:
     whose gradient reaches the backbone through the map, and the embedding stays the
     backbone's, so that nothing is added to a model in use.
 
+    With Partial FC the nearest other centre is that of the classes a step sees.
     Its state: `margin`, that of the margin function; `ui`, centre of the unrecognizable
     images and mean and deviation of their xi_hat, which `train.ui_cluster` refreshes.
 
