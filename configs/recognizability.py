@@ -123,8 +123,6 @@ def small() -> ConfigDict:
     config.recognizability.ui_images = 256
     config.recognizability.refresh_interval = 10
     config.total_steps = 600
-    # At a constant rate the regression's weights keep shaking.
-    config.optim.schedule = "cosine"
     config.classifier.centres = "class_means"
     config.data.source = "mxnet"
     config.data.drop_small_identities = 4
