@@ -226,7 +226,7 @@ def _recognizability() -> ConfigDict:
     group.ui_images = 512  # at most so many, spread evenly
     # Updates after which the UIs are embedded again; also of the rank correlations of
     # the scores with the resolution, which are logged then. The UIs move with the
-    # model: at 50 updates their mean index lagged behind by two deviations.
+    # model, so that what is known of them ages.
     group.refresh_interval = 20
     group.probe_images = 16  # for those, at each of eval.resolutions
     return group

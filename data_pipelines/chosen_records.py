@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
 from qface_jax.data_pipelines import order
 from qface_jax.data_pipelines.pair_sets import PairSet
@@ -66,6 +65,5 @@ def first_of_run(source: Source, count: int, *, seed: int) -> ChosenRecords:
         count: how many at most.
         seed: of the run.
     """
-    positions = tf.range(min(count, len(source)), dtype=tf.int64)
-    rows = order.record_indices(positions, seed=seed, num_records=len(source))
-    return of_source(source, rows.numpy())
+    rows = order.first_records(count, seed=seed, num_records=len(source))
+    return of_source(source, rows)

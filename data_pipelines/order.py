@@ -4,6 +4,7 @@ Nothing is stored and nothing is replayed, so a restart costs as much as a step,
 any host can work out its own rows.
 """
 
+import numpy as np
 import tensorflow as tf
 
 # index_shuffle takes whole numbers of 32 bits as seeds.
@@ -55,6 +56,18 @@ def record_indices(positions: tf.Tensor, *, seed: int, num_records: int) -> tf.T
         parallel_iterations=1,
     )
     return found
+
+
+def first_records(count: int, *, seed: int, num_records: int) -> np.ndarray:
+    """Returns the first records of the first epoch, int64 [min(count, num_records)].
+
+    Args:
+      count: how many at most.
+      seed: as of `record_indices`.
+      num_records: likewise.
+    """
+    positions = tf.range(min(count, num_records), dtype=tf.int64)
+    return record_indices(positions, seed=seed, num_records=num_records).numpy()
 
 
 def rows_of_step(

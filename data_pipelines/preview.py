@@ -187,11 +187,9 @@ def _first_records(
 ) -> tuple[np.ndarray, int]:
     """The records of the run's first rows, and how many rows an epoch has."""
     if config.degrade.recipe not in PAIR_RECIPES:
-        positions = tf.range(min(count, len(source)), dtype=tf.int64)
-        indices = order.record_indices(
-            positions, seed=config.seed, num_records=len(source)
-        )
-        return indices.numpy(), len(source)
+        return order.first_records(
+            count, seed=config.seed, num_records=len(source)
+        ), len(source)
     batch_size = config.data.batch_size
     plan = PairPlan(source.labels(), batch_size=batch_size, seed=config.seed)
     count = min(count, plan.images_per_epoch)

@@ -131,10 +131,7 @@ def made_records(config: ConfigDict, source: Source, count: int) -> np.ndarray:
       source: the training images.
       count: how many at most; there are no more than the source has.
     """
-    positions = tf.range(min(count, len(source)), dtype=tf.int64)
-    return order.record_indices(
-        positions, seed=config.seed, num_records=len(source)
-    ).numpy()
+    return order.first_records(count, seed=config.seed, num_records=len(source))
 
 
 def made_unrecognizable(

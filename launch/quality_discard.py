@@ -35,12 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the curves of each set, writes them if asked to."""
+    from qface_jax import run_folder
     from qface_jax.errors import ConfigError
     from qface_jax.evals import error_discard, results
 
     if args.fmr is not None and not 0 < args.fmr < 1:
         raise ConfigError(f"--fmr: got {args.fmr}, must be within (0, 1)")
-    folder = results.before(args.run) if args.before else args.run
+    path = run_folder.read(args.run).path
+    folder = results.before(path) if args.before else path
     paths = sorted((folder / "eval").glob("*.json"))
     found = [results.read(path) for path in paths]
     names = [result.set for result in found]
@@ -48,16 +50,19 @@ def run(args: argparse.Namespace) -> int:
         found = [result for result in found if result.set == args.set]
     if not found:
         there = f"; evaluated are {', '.join(names)}" if names else ""
+        how = f"run qface eval --checkpoint={args.run}"
+        if args.before:
+            how = "only a run trained with --config.eval.before=True has one"
         raise ConfigError(
             f"{folder}: no evaluation{f' of {args.set}' if args.set else ''}{there}; "
-            f"run qface eval --checkpoint={args.run}"
+            f"{how}"
         )
     written = []
     for result in found:
         sides = [row.side for row in result.rows]
         fmr = args.fmr
         if fmr is None:
-            fmr = result.quality["fmr"] if result.quality else 0.01
+            fmr = result.quality["fmr"] if result.quality else error_discard.FMR
         quality = error_discard.judge(result.arrays, sides, fmr=fmr)
         if quality is None:
             raise ConfigError(

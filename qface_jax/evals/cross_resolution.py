@@ -50,7 +50,7 @@ def evaluate(
     checkpoint: dict[str, Any],
     config_hash: str,
     scorer: Scorer | None = None,
-    discard_fmr: float = 0.01,
+    discard_fmr: float = error_discard.FMR,
     share: Share = ALONE,
 ) -> Result:
     """Embeds a set once per resolution and scores its pairs.

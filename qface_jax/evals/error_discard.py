@@ -28,6 +28,7 @@ from qface_jax.evals.quality_scores import (
 )
 
 MOST = 0.95  # share that is left out at most; the rest is too few pairs to count
+FMR = 0.01  # at which curves start where nothing else is said
 EARLY = 0.2  # up to here is what a user would leave out
 # Name of a score -> how its arrays of a result are called, before the side.
 ARRAYS = {name: "norms" if name == NORM else name for name in TITLES}

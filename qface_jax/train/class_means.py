@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from qface_jax import classifier, hosts, parallel
@@ -21,7 +20,6 @@ from qface_jax.losses.contrast import unit
 from qface_jax.progress import Progress
 from qface_jax.train.setup import Setup
 from qface_jax.train.state import CENTRES, TrainState
-from qface_jax.train.step import embed_step
 
 
 def with_class_means(
@@ -42,26 +40,27 @@ def with_class_means(
     centres = state.params["head"].get(CENTRES)
     if centres is None:
         return state
-    mesh, model = setup.mesh, setup.model
+    rows = setup.shard.rows
 
-    def add(sums, backbone, stats, images, labels):
-        features = embed_step(backbone, stats, images, apply=model.apply)
-        return classifier.add_rows(mesh, sums, unit(features), labels)
+    def add(sums, features, labels):
+        return classifier.add_rows(setup.mesh, sums, unit(features), labels)
 
-    add = jax.jit(add, donate_argnums=0, out_shardings=setup.shard.rows)
-    empty = jax.jit(
-        lambda: jnp.zeros(centres.shape, jnp.float32), out_shardings=setup.shard.rows
-    )
-    sums = empty()
+    add = jax.jit(add, donate_argnums=0, out_shardings=rows)
+    empty = jax.jit(lambda: jnp.zeros(centres.shape, jnp.float32), out_shardings=rows)
+    sums, before = empty(), None
     for images, labels in _batches(config, source):
-        rows = parallel.to_device((images, labels), setup.shard.rows)
-        sums = add(sums, state.params["backbone"], state.stats, *rows)
-    means = _means(mesh, setup, sums, centres)
+        images, labels = parallel.to_device((images, labels), rows)
+        features = setup.embed_fn(state.params["backbone"], state.stats, images)
+        sums = add(sums, features, labels)
+        # One batch is under way while the next is decoded, and no more wait.
+        jax.block_until_ready(before)
+        before = features
+    means = _means(setup, sums, centres)
     params = state.params | {"head": state.params["head"] | {CENTRES: means}}
     return state.replace(params=params)
 
 
-def _means(mesh: Mesh, setup: Setup, sums: jax.Array, centres: jax.Array) -> jax.Array:
+def _means(setup: Setup, sums: jax.Array, centres: jax.Array) -> jax.Array:
     """Unit sums, in the centres' type; the old centre where there is no direction."""
 
     def merge(sums, centres):

@@ -18,7 +18,7 @@ from qface_jax.evals import error_discard, face_scores, ui_distances
 from qface_jax.evals.face_scores import Band
 from qface_jax.evals.heat_map import write_maps
 from qface_jax.evals.quality_scores import RI, TITLES
-from qface_jax.evals.results import Result
+from qface_jax.evals.results import Result, result_path
 from qface_jax.run_folder import SAMPLES
 from qface_jax.train import face_maps, ui_measure
 from qface_jax.train.embedding import embedder
@@ -70,7 +70,7 @@ def draw(
     maps = face_maps.maps_of(config, state.params, state.stats, images, mesh=setup.mesh)
     if hosts.first():
         captions = [f"{side} px" for side in sides for _ in rows]
-        path = folder / f"maps_{_safe(pair_set.name)}.png"
+        path = folder / f"maps_{result_path(run, pair_set.name).stem}.png"
         write_maps(path, images, maps, captions, columns=count)
 
 
@@ -105,7 +105,7 @@ def write_extremes(
             title = f"{which} {TITLES[RI]} at {side} px"
             bands.append(Band(title, _at(config, pair_set, rows, side), shown))
     if bands:
-        path = folder / f"scores_{_safe(pair_set.name)}.png"
+        path = folder / f"scores_{result_path(folder, pair_set.name).stem}.png"
         face_scores.score_sheet(path, bands)
 
 
@@ -130,8 +130,3 @@ def _at(
     )
     with contextlib.closing(batches):
         return next(batches)
-
-
-def _safe(name: str) -> str:
-    """A set's name as part of a file's."""
-    return "".join(x if x.isalnum() or x in "-." else "_" for x in Path(name).stem)

@@ -1,7 +1,6 @@
 """Lists of images without labels: what is found, and what is said of a bad one."""
 
 import errno
-import io
 import os
 import pickle
 import threading
@@ -11,22 +10,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from image_files import encoded, noise
 from qface_jax.data_pipelines import decoding, image_list
 from qface_jax.data_pipelines.image_list import decoded_batches, open_images
 from qface_jax.data_pipelines.importer import import_source
 from qface_jax.data_pipelines.synthetic.faces import SyntheticFaces
 from qface_jax.errors import DataError
-
-
-def noise(width, height, seed=0):
-    shape = (height, width, 3)
-    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
-
-
-def encoded(pixels, kind="PNG", **options):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import csv
 import functools
-import io
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from image_files import encoded, noise
 from qface_jax import models, run_folder
 from qface_jax.checkpoint import Checkpoints
 from qface_jax.data_pipelines import decoding
@@ -63,17 +63,6 @@ def runs(tmp_path_factory):
         "all": made(root / "all", knows=True),
         "plain": made(root / "plain", knows=False),
     }
-
-
-def noise(width, height, seed):
-    shape = (height, width, 3)
-    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
-
-
-def encoded(pixels, kind="PNG", **options):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from power_cut import train_until_cut
 from qface_jax import models, parallel
 from qface_jax.checkpoint import Checkpoints, saved_steps
 from qface_jax.data_pipelines import sources
@@ -42,19 +43,9 @@ def test_a_run_leaves_everything_a_user_expects(whole_run):
     assert [row.side for row in results[0].rows] == [112, 14]
 
 
-def test_stopped_and_resumed_is_bit_for_bit_the_same(whole_run, tmp_path, monkeypatch):
+def test_stopped_and_resumed_is_bit_for_bit_the_same(whole_run, tmp_path):
     run, config, _ = whole_run
-    saves = Checkpoints.save
-
-    def die_after_three(self, step, state):
-        saves(self, step, state)
-        if step == 3:
-            raise RuntimeError("power cut")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", die_after_three)
-        with pytest.raises(RuntimeError, match="power cut"):
-            loop.train(config, tmp_path / "run")
+    train_until_cut(config, tmp_path / "run")
     assert saved_steps(tmp_path / "run")["last"] == 3
     loop.train(config, tmp_path / "run")
     assert_equal(final_state(config, tmp_path / "run"), final_state(config, run))

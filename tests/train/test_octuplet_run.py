@@ -8,13 +8,14 @@ import onnx
 import pytest
 
 from onnx_model import Case, model
+from power_cut import train_until_cut
 from processes import Processes
 from qface_jax import config as configs
 from qface_jax import run_folder
-from qface_jax.checkpoint import Checkpoints, load_parts
+from qface_jax.checkpoint import load_parts
 from qface_jax.errors import ConfigError
 from qface_jax.launch import main
-from qface_jax.train import init_model, loop
+from qface_jax.train import init_model
 from small_run import SMALL, assert_equal, final_state
 
 OCTUPLET = (
@@ -141,21 +142,12 @@ def test_a_config_that_names_its_backbone_keeps_it(whole_run, tmp_path):
 
 
 def test_cut_in_the_middle_and_resumed_is_bit_for_bit(
-    tuned, whole_run, tmp_path, monkeypatch, capsys
+    tuned, whole_run, tmp_path, capsys
 ):
     """The same command without the start; the run knows its model and the original."""
     whole, run = tuned[0], tmp_path / "run"
-    config, saves = config_of(whole_run[0], run), Checkpoints.save
-
-    def die_after_three(self, step, state):
-        saves(self, step, state)
-        if step == 3:
-            raise RuntimeError("power cut")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", die_after_three)
-        with pytest.raises(RuntimeError, match="power cut"):
-            loop.train(config, run, init_from=whole_run[0])
+    config = config_of(whole_run[0], run)
+    train_until_cut(config, run, init_from=whole_run[0])
     assert final_state(config, run).step == 3
     assert "before: " in capsys.readouterr().err
     assert main.main(command(run, None)) == 0

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from qface_jax.checkpoint import Checkpoints, load_parts
+from power_cut import train_until_cut
+from qface_jax.checkpoint import load_parts
 from qface_jax.train import loop
 from small_run import assert_equal, final_state, small
 
@@ -16,19 +17,9 @@ def config_of(*words):
                  "log.interval=1", "qgface.threshold=0.48", *words)  # fmt: skip
 
 
-def interrupted_and_resumed(config, folder, monkeypatch):
+def interrupted_and_resumed(config, folder):
     """State at the end of a run whose power failed after step 3, and at step 3."""
-    saves = Checkpoints.save
-
-    def die_after_three(self, step, state):
-        saves(self, step, state)
-        if step == 3:
-            raise RuntimeError("power cut")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", die_after_three)
-        with pytest.raises(RuntimeError, match="power cut"):
-            loop.train(config, folder)
+    train_until_cut(config, folder)
     halfway = final_state(config, folder)
     loop.train(config, folder)
     return halfway, final_state(config, folder)
@@ -37,7 +28,7 @@ def interrupted_and_resumed(config, folder, monkeypatch):
 @pytest.mark.parametrize(
     "queue", ["proxy", pytest.param("momentum", marks=pytest.mark.slow)]
 )
-def test_resume_with_a_half_full_queue_is_bit_for_bit(queue, tmp_path, monkeypatch):
+def test_resume_with_a_half_full_queue_is_bit_for_bit(queue, tmp_path):
     """The queue is partly filled at the interruption and overwritten at the end."""
     entering = 3 * 16 * (2 if queue == "proxy" else 1)
     size = entering + 20
@@ -45,7 +36,7 @@ def test_resume_with_a_half_full_queue_is_bit_for_bit(queue, tmp_path, monkeypat
     loop.train(config, tmp_path / "whole")
     whole = final_state(config, tmp_path / "whole")
     assert (tmp_path / "whole" / "samples" / "norm_similarity.png").is_file()
-    halfway, resumed = interrupted_and_resumed(config, tmp_path / "cut", monkeypatch)
+    halfway, resumed = interrupted_and_resumed(config, tmp_path / "cut")
     assert np.sum(np.asarray(halfway.aux["queue"].labels) >= 0) == entering
     assert np.sum(np.asarray(resumed.aux["queue"].labels) >= 0) == size
     assert int(resumed.aux["queue"].cursor) == 2 * entering - size

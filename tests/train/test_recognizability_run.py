@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from power_cut import train_until_cut
 from processes import Processes
 from qface_jax import parallel, run_folder
-from qface_jax.checkpoint import Checkpoints, load_parts
+from qface_jax.checkpoint import load_parts
 from qface_jax.data_pipelines import sources
 from qface_jax.data_pipelines.sample_images import drawn_faces
 from qface_jax.errors import ConfigError
@@ -107,19 +108,10 @@ def test_pictures_for_the_report(trained):
         assert (folder / f"{name}.png").stat().st_size > 1000
 
 
-def test_cut_in_the_middle_and_resumed_is_bit_for_bit(trained, tmp_path, monkeypatch):
+def test_cut_in_the_middle_and_resumed_is_bit_for_bit(trained, tmp_path):
     whole, config, _ = trained
-    run, saves = tmp_path / "run", Checkpoints.save
-
-    def die_after_three(self, step, state):
-        saves(self, step, state)
-        if step == 3:
-            raise RuntimeError("power cut")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", die_after_three)
-        with pytest.raises(RuntimeError, match="power cut"):
-            loop.train(config, run)
+    run = tmp_path / "run"
+    train_until_cut(config, run)
     assert final_state(config, run).step == 3
     loop.train(config, run)
     assert_equal(final_state(config, run), final_state(config, whole))

@@ -240,7 +240,12 @@ def weights_dir():
     default = Path(__file__).parents[3] / "shared" / "weights"
     folder = Path(os.environ.get("QFACE_WEIGHTS", default))
     if not (folder / "mobilefacenet_foamliu.pt").is_file():
-        pytest.skip("no weights: set QFACE_WEIGHTS to a folder with them")
+        pytest.skip(
+            "no public weights: set QFACE_WEIGHTS to a folder with "
+            "mobilefacenet_foamliu.pt, mobilefacenet_foamliu.onnx and "
+            "mobilefacenet_faceplugin.onnx, as foamliu/MobileFaceNet and "
+            "Faceplugin publish them"
+        )
     return folder
 
 

@@ -47,18 +47,13 @@ def _initial(length):
     }
 
 
-def regressed(features: jax.Array, index_of: str) -> jax.Array:
-    """Returns what the index is regressed from: the features, or unit ones, [b, d]."""
-    return unit(features) if index_of == "unit" else features
-
-
 def _index(group, regression, params, features, judged, ui, key):
     """Weight and losses [b] of the index's two terms, and what to log of it, [b]."""
     cos_ui = kernels.ui_cosine(features, ui["centre"])
     target = kernels.ri_target(
         judged.cos_target, judged.cos_nearest, cos_ui, epsilon=group.epsilon
     )
-    given = regressed(features, group.index_of)
+    given = unit(features) if group.index_of == "unit" else features
     predicted = regression.apply(params[REGRESSION], given, key=key)
     error = kernels.smooth_l1(predicted, target, beta=group.smooth_l1_beta)
     if group.diversion_moves == "features":
