@@ -28,8 +28,8 @@ def our_step(args):
     import numpy as np
     from step_process import our_run
 
-    from qface_jax import config as configs
-    from qface_jax import parallel
+    from qface_jax.settings import config as configs
+    from qface_jax.sharded import parallel
 
     words = (
         "data.path=unknown",

@@ -200,7 +200,7 @@ def leaves(run):
     """Path -> array for everything in the run's last checkpoint."""
     import jax
 
-    from qface_jax.checkpoint import load_parts
+    from qface_jax.runs.checkpoint import load_parts
     from qface_jax.train.state import TrainState
 
     parts = tuple(field.name for field in dataclasses.fields(TrainState))

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qface_jax import classifier, parallel
 from qface_jax.losses import margin, norm_stats
-from qface_jax.losses.margin_family import MARGINS
-from qface_jax.train.objectives.classification import margin_loss, unit
+from qface_jax.losses.margins.margin_family import MARGINS
+from qface_jax.objectives.classification import margin_loss, unit
+from qface_jax.sharded import classifier, parallel
 
 PARAMS = {"margin": 0.4, "concentration": 0.333, "ema_new_weight": 0.01}
 SCALE = 64.0

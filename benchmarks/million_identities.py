@@ -31,7 +31,7 @@ COPIES, LOGITS = 6, 4
 
 def load_config(args):
     """Returns the config of a variant."""
-    from qface_jax import config as configs
+    from qface_jax.settings import config as configs
 
     words = (
         "data.path=unknown",
@@ -71,7 +71,8 @@ def plain_run(config, classes):
     import jax.numpy as jnp
     import optax
 
-    from qface_jax import models, plan
+    from qface_jax import models
+    from qface_jax.planning import plan
     from qface_jax.train import optim, setup
 
     parts = setup.build(config, plan.Counts(classes, 20 * classes))

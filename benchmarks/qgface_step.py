@@ -32,7 +32,7 @@ COPIES, PLAIN_COPIES, COSINES = 7, 10, 6
 
 def load_config(args):
     """Returns the config of a variant; every pair is contrasted, for the plain way."""
-    from qface_jax import config as configs
+    from qface_jax.settings import config as configs
 
     alone = args.worker == ADAFACE
     words = (
@@ -72,7 +72,7 @@ def plain_contrast(spec, q, k, queue, labels, centres):
 def work(args):
     """Runs one variant."""
     step_process.prepare()
-    from qface_jax import sharded_queue
+    from qface_jax.sharded import sharded_queue
 
     if args.worker == PLAIN:
         sharded_queue.contrastive_loss = plain_contrast

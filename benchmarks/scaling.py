@@ -27,8 +27,8 @@ class Row:
 
 def work(args, overrides):
     """Prints the plan for so many devices as JSON."""
-    from qface_jax import config as configs
     from qface_jax.launch import backend
+    from qface_jax.settings import config as configs
 
     backend.prepare()
     import jax
@@ -36,7 +36,7 @@ def work(args, overrides):
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", args.worker)
 
-    from qface_jax import plan, plan_text
+    from qface_jax.planning import plan, plan_text
 
     words = [
         "--config.data.path=unknown",
@@ -61,7 +61,7 @@ def work(args, overrides):
 
 def rows(plans):
     """The lines of the table for the plans by number of devices."""
-    from qface_jax import plan_text
+    from qface_jax.planning import plan_text
 
     def item(name):
         return lambda found: found["items"][name]

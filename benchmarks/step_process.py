@@ -68,7 +68,7 @@ def prepare():
 
 def our_run(config, classes):
     """Returns our state and the train step that `qface train` runs."""
-    from qface_jax import plan
+    from qface_jax.planning import plan
     from qface_jax.train import setup
 
     parts = setup.build(config, plan.Counts(classes, 20 * classes))
@@ -91,7 +91,7 @@ def random_batches(steps, images, classes, views=1):
     """
     import numpy as np
 
-    from qface_jax import parallel
+    from qface_jax.sharded import parallel
 
     shard = parallel.shardings(parallel.make_mesh())
     shape = (images, views, 112, 112, 3) if views > 1 else (images, 112, 112, 3)

@@ -6,8 +6,8 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from qface_jax import hosts, roll_call
 from qface_jax.errors import ConfigError
+from qface_jax.processes import hosts, roll_call
 
 # What --cluster means -> the classes of JAX that detect it.
 CLUSTERS = {
@@ -215,7 +215,8 @@ def join(args: argparse.Namespace) -> None:
 
 def _first_meeting() -> None:
     """Connects all devices; gloo's remarks on it are no answer of the command."""
-    from qface_jax import agreement, parallel
+    from qface_jax.processes import agreement
+    from qface_jax.sharded import parallel
 
     sys.stdout.flush()
     answers, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)

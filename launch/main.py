@@ -7,28 +7,41 @@ import os
 import sys
 import traceback
 
-from qface_jax import __version__, hosts
+from qface_jax import __version__
 from qface_jax.errors import UserError
 from qface_jax.launch import backend, cluster
-from qface_jax.roll_call import NotJoinedError
+from qface_jax.processes import hosts
+from qface_jax.processes.roll_call import NotJoinedError
 
 # Name -> (module with add_arguments and run, what it does).
 COMMANDS: dict[str, tuple[str, str]] = {
-    "train": ("qface_jax.launch.train", "train a model, or go on with a run"),
-    "eval": ("qface_jax.launch.evaluate", "judge a run at every resolution"),
+    "train": ("qface_jax.launch.commands.train", "train a model, or go on with a run"),
+    "eval": ("qface_jax.launch.commands.evaluate", "judge a run at every resolution"),
     "import": (
-        "qface_jax.launch.import_model",
+        "qface_jax.launch.commands.import_model",
         "make a run of a model from PyTorch, safetensors or ONNX",
     ),
-    "plan": ("qface_jax.launch.plan", "bytes per device, before anything is launched"),
-    "data": ("qface_jax.launch.data", "import, inspect or preview images"),
+    "plan": (
+        "qface_jax.launch.commands.plan",
+        "bytes per device, before anything is launched",
+    ),
+    "data": ("qface_jax.launch.commands.data", "import, inspect or preview images"),
     "quality": (
-        "qface_jax.launch.quality",
+        "qface_jax.launch.commands.quality",
         "score faces, judge the scores, draw where a model looks",
     ),
-    "gst": ("qface_jax.launch.gst", "draw the gradient scaling term of margins"),
-    "report": ("qface_jax.launch.report", "write a run's report as one HTML page"),
-    "ablation": ("qface_jax.launch.ablation", "train and compare the rows of a table"),
+    "gst": (
+        "qface_jax.launch.commands.gst",
+        "draw the gradient scaling term of margins",
+    ),
+    "report": (
+        "qface_jax.launch.commands.report",
+        "write a run's report as one HTML page",
+    ),
+    "ablation": (
+        "qface_jax.launch.commands.ablation",
+        "train and compare the rows of a table",
+    ),
 }
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 # A path that the user named cannot be used.

@@ -70,3 +70,11 @@ def faces_dir():
             "and .idx, aligned 112 x 112 crops as insightface publishes them"
         )
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy():
+    """The toy pairs, their embedding, an evaluation and a run folder of them."""
+    from support.toy_evaluation import TOY
+
+    return TOY

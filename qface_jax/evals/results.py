@@ -12,7 +12,7 @@ import numpy as np
 
 from qface_jax.atomic_file import replace_file
 from qface_jax.errors import DataError
-from qface_jax.evals.verification import Score, TarAtFar
+from qface_jax.evals.measures.verification import Score, TarAtFar
 
 FORMAT = 1  # raised when the meaning of a key changes
 

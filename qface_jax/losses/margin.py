@@ -9,7 +9,7 @@ The loss is the cross entropy of the logits.
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from qface_jax.losses.margin_functions import (
+from qface_jax.losses.margins.margin_functions import (
     COS_EPS,
     adaface_target,
     arcface_target,

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from qface_jax import mining
-from qface_jax.losses import distance
+from qface_jax.losses import distance, mining
 from qface_jax.losses.contrast import unit
 
 # View of anchor, positive and negative of each term: high or low resolution.

@@ -11,14 +11,14 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from qface_jax.errors import ConfigError
-from qface_jax.models import onnx_backbone
 from qface_jax.models.adaface_ir import AdaFaceIR
 from qface_jax.models.face_transformer import FaceTransformer
 from qface_jax.models.iresnet import IResNet
 from qface_jax.models.mobilefacenet import MobileFaceNet
 from qface_jax.models.mobilefacenet_relu6 import MobileFaceNetRelu6
 from qface_jax.models.network import Network, from_module
-from qface_jax.models.onnx_graph import Graph
+from qface_jax.models.onnx import backbone as onnx_backbone
+from qface_jax.models.onnx.graph import Graph
 from qface_jax.models.small import SmallResNet
 
 IMAGE_SIDE = 112  # px; what the backbones are built for

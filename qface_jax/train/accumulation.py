@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Shaped
 
-from qface_jax.parallel import DATA
+from qface_jax.sharded.parallel import DATA
 
 Forward = Callable[..., tuple[Any, Any]]
 

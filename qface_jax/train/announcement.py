@@ -5,8 +5,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from qface_jax import hosts
-from qface_jax.train import objectives
+from qface_jax import objectives
+from qface_jax.processes import hosts
 from qface_jax.train.setup import Setup
 
 

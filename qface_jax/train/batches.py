@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from qface_jax import hosts
-from qface_jax.data_pipelines import faces
-from qface_jax.data_pipelines.pair_plan import PairPlan
-from qface_jax.data_pipelines.view_pairs import PAIR_RECIPES
-from qface_jax.train import objectives
+from qface_jax import objectives
+from qface_jax.data_pipelines.degradation.view_pairs import PAIR_RECIPES
+from qface_jax.data_pipelines.stream import faces
+from qface_jax.data_pipelines.stream.pair_plan import PairPlan
+from qface_jax.processes import hosts
 
 
 def pair_plan(config: ConfigDict, source: Any) -> PairPlan | None:

@@ -8,18 +8,20 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from qface_jax import agreement, hosts, parallel
-from qface_jax import config as configs
-from qface_jax.data_pipelines import faces, pair_sets
+from qface_jax.data_pipelines.sets import pair_sets
+from qface_jax.data_pipelines.stream import faces
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import results
-from qface_jax.evals.protocols import PROTOCOLS
-from qface_jax.evals.quality_scores import Scorer
+from qface_jax.evals.measures.quality_scores import Scorer
+from qface_jax.evals.measures.verification import fold_bounds
+from qface_jax.evals.protocols.protocol import PROTOCOLS
 from qface_jax.evals.results import Result
-from qface_jax.evals.share import Share
-from qface_jax.evals.verification import fold_bounds
-from qface_jax.train import run_scorer
-from qface_jax.train.embedding import Embed, embedder
+from qface_jax.inference import run_scorer
+from qface_jax.inference.embedding import Embed, embedder
+from qface_jax.inference.share import Share
+from qface_jax.processes import agreement, hosts
+from qface_jax.settings import config as configs
+from qface_jax.sharded import parallel
 
 
 class EvaluationStopped(Exception):  # noqa: N818 (an event, not an error)

@@ -5,9 +5,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from qface_jax import hosts, run_folder
-from qface_jax.checkpoint import Checkpoints
 from qface_jax.errors import ConfigError
+from qface_jax.processes import hosts
+from qface_jax.runs import run_folder
+from qface_jax.runs.checkpoint import Checkpoints
 from qface_jax.train.class_means import with_class_means
 from qface_jax.train.setup import Setup, fresh_state
 from qface_jax.train.state import TrainState

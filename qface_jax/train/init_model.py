@@ -4,10 +4,10 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from qface_jax import config as configs
-from qface_jax import run_folder
 from qface_jax.errors import ConfigError
 from qface_jax.models import INIT_FROM
+from qface_jax.runs import run_folder
+from qface_jax.settings import config as configs
 
 # What makes a network what it is; how it is trained stays the new config's business.
 _KEYS = (

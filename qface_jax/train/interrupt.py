@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from qface_jax import hosts
+from qface_jax.processes import hosts
 
 
 class Interrupted(Exception):  # noqa: N818 (an event, not an error)

@@ -8,23 +8,25 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from qface_jax import agreement, hosts, parallel, run_folder
-from qface_jax import config as configs
-from qface_jax.checkpoint import Checkpoints
-from qface_jax.data_pipelines import sources
+from qface_jax import objectives
+from qface_jax.data_pipelines.sources import source as sources
 from qface_jax.evals import results
 from qface_jax.evals.results import Result
-from qface_jax.evals.table import percent
-from qface_jax.reporting import Metrics, NoMetrics
-from qface_jax.train import batches as training_batches
-from qface_jax.train import (
-    first_state,
-    objectives,
-    pair_analysis,
-    quality_pictures,
-    samples,
-    ui_cluster,
+from qface_jax.objectives import (
+    qgface_pictures,
+    recognizability_pictures,
+    recognizability_refresh,
 )
+from qface_jax.processes import agreement, hosts
+from qface_jax.report import samples
+from qface_jax.report.table import percent
+from qface_jax.runs import run_folder
+from qface_jax.runs.checkpoint import Checkpoints
+from qface_jax.runs.metrics import Metrics, NoMetrics
+from qface_jax.settings import config as configs
+from qface_jax.sharded import parallel
+from qface_jax.train import batches as training_batches
+from qface_jax.train import first_state
 from qface_jax.train.announcement import announce
 from qface_jax.train.evaluation import (
     Evaluation,
@@ -47,7 +49,7 @@ def train(
     """Trains until the config's last step, going on from the run's last checkpoint.
 
     Args:
-        config: Validated config (`qface_jax.config.load`).
+        config: Validated config (`qface_jax.settings.config.load`).
         run: Folder of the run; made if it does not exist.
         init_from: Folder of another run whose weights a new run starts with.
         allow_config_change: Go on with a run that was started with another config.
@@ -68,7 +70,7 @@ def train(
             stack.enter_context(run_folder.lock(run))
         # A start that fails leaves nothing behind: weights first, then the folder.
         started = None
-        upkeep = ui_cluster.build(config, source, setup)
+        upkeep = recognizability_refresh.build(config, source, setup)
         new = agreement.first_says(not (run / run_folder.CONFIG).is_file())
         if new:
             first_state.check_start(config, init_from)
@@ -203,7 +205,7 @@ class _Loop:
             sets = self._evaluation.sets
             shown = (sets[0], found[0]) if sets else (None, None)
             parts = (self._config, self._source, self._setup)
-            quality_pictures.draw(self._run, *parts, state, *shown)
+            recognizability_pictures.draw(self._run, *parts, state, *shown)
         return found
 
     def _refresh(self, step: int, state: TrainState) -> TrainState:
@@ -216,11 +218,11 @@ class _Loop:
 
     def _draw_pairs(self, state: TrainState) -> None:
         """Draws how alike the training pairs are, for the report."""
-        found = pair_analysis.embed_pairs(
+        found = qgface_pictures.embed_pairs(
             self._config, self._source, self._setup, state
         )
         if hosts.first():
-            pair_analysis.draw(self._run, self._config, found, state)
+            qgface_pictures.draw(self._run, self._config, found, state)
 
     def _picture(self, rows: dict) -> None:
         """Draws what the network sees, for the report."""

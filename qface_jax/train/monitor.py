@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterator
 
-from qface_jax.arrays import Metrics
 from qface_jax.errors import UserError
+from qface_jax.sharded.arrays import Metrics
 from qface_jax.train.state import NEVER
 
 

@@ -8,11 +8,13 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from qface_jax import config_rules, models, parallel
-from qface_jax.data_pipelines.pair_plan import PairPlan
-from qface_jax.data_pipelines.sources import Source
+from qface_jax import models, objectives
+from qface_jax.data_pipelines.sources.source import Source
+from qface_jax.data_pipelines.stream.pair_plan import PairPlan
 from qface_jax.errors import ConfigError
-from qface_jax.train import batches, objectives, optim, parameter_groups, state
+from qface_jax.settings import config_rules
+from qface_jax.sharded import parallel
+from qface_jax.train import batches, optim, parameter_groups, state
 from qface_jax.train.step import embed_step, train_step
 
 

@@ -9,11 +9,11 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
-from qface_jax import class_sample
-from qface_jax.class_sample import ClassSample
 from qface_jax.models import Model
-from qface_jax.parallel import Shardings
-from qface_jax.train.objectives.objective import Objective
+from qface_jax.objectives.objective import Objective
+from qface_jax.sharded import class_sample
+from qface_jax.sharded.class_sample import ClassSample
+from qface_jax.sharded.parallel import Shardings
 
 CENTRES = "centres"  # parameters of this name, and their optimizer state, are sharded
 QUEUE = "queue"  # and so is what the objective keeps under this name

@@ -10,9 +10,9 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, UInt8
 
-from qface_jax.arrays import Batch, Metrics
+from qface_jax.objectives.objective import Objective
+from qface_jax.sharded.arrays import Batch, Metrics
 from qface_jax.train.accumulation import in_parts
-from qface_jax.train.objectives.objective import Objective
 from qface_jax.train.state import NEVER, TrainState, average, put_rows, take_rows
 from qface_jax.train.update import global_norm, update
 

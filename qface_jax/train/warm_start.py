@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from qface_jax import checkpoint, run_folder
 from qface_jax.errors import ConfigError
+from qface_jax.runs import checkpoint, run_folder
 from qface_jax.train.state import CENTRES, TrainState, is_cut
 
 

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from qface_jax import checkpoint, classifier, run_folder
 from qface_jax.configs.base import get_config
 from qface_jax.errors import ConfigError
+from qface_jax.runs import checkpoint, run_folder
+from qface_jax.sharded import classifier
 from qface_jax.weights.convention import Convention
 
 

@@ -114,7 +114,7 @@ def _read_onnx(path: Path, given: Input) -> Read:
 
 
 def _read_tensors(path: Path, structure: str, given: Input) -> Read:
-    from qface_jax.weights import state_dict
+    from qface_jax.weights.torch import state_dict
 
     tensors = state_dict.read(path)
     try:

@@ -17,9 +17,9 @@ import numpy as np
 from flax import traverse_util
 
 from qface_jax.errors import ConfigError, DataError
-from qface_jax.models import onnx_backbone
-from qface_jax.models.onnx_graph import Graph, Node
-from qface_jax.models.onnx_operators import NEWEST_OPSET, OLDEST_OPSET, unmapped
+from qface_jax.models.onnx import backbone as onnx_backbone
+from qface_jax.models.onnx.graph import Graph, Node
+from qface_jax.models.onnx.operators import NEWEST_OPSET, OLDEST_OPSET, unmapped
 from qface_jax.weights import onnx_weights
 
 _FREE_SIDE = 112  # px; of a graph that takes pictures of any size

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qface_jax.models.onnx_graph import Node, Weight
+from qface_jax.models.onnx.graph import Node, Weight
 from qface_jax.weights import onnx_names
 
 _NORMS = (

@@ -6,7 +6,7 @@ import pytest
 
 from qface_jax.errors import DataError
 from qface_jax.evals import results
-from qface_jax.evals.table import table
+from qface_jax.report.table import table
 
 
 def test_round_trip(toy, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from installed import install
+from support.installed import install
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "launch"

@@ -12,8 +12,8 @@ import jsonschema
 import pytest
 import yaml
 
-from qface_jax import hosts
 from qface_jax.launch import main
+from qface_jax.processes import hosts
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "launch"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from installed import install
+from support.installed import install
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "local.sh"
 # What every stand-in begins with: its number, from --process=I, its last argument.

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from qface_jax import config as configs
-from qface_jax import run_folder
 from qface_jax.launch import main
-from small_run import words
+from qface_jax.runs import run_folder
+from qface_jax.settings import config as configs
+from support.small_run import words
 
 
 def qface(*arguments, cwd="/", **kwargs):
@@ -59,7 +59,7 @@ def test_unknown_words_are_refused(arguments, capsys):
 def test_no_space_and_faults_have_their_own_exit_codes(monkeypatch, capsys):
     import errno
 
-    from qface_jax.launch import report
+    from qface_jax.launch.commands import report
 
     def full(args):
         raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/file")

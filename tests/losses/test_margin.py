@@ -10,7 +10,7 @@ from jax.test_util import check_grads
 
 from qface_jax.configs import base
 from qface_jax.losses import margin
-from qface_jax.losses.margin_family import MARGINS
+from qface_jax.losses.margins.margin_family import MARGINS
 
 B, C = 12, 9
 QUALITY = jnp.linspace(-1.0, 1.0, B)

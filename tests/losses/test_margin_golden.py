@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qface_jax.losses import margin, norm_stats
-from qface_jax.losses.margin_functions import magface_penalty
+from qface_jax.losses.margins.margin_functions import magface_penalty
 
 LOGIT_ATOL = 1e-4  # at scale 64
 RTOL = 1e-5
@@ -120,7 +120,7 @@ def test_adaface_after_three_steps(golden):
 
 def test_curricularface(golden):
     record = golden("margin_curricularface")
-    from qface_jax.losses.margin_family import MARGINS
+    from qface_jax.losses.margins.margin_family import MARGINS
 
     family = MARGINS["curricularface"](
         margin=float(record["m"]), ema_new_weight=float(record["t_momentum"])

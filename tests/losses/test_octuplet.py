@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from octuplet_case import batch, plain
 from qface_jax.losses import distance, octuplet
+from support.octuplet_case import batch, plain
 
 RTOL = 1e-5
 MARGIN = 0.5

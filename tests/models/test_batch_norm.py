@@ -11,12 +11,12 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from numpy.testing import assert_allclose
 
-from qface_jax import config_rules
 from qface_jax.errors import ConfigError
 from qface_jax.models import build
 from qface_jax.models.blocks import BatchNorm
 from qface_jax.models.factory import _in_groups
-from small_run import small
+from qface_jax.settings import config_rules
+from support.small_run import small
 
 GROUPS = 8
 IMAGES = jax.random.uniform(

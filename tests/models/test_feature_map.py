@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from models.test_onnx_backbone import RESIDUAL
-from onnx_model import SIDE, Case, ints, model, read
+from models.onnx.test_backbone import RESIDUAL
 from qface_jax.errors import ConfigError
-from qface_jax.models import build, feature_map_shape, onnx_backbone
+from qface_jax.models import build, feature_map_shape
 from qface_jax.models.face_transformer import FaceTransformer
 from qface_jax.models.network import from_module
-from qface_jax.models.onnx_feature_map import marked
+from qface_jax.models.onnx import backbone as onnx_backbone
+from qface_jax.models.onnx.feature_map import marked
+from support.onnx_model import SIDE, Case, ints, model, read
 
 IMAGES = jax.random.uniform(
     jax.random.key(7), (4, 112, 112, 3), minval=-1.0, maxval=1.0

@@ -3,9 +3,9 @@
 import jax
 import pytest
 
-import recordio_writer
 from qface_jax.train import loop
-from small_run import small
+from support import recordio_writer
+from support.small_run import small
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,14 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qface_jax import config_rules, models, parallel, plan
+from qface_jax import models
 from qface_jax.errors import ConfigError
+from qface_jax.objectives import build
+from qface_jax.planning import plan
+from qface_jax.settings import config_rules
+from qface_jax.sharded import parallel
 from qface_jax.train import setup
 from qface_jax.train.accumulation import in_parts, join_rows, split_rows
-from qface_jax.train.objectives import build
 from qface_jax.train.step import to_float
-from small_run import small
-from small_step import LINEAR, momentum, step_of
+from support.small_run import small
+from support.small_step import LINEAR, momentum, step_of
 
 B, CLASSES = 32, 50
 

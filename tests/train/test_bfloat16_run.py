@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qface_jax.checkpoint import Checkpoints
-from qface_jax.data_pipelines import sources
+from qface_jax.data_pipelines.sources import source as sources
 from qface_jax.errors import ConfigError
+from qface_jax.runs.checkpoint import Checkpoints
 from qface_jax.train import loop
 from qface_jax.train.setup import build, fresh_state
 from qface_jax.train.warm_start import warm_start
-from small_run import assert_equal, final_state, small
+from support.small_run import assert_equal, final_state, small
 
 NARROW = "classifier.dtype=bfloat16"
 

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from qface_jax import parallel
-from qface_jax.checkpoint import Checkpoints, load_parts
+from qface_jax.runs.checkpoint import Checkpoints, load_parts
+from qface_jax.sharded import parallel
 from qface_jax.train import loop
-from small_run import small
+from support.small_run import small
 
 STEPS_EACH = 2
 CHAIN = (8, 4, 2, 1, 8)

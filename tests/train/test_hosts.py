@@ -8,9 +8,9 @@ import time
 import numpy as np
 import pytest
 
-from processes import Processes, free_port
-from qface_jax.checkpoint import load_parts, saved_steps
-from small_run import words
+from qface_jax.runs.checkpoint import load_parts, saved_steps
+from support.processes import Processes, free_port
+from support.small_run import words
 
 PARTS = ("params/backbone", "params/head", "stats", "aux")
 STEPS = 20

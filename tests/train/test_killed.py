@@ -9,9 +9,9 @@ import time
 import numpy as np
 import pytest
 
-import recordio_writer
-from qface_jax.checkpoint import load_parts, saved_steps
-from small_run import words
+from qface_jax.runs.checkpoint import load_parts, saved_steps
+from support import recordio_writer
+from support.small_run import words
 
 STEPS = 40
 PARTS = ("params/backbone", "params/head", "stats", "aux", "opt_state")

@@ -8,18 +8,19 @@ import jax
 import numpy as np
 import pytest
 
-from power_cut import train_until_cut
-from qface_jax import models, parallel
-from qface_jax.checkpoint import Checkpoints, saved_steps
-from qface_jax.data_pipelines import sources
-from qface_jax.losses.margin_family import MARGINS
+from qface_jax import models
+from qface_jax.data_pipelines.sources import source as sources
+from qface_jax.losses.margins.margin_family import MARGINS
+from qface_jax.runs.checkpoint import Checkpoints, saved_steps
+from qface_jax.sharded import parallel
 from qface_jax.train import loop
 from qface_jax.train.evaluation import Evaluation
 from qface_jax.train.interrupt import Interrupted
 from qface_jax.train.monitor import TrainingDivergedError
 from qface_jax.train.setup import build, fresh_state
-from small_run import assert_equal, final_state, small
-from small_step import LINEAR
+from support.power_cut import train_until_cut
+from support.small_run import assert_equal, final_state, small
+from support.small_step import LINEAR
 
 
 def test_a_run_leaves_everything_a_user_expects(whole_run):

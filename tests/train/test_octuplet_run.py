@@ -7,16 +7,16 @@ import numpy as np
 import onnx
 import pytest
 
-from onnx_model import Case, model
-from power_cut import train_until_cut
-from processes import Processes
-from qface_jax import config as configs
-from qface_jax import run_folder
-from qface_jax.checkpoint import load_parts
 from qface_jax.errors import ConfigError
 from qface_jax.launch import main
+from qface_jax.runs import run_folder
+from qface_jax.runs.checkpoint import load_parts
+from qface_jax.settings import config as configs
 from qface_jax.train import init_model
-from small_run import SMALL, assert_equal, final_state
+from support.onnx_model import Case, model
+from support.power_cut import train_until_cut
+from support.processes import Processes
+from support.small_run import SMALL, assert_equal, final_state
 
 OCTUPLET = (
     *SMALL,

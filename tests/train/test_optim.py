@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qface_jax import config as configs
+from qface_jax.settings import config as configs
 from qface_jax.train import optim
 
 PARAMS = {

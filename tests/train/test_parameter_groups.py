@@ -7,13 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qface_jax import compiled_cost, models, parallel
-from qface_jax.data_pipelines import sources
+from qface_jax import models
+from qface_jax.data_pipelines.sources import source as sources
 from qface_jax.errors import ConfigError
+from qface_jax.planning import compiled_cost
+from qface_jax.sharded import parallel
 from qface_jax.train import optim, parameter_groups
 from qface_jax.train.parameter_groups import Group, parse
 from qface_jax.train.setup import build, fresh_state
-from small_run import small
+from support.small_run import small
 
 PARAMS = {
     "backbone": {

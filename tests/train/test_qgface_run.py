@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from power_cut import train_until_cut
-from qface_jax.checkpoint import load_parts
+from qface_jax.runs.checkpoint import load_parts
 from qface_jax.train import loop
-from small_run import assert_equal, final_state, small
+from support.power_cut import train_until_cut
+from support.small_run import assert_equal, final_state, small
 
 
 def config_of(*words):

@@ -8,20 +8,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from power_cut import train_until_cut
-from processes import Processes
-from qface_jax import parallel, run_folder
-from qface_jax.checkpoint import load_parts
-from qface_jax.data_pipelines import sources
-from qface_jax.data_pipelines.sample_images import drawn_faces
+from qface_jax.data_pipelines.sources import source as sources
+from qface_jax.data_pipelines.tools.sample_images import drawn_faces
 from qface_jax.errors import ConfigError
 from qface_jax.evals import results
+from qface_jax.inference import run_scorer
 from qface_jax.launch import main
 from qface_jax.losses import recognizability as kernels
 from qface_jax.models import heads
-from qface_jax.train import class_means, loop, run_scorer
+from qface_jax.runs import run_folder
+from qface_jax.runs.checkpoint import load_parts
+from qface_jax.sharded import parallel
+from qface_jax.train import class_means, loop
 from qface_jax.train.setup import build, fresh_state
-from small_run import SMALL, assert_equal, final_state, small
+from support.power_cut import train_until_cut
+from support.processes import Processes
+from support.small_run import SMALL, assert_equal, final_state, small
 
 WORDS = (
     "objective=recognizability", "degrade.recipe=recognizability",

@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 
-from qface_jax import run_folder
-from qface_jax.checkpoint import load_parts, saved_steps
 from qface_jax.errors import ConfigError, UserError
+from qface_jax.runs import run_folder
+from qface_jax.runs.checkpoint import load_parts, saved_steps
 from qface_jax.train import loop
-from small_run import small
+from support.small_run import small
 
 
 def test_another_config_is_refused_unless_allowed(whole_run, tmp_path):

@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from qface_jax.checkpoint import Checkpoints, load_parts
-from qface_jax.data_pipelines import sources
+from qface_jax.data_pipelines.sources import source as sources
 from qface_jax.errors import ConfigError
+from qface_jax.runs.checkpoint import Checkpoints, load_parts
 from qface_jax.train import loop
 from qface_jax.train.setup import build, fresh_state
-from small_run import small
+from support.small_run import small
 
 
 def test_init_from_a_run_with_other_classes(whole_run, tmp_path, capsys):

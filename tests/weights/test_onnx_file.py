@@ -9,9 +9,9 @@ from flax import traverse_util
 from numpy.testing import assert_array_equal
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_model import SIDE, Case, ints, model, number, read
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.weights import onnx_file, onnx_names
+from support.onnx_model import SIDE, Case, ints, model, number, read
 
 
 def flat(tree):

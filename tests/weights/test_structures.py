@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-import drawn_weights
 from qface_jax import models
 from qface_jax.errors import DataError
 from qface_jax.weights import importing, mapping, structures
 from qface_jax.weights.imported_run import config_of
+from support import drawn_weights
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 # Small enough for the default tests; ir_se_50 has what they lack.

@@ -1,0 +1,302 @@
+"""Images without labels, one by one: of a folder, a file of pairs, any training set.
+
+Other than a training set, such a list may hold files that are no images: what is wrong
+with one is said of it and stops nothing.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from qface_jax.data_pipelines.degradation.drawn_steps import SIDE
+from qface_jax.data_pipelines.sets.pair_pickle import load_pair_pickle
+from qface_jax.data_pipelines.sources.image_folder import (
+    IMAGE_SUFFIXES,
+    NameTable,
+)
+from qface_jax.data_pipelines.sources.source import (
+    SOURCES,
+    detect_source,
+    record_name,
+)
+from qface_jax.data_pipelines.stream import decoding
+from qface_jax.errors import DataError
+
+SUFFIXES = (*IMAGE_SUFFIXES, b".bmp", b".webp")
+OK, UNREADABLE, NOT_AN_IMAGE = "ok", "unreadable", "not_an_image"
+_THREADS = 16  # that read or decode, at most
+
+
+class Status(NamedTuple):
+    """What became of one image.
+
+    Attributes:
+      name: where it comes from.
+      status: OK, UNREADABLE (there are no bytes) or NOT_AN_IMAGE (the bytes cannot be
+        decoded).
+      message: what is wrong with it; "" where nothing is.
+      width: of the image as it is stored, in pixels; 0 where it cannot be decoded.
+      height: likewise.
+    """
+
+    name: str
+    status: str
+    message: str = ""
+    width: int = 0
+    height: int = 0
+
+
+class ImageList:
+    """Encoded images with random access; thread-safe."""
+
+    def __init__(
+        self,
+        path: Path,
+        count: int,
+        *,
+        name: Callable[[int], str],
+        read: Callable[[int], bytes],
+    ):
+        """Takes what tells about and reads image i, 0 .. count - 1.
+
+        Args:
+          path: where the images lie.
+          count: how many there are.
+          name: of an image: its path within `path`, or its place.
+          read: its bytes; raises OSError or DataError where there are none.
+        """
+        self.path = path
+        self._count, self._name, self._read = count, name, read
+
+    def __len__(self) -> int:
+        return self._count
+
+    def name(self, index: int) -> str:
+        """Returns the path of an image within that of the list, or its place."""
+        return self._name(int(index))
+
+    def read(self, index: int) -> bytes:
+        """Returns an image as it is stored.
+
+        Raises:
+          OSError: its file cannot be read.
+          DataError: its record cannot be read.
+        """
+        return self._read(int(index))
+
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[bytes]:
+        """Returns images as they are stored; raises as `read` for the first bad one."""
+        return [self.read(index) for index in indices]
+
+
+def open_images(path: str | Path) -> ImageList:
+    """Opens a list of images; none of them is read yet, but those of a `.bin` file.
+
+    Args:
+      path: a folder with images at any depth (sorted by path; hidden ones left out), an
+        image, a `.bin` file of pairs, or a training set: a `.rec` file, the folder of
+        one, or an imported set.
+
+    Raises:
+      DataError: there is nothing, or no image.
+    """
+    path = Path(path).expanduser()
+    if path.is_file() and path.suffix == ".bin":
+        encoded, _ = load_pair_pickle(path)
+        return ImageList(
+            path,
+            len(encoded),
+            name=lambda row: f"image {row}",
+            read=encoded.__getitem__,
+        )
+    if path.is_file() and path.suffix != ".rec":
+        return ImageList(
+            path, 1, name=lambda _: path.name, read=lambda _: path.read_bytes()
+        )
+    if not path.exists():
+        raise DataError(
+            f"{path}: no such file or folder; give a folder of images, an image, a "
+            ".bin file of pairs or a training set"
+        )
+    kind = detect_source(path)
+    return _files(path) if kind == "folder" else _records(path, kind)
+
+
+def decoded_batches(
+    images: ImageList,
+    *,
+    batch_size: int,
+    resize: str,
+    rows: Sequence[int] | np.ndarray | None = None,
+    workers: int = 0,
+) -> Iterator[tuple[np.ndarray, list[Status]]]:
+    """Yields images in order as the networks see them, and what became of each.
+
+    The next batch is read and decoded while this one is used; no more than two are held
+    at a time.
+
+    Args:
+      images: what to read.
+      batch_size: images at a time, at least 1.
+      resize: of images that are not 112 px, as of `decoding.fit`.
+      rows: which images, in which order; None: all.
+      workers: threads that read; 0: as many as there are cores, at most 16.
+
+    Yields:
+      uint8 [k, 112, 112, 3] RGB, k = `batch_size` but for the last, and k statuses; an
+      image that is not OK is black.
+    """
+    rows = range(len(images)) if rows is None else rows
+    threads = workers or min(_THREADS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as readers, ThreadPoolExecutor(1) as ahead:
+        load = functools.partial(_load, images, _decoder(resize), readers)
+        pending: Future | None = None
+        for first in range(0, len(rows) + batch_size, batch_size):
+            # Handed in before the batch in hand is given out, hence loaded meanwhile.
+            here = [int(row) for row in rows[first : first + batch_size]]
+            ready, pending = pending, ahead.submit(load, here) if here else None
+            if ready is not None:
+                yield ready.result()
+
+
+@functools.cache  # compiled once, for all lists
+def _decoder(resize: str) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Encoded [k] -> the crops [k, 112, 112, 3], heights and widths before [k, 2]."""
+
+    def one(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        whole = decoding.pixels(encoded)
+        return decoding.fit(whole, resize), tf.shape(whole)[:2]
+
+    crop = tf.TensorSpec([SIDE, SIDE, 3], tf.uint8)
+    size = tf.TensorSpec([2], tf.int32)
+
+    # One call for a batch: one for each picture costs more than decoding it.
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string)])
+    def decode(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.map_fn(
+            one, encoded, fn_output_signature=(crop, size), parallel_iterations=_THREADS
+        )
+
+    return decode
+
+
+def _load(
+    images: ImageList,
+    decode: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    readers: ThreadPoolExecutor,
+    rows: list[int],
+) -> tuple[np.ndarray, list[Status]]:
+    """Reads and decodes a batch."""
+    read = list(readers.map(functools.partial(_read, images), rows))
+    statuses = [status for _, status in read]
+    batch = np.zeros((len(rows), SIDE, SIDE, 3), np.uint8)
+    good = [place for place, status in enumerate(statuses) if status.status == OK]
+    together = tf.constant([read[place][0] for place in good], tf.string)
+    # One by one only where one is not what it seems.
+    try:
+        parts = [(good, decode(together))]
+    except tf.errors.InvalidArgumentError:
+        parts = []
+        for place in good:
+            found = _decoded_alone(decode, read[place][0])
+            if found is None:
+                statuses[place] = _no_image(statuses[place].name, read[place][0])
+            else:
+                parts.append(([place], found))
+    for places, (pictures, sizes) in parts:
+        batch[places] = pictures.numpy()
+        for place, (height, width) in zip(places, sizes.numpy().tolist(), strict=True):
+            statuses[place] = statuses[place]._replace(width=width, height=height)
+    return batch, statuses
+
+
+def _read(images: ImageList, row: int) -> tuple[bytes, Status]:
+    """Reads an image, as PNG where TensorFlow does not know its format."""
+    name = images.name(row)
+    try:
+        encoded = images.read(row)
+    except (OSError, DataError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        return b"", Status(name, UNREADABLE, said)
+    plain = encoded if decoding.is_common(encoded) else decoding.transcode(encoded)
+    if plain is None:
+        return b"", _no_image(name, encoded)
+    return plain, Status(name, OK)
+
+
+def _decoded_alone(
+    decode: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], encoded: bytes
+) -> tuple[tf.Tensor, tf.Tensor] | None:
+    """Decodes one image, with Pillow's help where TensorFlow fails; None: no image."""
+    try:
+        return decode(tf.constant([encoded]))
+    except tf.errors.InvalidArgumentError:
+        plain = decoding.transcode(encoded)
+    try:
+        return None if plain is None else decode(tf.constant([plain]))
+    except tf.errors.InvalidArgumentError:
+        return None
+
+
+def _no_image(name: str, encoded: bytes) -> Status:
+    told = f"cannot be decoded: {len(encoded)} bytes that begin with {encoded[:8]!r}"
+    return Status(name, NOT_AN_IMAGE, told if encoded else "empty")
+
+
+def _records(path: Path, kind: str) -> ImageList:
+    source = SOURCES[kind](ConfigDict({"path": str(path)}))
+    return ImageList(
+        path,
+        len(source),
+        name=lambda row: record_name(source, row),
+        read=lambda row: source.fetch(np.asarray([row]))[0][0],
+    )
+
+
+def _files(folder: Path) -> ImageList:
+    """The images of a folder, without a Python object for each."""
+    files, root = NameTable(), os.fsencode(folder)
+    found: list[bytes] = []
+    seen: set[bytes] = set()  # a link may lead back to where the walk has been
+    for place, folders, names in os.walk(
+        root, onerror=_refuse_unlisted, followlinks=True
+    ):
+        real = os.path.realpath(place)
+        known = real in seen
+        seen.add(real)
+        folders[:] = [n for n in folders if not known and not n.startswith(b".")]
+        if known:
+            continue
+        inside = os.path.relpath(place, root)
+        for name in names:
+            if not name.startswith(b".") and name.lower().endswith(SUFFIXES):
+                found.append(os.path.normpath(os.path.join(inside, name)))
+    for name in sorted(found):
+        files.append(name)
+    if not len(files):
+        raise DataError(
+            f"{folder}: no image: expected files with one of the endings "
+            f"{', '.join(ending.decode() for ending in SUFFIXES)}, at any depth"
+        )
+
+    def read(row: int) -> bytes:
+        with open(os.path.join(root, files[row]), "rb") as file:
+            return file.read()
+
+    return ImageList(
+        folder, len(files), name=lambda row: os.fsdecode(files[row]), read=read
+    )
+
+
+def _refuse_unlisted(error: OSError) -> None:
+    raise DataError(
+        f"{os.fsdecode(error.filename)}: cannot be listed: {error.strerror}; change "
+        "its rights"
+    )

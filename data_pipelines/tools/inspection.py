@@ -1,0 +1,288 @@
+"""What a set of images holds, and what about it looks wrong."""
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from qface_jax.atomic_file import replace_file
+from qface_jax.data_pipelines.sets.pair_sets import PairSet
+from qface_jax.data_pipelines.sources.source import Source, record_name
+from qface_jax.data_pipelines.stream.image_header import BrokenImageError, read_header
+from qface_jax.errors import DataError
+
+SAMPLE_IMAGES = 2000
+_SIDE = 112
+_NAMED_IMAGES = 5
+# Mean difference of the channels (0-255) below which an image counts as grey, and
+# standard deviation of the brightness below which it counts as blank.
+_GREY_DIFFERENCE = 1.0
+_BLANK_DEVIATION = 4.0
+# Skin is redder than blue: swapped channels show as blue faces in most images.
+_BLUE_SHARE = 0.5
+_TILE_LABEL_HEIGHT = 12
+
+
+def inspect_source(source: Source, sample: int = SAMPLE_IMAGES) -> dict:
+    """Counts what a source holds and looks at an even sample of its images.
+
+    Args:
+        source: what to look at.
+        sample: images to decode at most.
+
+    Returns:
+        Json-able facts: those of `source.describe()` with "images_per_identity" (min,
+        median, max), "labels" (min, max, gaps) and "sample" (see `inspect_images`);
+        "warnings" is a list of sentences.
+    """
+    labels = np.asarray(source.labels())
+    counts = np.bincount(labels, minlength=source.num_classes)
+    present = counts[counts > 0]
+    rows = _even_rows(len(source), sample)
+    facts = source.describe()
+    warnings = list(facts.pop("notes", []))
+    found = inspect_images(
+        lambda row: source.fetch(np.asarray([row]))[0][0],
+        rows,
+        lambda row: record_name(source, row),
+    )
+    duplicates = found.pop("duplicates")
+    warnings += found.pop("warnings")
+    if duplicates:
+        shown = "; ".join(duplicates[:_NAMED_IMAGES])
+        warnings.append(f"{len(duplicates)} exact duplicates in the sample: {shown}")
+    gaps = int(len(counts) - len(present))
+    if gaps:
+        warnings.append(f"{gaps} labels below {len(counts)} have no image")
+    single = int((present == 1).sum())
+    if single:
+        warnings.append(f"{single} of {len(present)} identities have a single image")
+    return facts | {
+        "images": len(source),
+        "identities": len(present),
+        "images_per_identity": {
+            "min": int(present.min()),
+            "median": float(np.median(present)),
+            "max": int(present.max()),
+        },
+        "labels": {"min": int(labels.min()), "max": int(labels.max()), "gaps": gaps},
+        "sample": found | {"duplicates": len(duplicates)},
+        "warnings": warnings,
+    }
+
+
+def inspect_pairs(pairs: PairSet, sample: int = SAMPLE_IMAGES) -> dict:
+    """Counts what a verification set holds and looks at a sample of its images.
+
+    Args:
+        pairs: what to look at.
+        sample: images to decode at most.
+
+    Returns:
+        As `inspect_source`, for the facts of `pairs.describe()`.
+    """
+    facts = pairs.describe()
+    warnings = list(facts.pop("notes", []))
+    found = inspect_images(
+        lambda row: pairs.fetch(np.asarray([row]))[0],
+        _even_rows(len(pairs), sample),
+        lambda row: f"{pairs.name}: image {row}",
+    )
+    same = int(pairs.issame.sum())
+    if 2 * same != len(pairs.issame):
+        warnings.append(f"{same} of {len(pairs.issame)} pairs are of one person")
+    # An image may stand in many pairs, but not twice in one.
+    del found["duplicates"]
+    warnings += found.pop("warnings")
+    twice = [i for i in _even_rows(len(pairs.issame), sample // 2) if _equal(pairs, i)]
+    if twice:
+        warnings.append(
+            f"{len(twice)} pairs of the sample hold one image twice, the first is "
+            f"pair {twice[0]}"
+        )
+    return facts | {"sample": found, "warnings": warnings}
+
+
+def inspect_images(
+    fetch_one: Callable[[int], bytes],
+    rows: np.ndarray,
+    name_of: Callable[[int], str],
+) -> dict:
+    """Decodes some images and counts what they are.
+
+    Args:
+        fetch_one: gives the encoded image of a row.
+        rows: int [k], which images.
+        name_of: gives the name of a row for the report.
+
+    Returns:
+        "images" (k), "formats", "sizes" (counts by name, most frequent first),
+        "broken", "grayscale", "blank", "mean_rgb" of the colour images, "duplicates"
+        (a line per image whose bytes an earlier one has too), "warnings".
+    """
+    formats: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    broken: list[str] = []
+    seen: dict[bytes, int] = {}
+    duplicates: list[str] = []
+    colours: list[np.ndarray] = []
+    grey = blank = 0
+    for row in rows.tolist():
+        try:
+            data = fetch_one(row)
+            header = read_header(data)
+            pixels = _decode(data)
+        except DataError as error:
+            broken.append(str(error))
+            continue
+        except BrokenImageError as error:
+            broken.append(f"{name_of(row)}: {error}")
+            continue
+        _count(formats, header.format)
+        _count(sizes, f"{header.width}x{header.height}")
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        if digest in seen:
+            duplicates.append(f"{name_of(row)} = {name_of(seen[digest])}")
+        seen.setdefault(digest, row)
+        blank += bool(pixels.mean(axis=2).std() < _BLANK_DEVIATION)
+        if np.abs(np.diff(pixels, axis=2)).mean() < _GREY_DIFFERENCE:
+            grey += 1
+        else:
+            colours.append(pixels.mean(axis=(0, 1)))
+    means = np.asarray(colours, np.float64).reshape(-1, 3)
+    found: dict[str, Any] = {
+        "images": len(rows),
+        "formats": formats,
+        "sizes": dict(sorted(sizes.items(), key=lambda item: -item[1])),
+        "broken": len(broken),
+        "grayscale": grey,
+        "blank": blank,
+        "duplicates": duplicates,
+        "mean_rgb": means.mean(axis=0).round(1).tolist() if len(means) else None,
+    }
+    found["warnings"] = _image_warnings(found, means, broken)
+    return found
+
+
+def contact_sheet(
+    images: Sequence[np.ndarray], labels: Sequence[Any], path: Path, columns: int = 8
+) -> None:
+    """Writes images in rows under their labels as one PNG, aside and then renamed.
+
+    Args:
+        images: uint8 [h, w, 3] each, RGB; any sizes.
+        labels: one per image, shown as text; may be "".
+        path: of the PNG.
+        columns: images per row.
+
+    Raises:
+        DataError: where there is no image, or the file cannot be written.
+    """
+    if len(images) == 0:
+        raise DataError(f"{path}: no image to draw")
+    width = max(image.shape[1] for image in images)
+    height = max(image.shape[0] for image in images) + _TILE_LABEL_HEIGHT
+    rows = -(-len(images) // columns)
+    size = (min(columns, len(images)) * width, rows * height)
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        left, top = index % columns * width, index // columns * height
+        draw.text((left + 2, top), str(label)[: width // 6], fill="black")
+        sheet.paste(Image.fromarray(image), (left, top + _TILE_LABEL_HEIGHT))
+    write_png(sheet, path)
+
+
+def write_png(picture: Image.Image, path: Path) -> None:
+    """Writes a picture as PNG, aside and then renamed.
+
+    Raises:
+        DataError: where the file cannot be written.
+    """
+    encoded = io.BytesIO()
+    picture.save(encoded, format="PNG")
+    try:
+        replace_file(path, encoded.getvalue())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def source_sheet(source: Source, path: Path, count: int = 64) -> None:
+    """Draws an even sample of a source's images; broken ones are red tiles."""
+    rows = _even_rows(len(source), count)
+    labels = np.asarray(source.labels())[rows]
+    names = [str(label) for label in labels]
+    _sheet_of(lambda row: source.fetch(np.asarray([row]))[0][0], rows, names, path)
+
+
+def pairs_sheet(pairs: PairSet, path: Path, count: int = 32) -> None:
+    """Draws an even sample of pairs side by side; broken ones are red tiles."""
+    chosen = _even_rows(len(pairs.issame), count)
+    rows = np.stack([2 * chosen, 2 * chosen + 1], axis=1).ravel()
+    names = [f"{i} {'same' if pairs.issame[i] else 'differ'}" for i in rows // 2]
+    _sheet_of(lambda row: pairs.fetch(np.asarray([row]))[0], rows, names, path)
+
+
+def _sheet_of(
+    fetch_one: Callable[[int], bytes], rows: np.ndarray, names: list[str], path: Path
+) -> None:
+    images, labels = [], []
+    for row, name in zip(rows.tolist(), names, strict=True):
+        try:
+            image = _decode(fetch_one(row), max_side=_SIDE)
+        except (DataError, BrokenImageError):
+            images.append(np.full((_SIDE, _SIDE, 3), (255, 0, 0), np.uint8))
+            labels.append(f"{name} broken")
+            continue
+        images.append(image.astype(np.uint8))
+        labels.append(name)
+    contact_sheet(images, labels, path)
+
+
+def _decode(data: bytes, max_side: int | None = None) -> np.ndarray:
+    """Returns float32 [h, w, 3], RGB, 0..255."""
+    try:
+        image = Image.open(io.BytesIO(data)).convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BrokenImageError(f"cannot be decoded: {error}") from error
+    if max_side is not None:
+        image.thumbnail((max_side, max_side))
+    return np.asarray(image, np.float32)
+
+
+def _even_rows(n: int, count: int) -> np.ndarray:
+    return np.unique(np.linspace(0, n - 1, min(n, count)).astype(np.int64))
+
+
+def _equal(pairs: PairSet, index: int) -> bool:
+    first, second = pairs.fetch(np.asarray([2 * index, 2 * index + 1]))
+    return first == second
+
+
+def _count(counts: dict[str, int], key: str) -> None:
+    counts[key] = counts.get(key, 0) + 1
+
+
+def _image_warnings(found: dict, means: np.ndarray, broken: list[str]) -> list[str]:
+    warnings = []
+    if broken:
+        shown = "; ".join(broken[:_NAMED_IMAGES])
+        warnings.append(f"{len(broken)} broken images in the sample: {shown}")
+    other = {size: n for size, n in found["sizes"].items() if size != "112x112"}
+    if other:
+        warnings.append(f"{sum(other.values())} images of the sample are not 112x112")
+    for key in ("grayscale", "blank"):
+        if found[key]:
+            warnings.append(f"{found[key]} images of the sample are {key}")
+    if len(means):
+        blue = float((means[:, 2] > means[:, 0]).mean())
+        if blue > _BLUE_SHARE:
+            warnings.append(
+                f"{100 * blue:.0f} % of the sample are bluer than red: faces are not, "
+                "so the channels may be swapped (BGR)"
+            )
+    return warnings

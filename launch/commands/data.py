@@ -1,0 +1,266 @@
+"""`qface data`: import a set of images, look at it, see what the network sees."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from qface_jax.errors import ConfigError
+
+DESCRIPTION = "import, inspect and preview sets of face images"
+_IMPORTABLE = ("mxnet", "folder", "synthetic", "array_record")
+# What may differ from the run that judges: what is shown, and how it is partitioned.
+_SHOWN = tuple(
+    f"--config.{key}"
+    for key in (
+        "data.",
+        "degrade.",
+        "qgface.",
+        "recognizability.ui_",
+        "objective=",
+        "seed=",
+    )
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the three actions and their arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_import(actions)
+    _add_inspect(actions)
+    _add_preview(actions)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the chosen action; returns the exit status."""
+    return _ACTIONS[args.action](args)
+
+
+def _add_import(actions: Any) -> None:
+    parser = actions.add_parser(
+        "import",
+        help="copy a set into ArrayRecord shards; the same command resumes it",
+        description="Writes OUT at once when all is done; until then OUT.importing "
+        "keeps what is finished, and the same command goes on from there.",
+    )
+    parser.add_argument(
+        "path",
+        help="folder or .rec file; for synthetic faces IDENTITIESxIMAGES, as in 200x20",
+    )
+    parser.add_argument("out", type=Path, help="folder to make")
+    parser.add_argument(
+        "--source",
+        choices=("auto", *_IMPORTABLE),
+        default="auto",
+        help="what PATH is (default: found out)",
+    )
+    parser.add_argument(
+        "--skip-broken", action="store_true", help="leave out records without an image"
+    )
+    parser.add_argument(
+        "--drop-small-identities",
+        type=int,
+        default=0,
+        metavar="N",
+        help="leave out identities with fewer than N images",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of synthetic faces (default: 0)"
+    )
+
+
+def _add_inspect(actions: Any) -> None:
+    parser = actions.add_parser(
+        "inspect", help="count what a set holds and say what looks wrong"
+    )
+    parser.add_argument(
+        "path", help="folder, .rec or .bin file, or 'pairs.txt::image folder'"
+    )
+    parser.add_argument(
+        "--source",
+        choices=("auto", "mxnet", "folder", "array_record", "pairs"),
+        default="auto",
+        help="what PATH is (default: found out)",
+    )
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw a sample")
+    parser.add_argument(
+        "--sample", type=_positive, default=2000, help="images to decode at most"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_preview(actions: Any) -> None:
+    parser = actions.add_parser(
+        "preview",
+        help="draw what the network sees after degradation, as PNG",
+        description="Draws pictures of the training set, each beside several "
+        "degradations of it: pairs where the objective takes two views, one below "
+        "the other where the recipe draws both. With "
+        "--checkpoint each has its quality u below it, by the norm of its feature, and "
+        "a frame: red where a pair is contrasted (qgface.partition, qgface.threshold; "
+        "of single views, where u is not above the threshold), green elsewhere.",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="NAME",
+        help="shipped config or path; --config.KEY=VALUE; default: the config of RUN",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="RUN",
+        help="folder of a run (the --workdir of qface train) that judges the pictures",
+    )
+    parser.add_argument(
+        "--unrecognizable",
+        action="store_true",
+        help="draw the unrecognizable images of the config instead (its group "
+        "recognizability): made ones beside what they are made of, or those of ui_path",
+    )
+    parser.add_argument("--out", type=Path, default=Path("preview.png"), help="PNG")
+    parser.add_argument("--count", type=_positive, default=32, help="images")
+
+
+def _import(args: argparse.Namespace) -> int:
+    from qface_jax.data_pipelines.tools.importer import import_source
+
+    source = _open(args.path, args.source, args.seed, args.drop_small_identities)
+    report = import_source(source, args.out, skip_broken=args.skip_broken)
+    print(
+        f"{args.out}: {report['images']:,} images of {report['identities']:,} "
+        f"identities, {report['bytes'] / 1e6:,.1f} MB; {report['skipped']} skipped, "
+        f"{report['odd']} not 112x112"
+    )
+    for problem in report["examples"]:
+        print(f"  {problem}")
+    print(
+        "use it with --config.data.source=array_record "
+        f"--config.data.path={args.out.resolve()}"
+    )
+    return 0
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from qface_jax.configs.base import get_config
+    from qface_jax.data_pipelines.sets.pair_sets import open_pair_set
+    from qface_jax.data_pipelines.tools import inspection
+
+    is_pairs = args.path.endswith(".bin") or "::" in args.path
+    if args.source == "pairs" or (args.source == "auto" and is_pairs):
+        pairs = open_pair_set(args.path, get_config().eval)
+        facts = inspection.inspect_pairs(pairs, args.sample)
+        if args.sheet:
+            inspection.pairs_sheet(pairs, args.sheet)
+    else:
+        source = _open(args.path, args.source)
+        facts = inspection.inspect_source(source, args.sample)
+        if args.sheet:
+            inspection.source_sheet(source, args.sheet)
+    if args.json:
+        print(json.dumps(facts, indent=1))
+    else:
+        print("\n".join(_lines(facts)))
+    if args.sheet:
+        print(f"contact sheet: {args.sheet}")
+    return 0
+
+
+def _preview(args: argparse.Namespace) -> int:
+    from qface_jax import objectives
+    from qface_jax.data_pipelines.tools.preview import preview, preview_unrecognizable
+    from qface_jax.runs import run_folder
+
+    if args.unrecognizable:
+        preview_unrecognizable(_shown_config(args), args.out, args.count)
+        print(f"preview: {args.out}")
+        return 0
+
+    config, judge = _shown_config(args), None
+    if args.checkpoint is not None:
+        from qface_jax.inference.picture_quality import judge_by
+
+        judge = judge_by(run_folder.read(args.checkpoint), config)
+    preview(config, args.out, args.count, views=objectives.views(config), judge=judge)
+    print(f"preview: {args.out}")
+    return 0
+
+
+def _shown_config(args: argparse.Namespace) -> Any:
+    """The config whose pictures are drawn: the one named, or that of the run."""
+    from qface_jax.runs import run_folder
+    from qface_jax.settings import config as configs
+
+    if args.checkpoint is None:
+        if args.config is None:
+            raise ConfigError(
+                "--config: got none; give --config=NAME, or --checkpoint=RUN to take "
+                "the config of a run"
+            )
+        return configs.load(args.config, args.overrides)
+    _refuse_foreign(args.overrides)
+    found = run_folder.read(args.checkpoint)
+    if args.config is None:
+        return configs.override(found.config, args.overrides)
+    return configs.load(args.config, args.overrides)
+
+
+def _refuse_foreign(overrides: list[str]) -> None:
+    """Raises for what would change the run that judges."""
+    foreign = [word for word in overrides if not word.startswith(_SHOWN)]
+    if foreign:
+        known = ", ".join(f"{key}*" for key in _SHOWN)
+        raise ConfigError(
+            f"{' '.join(foreign)}: the run is as it was trained; with --checkpoint "
+            f"only these can be changed: {known}"
+        )
+
+
+def _open(path: str, kind: str, seed: int = 0, drop_small: int = 0) -> Any:
+    from qface_jax.configs.base import get_config
+    from qface_jax.data_pipelines.sources.source import (
+        detect_source,
+        open_source,
+    )
+
+    data = get_config().data
+    if kind == "auto":
+        kind = detect_source(Path(path).expanduser())
+    data.source, data.path = kind, path
+    data.drop_small_identities = drop_small
+    if kind == "synthetic":
+        identities, _, images = path.partition("x")
+        if not (identities.isdigit() and images.isdigit()):
+            raise ConfigError(
+                f"synthetic faces: got {path!r}, expected IDENTITIESxIMAGES as in "
+                "200x20"
+            )
+        data.synthetic.identities = int(identities)
+        data.synthetic.images_per_identity = int(images)
+        data.synthetic.seed = seed
+    return open_source(data)
+
+
+def _lines(facts: dict, indent: str = "") -> list[str]:
+    """Returns nested facts as aligned lines, the warnings last."""
+    lines = []
+    for key, value in facts.items():
+        if key == "warnings":
+            continue
+        if isinstance(value, dict) and key == "sample":
+            lines += [f"{indent}{key}:", *_lines(value, indent + "  ")]
+        elif isinstance(value, dict):
+            text = ", ".join(f"{name} {count}" for name, count in value.items())
+            lines.append(f"{indent}{key}: {text or 'none'}")
+        else:
+            lines.append(f"{indent}{key}: {value}")
+    return lines + [f"warning: {warning}" for warning in facts.get("warnings", [])]
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"got {text}, must be at least 1")
+    return value
+
+
+_ACTIONS = {"import": _import, "inspect": _inspect, "preview": _preview}

@@ -1,0 +1,77 @@
+"""`qface eval`: judge a run at every resolution."""
+
+import argparse
+from pathlib import Path
+
+from qface_jax.launch import cluster
+from qface_jax.processes import hosts
+
+DESCRIPTION = """Evaluate a checkpoint of a run: ten-fold verification of every set at
+112 px and degraded, cross- and same-resolution. Without --config the run's own sets and
+settings are used; any --config.eval.KEY=VALUE overrides them, for example
+--config.eval.sets="('lfw.bin','pairs.txt::lfw_folder')"."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the command."""
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        type=Path,
+        metavar="RUN",
+        help="folder of a run (the --workdir of qface train)",
+    )
+    parser.add_argument(
+        "--which",
+        choices=("last", "best"),
+        default="last",
+        help="which of its checkpoints; default: last",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="NAME",
+        help="take the eval group of this config instead of the run's",
+    )
+    cluster.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluates, prints a table per set, writes results and report."""
+    from qface_jax.errors import ConfigError
+    from qface_jax.evals import results
+    from qface_jax.inference import run_scorer
+    from qface_jax.inference.embedding import run_embedder
+    from qface_jax.report.page import write_report
+    from qface_jax.report.table import table
+    from qface_jax.runs import run_folder
+    from qface_jax.settings import config as configs
+    from qface_jax.settings import config_rules
+    from qface_jax.sharded import parallel
+    from qface_jax.train.evaluation import Evaluation
+    from qface_jax.train.setup import check_devices
+
+    cluster.join(args)
+    found = run_folder.read(args.checkpoint)
+    foreign = [w for w in args.overrides if not w.startswith("--config.eval.")]
+    if foreign:
+        raise ConfigError(
+            f"{' '.join(foreign)}: the run is as it was trained; only --config.eval.* "
+            "can be changed here"
+        )
+    evaluated = configs.override(found.config, args.overrides, eval_from=args.config)
+    if not evaluated.eval.sets:
+        raise ConfigError("eval.sets: is empty; give --config.eval.sets=...")
+    check_devices(evaluated, config_rules.EVALUATION_SIZES)
+    shard = parallel.shardings(parallel.make_mesh())
+    # The sets first: a missing file is known before the weights are read.
+    evaluation = Evaluation(evaluated, shard)
+    step, embed = run_embedder(found, args.which)
+    checkpoint = {"path": str(found.path), "which": args.which, "step": step}
+    scorer = run_scorer.of_run(found, args.which)
+    for result in evaluation.run(embed, checkpoint=checkpoint, scorer=scorer):
+        if hosts.first():
+            print(table(result))
+            print(f"result: {results.write(found.path, result)}")
+    if hosts.first():
+        print(f"report: {write_report(found.path)}")
+    return 0

@@ -1,0 +1,61 @@
+"""`qface gst`: draw the gradient scaling term of margin functions."""
+
+import argparse
+import math
+from pathlib import Path
+
+DESCRIPTION = """Draw how strongly each margin function pulls on a sample (|gradient
+scaling term|, AdaFace Fig. 3) over its angle and image quality, and print a table. The
+margins' numbers are changed by --config.loss.NAME.KEY=VALUE."""
+ALL = "softmax,sphereface,cosface,arcface,curricularface,magface,adaface"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the command."""
+    parser.add_argument(
+        "--margin", default=ALL, metavar="NAMES", help=f"separated by commas; {ALL}"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("gst.png"), help="PNG to write; gst.png"
+    )
+    parser.add_argument(
+        "--separation",
+        type=float,
+        default=180.0,
+        metavar="DEGREES",
+        help="angle between the two class centres, in (0, 180]; default 180",
+    )
+    parser.add_argument(
+        "--curricular-t",
+        type=float,
+        default=0.5,
+        metavar="T",
+        help="CurricularFace's moving average of the target cosine; default 0.5",
+    )
+    parser.set_defaults(config=None)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draws the picture and prints the table."""
+    from qface_jax.configs import base
+    from qface_jax.errors import ConfigError
+    from qface_jax.losses.margins.margin_family import MARGINS
+    from qface_jax.report import gst_picture
+    from qface_jax.settings import config as configs
+
+    names = [name.strip() for name in args.margin.split(",") if name.strip()]
+    unknown = [name for name in names if name not in MARGINS]
+    if unknown or not names:
+        raise ConfigError(
+            f"--margin: got {args.margin!r}, must be of {', '.join(MARGINS)}"
+        )
+    if not 0.0 < args.separation <= 180.0:
+        raise ConfigError(f"--separation: got {args.separation}, must be in (0, 180]")
+    loss = configs.override(base.get_config(), args.overrides).loss
+    separation = math.radians(args.separation)
+    grid = {"separation": separation, "curricular_t": args.curricular_t}
+    panels = [gst_picture.panel(name, loss, **grid) for name in names]
+    gst_picture.draw(panels, args.out, separation=separation, scale=loss.scale)
+    print(gst_picture.table(names, loss, **grid))
+    print(f"picture: {args.out}")
+    return 0

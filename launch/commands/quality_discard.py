@@ -1,0 +1,101 @@
+"""`qface quality erc`: error-versus-discard curves of an evaluated run."""
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = """Print how many true matches are missed while the pairs with the lowest
+scores are left out, for every score of a run, from its evaluation (RUN/eval): nothing
+is embedded again. The pairs are the cross-resolution ones of all resolutions together,
+the quality of a pair is the lower one of its two pictures, and the threshold is that of
+a false match rate on all pairs."""
+_SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the command."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument(
+        "--set", metavar="NAME", help="of these evaluated sets alone; default: all"
+    )
+    parser.add_argument(
+        "--fmr",
+        type=float,
+        metavar="RATE",
+        help="false match rate that sets the threshold; default: the evaluation's",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="CSV", help="write the whole curves, too"
+    )
+    parser.add_argument(
+        "--before",
+        action="store_true",
+        help="of the model that the run started from (eval.before)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the curves of each set, writes them if asked to."""
+    from qface_jax.errors import ConfigError
+    from qface_jax.evals import results
+    from qface_jax.evals.measures import error_discard
+    from qface_jax.runs import run_folder
+
+    if args.fmr is not None and not 0 < args.fmr < 1:
+        raise ConfigError(f"--fmr: got {args.fmr}, must be within (0, 1)")
+    path = run_folder.read(args.run).path
+    folder = results.before(path) if args.before else path
+    paths = sorted((folder / "eval").glob("*.json"))
+    found = [results.read(path) for path in paths]
+    names = [result.set for result in found]
+    if args.set is not None:
+        found = [result for result in found if result.set == args.set]
+    if not found:
+        there = f"; evaluated are {', '.join(names)}" if names else ""
+        how = f"run qface eval --checkpoint={args.run}"
+        if args.before:
+            how = "only a run trained with --config.eval.before=True has one"
+        raise ConfigError(
+            f"{folder}: no evaluation{f' of {args.set}' if args.set else ''}{there}; "
+            f"{how}"
+        )
+    written = []
+    for result in found:
+        sides = [row.side for row in result.rows]
+        fmr = args.fmr
+        if fmr is None:
+            fmr = result.quality["fmr"] if result.quality else error_discard.FMR
+        quality = error_discard.judge(result.arrays, sides, fmr=fmr)
+        if quality is None:
+            raise ConfigError(
+                f"{result.set}: its evaluation has no scores (its .npz file is missing "
+                f"or damaged); run qface eval --checkpoint={args.run} again"
+            )
+        curves = error_discard.curves(result.arrays, sides, fmr=fmr)
+        print(_text(result, quality, curves))
+        written += [(result.set, name, curve) for name, curve in curves.items()]
+    if args.out is not None:
+        error_discard.write_csv(args.out, written)
+        print(f"curves: {args.out}")
+    return 0
+
+
+def _text(result, quality, curves) -> str:
+    """The table of the areas, and that of the curves at some shares."""
+    from qface_jax.evals.measures import error_discard
+    from qface_jax.evals.measures.quality_scores import TITLES
+
+    lines = [f"{result.set}, step {result.checkpoint.get('step', '-')}", ""]
+    lines += error_discard.lines(quality)
+    if not curves:
+        pairs = result.protocol["different"] * len(result.rows)
+        return "\n".join(
+            [*lines, "", f"No curve: too few of {pairs:,} different pairs pass at a "
+             f"false match rate of {quality['fmr']:g}, or none is of one identity."]
+        )  # fmt: skip
+    width = max(len(TITLES[name]) for name in curves)
+    head = "  ".join(f"{share:>6.0%}" for share in _SHARES)
+    lines += ["", f"{'left out':<{width}}  {head}   (false non-match rate, %)"]
+    for name, curve in curves.items():
+        rates = "  ".join(f"{100 * rate:6.2f}" for rate in curve.at(_SHARES))
+        lines.append(f"{TITLES[name]:<{width}}  {rates}")
+    return "\n".join(lines)

@@ -1,0 +1,38 @@
+"""qface report: write what a run has shown as one HTML page."""
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = "write one self-contained HTML page about a run, or about several"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the run folders and the output file."""
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="run folder (the --workdir of qface train); with several, their "
+        "evaluations are also written side by side",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="HTML file to write; default: RUN/report.html, for several runs "
+        "comparison.html in the current folder",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the page, or one per run and a comparison; prints the paths."""
+    from qface_jax.report.page import write_comparison, write_report
+
+    if len(args.runs) == 1:
+        print(write_report(args.runs[0], args.out))
+        return 0
+    for folder in args.runs:
+        print(write_report(folder))
+    print(write_comparison(args.runs, args.out or Path("comparison.html")))
+    return 0

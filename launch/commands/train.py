@@ -1,0 +1,82 @@
+"""`qface train`: train a model, or go on with a run."""
+
+import argparse
+from pathlib import Path
+
+from qface_jax.launch import cluster
+from qface_jax.processes import hosts
+
+DESCRIPTION = """Train a model. A run lives in --workdir; the same command goes on with
+it after any interruption. Keys of the config are overridden by --config.KEY=VALUE."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the command."""
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="NAME",
+        help="a shipped config (qface train --config=list names them) or a .py file",
+    )
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        metavar="RUN",
+        help="folder of the run; default runs/NAME",
+    )
+    parser.add_argument(
+        "--init-from",
+        type=Path,
+        metavar="RUN",
+        help="start from another run's weights; its classes may be other ones",
+    )
+    parser.add_argument(
+        "--allow-config-change",
+        action="store_true",
+        help="go on with a run that was started with another config",
+    )
+    cluster.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains, evaluates, writes the report; returns the exit status."""
+    from qface_jax.settings import config as configs
+
+    if args.config == "list":
+        print("\n".join(configs.shipped()))
+        return 0
+    cluster.join(args)
+    config = configs.load(args.config, args.overrides)
+
+    workdir = args.workdir or Path("runs") / Path(args.config).stem
+
+    from qface_jax.evals.results import before
+    from qface_jax.report.before_after import change_table, matching
+    from qface_jax.report.page import read_results, write_report
+    from qface_jax.report.table import table
+    from qface_jax.train import init_model
+    from qface_jax.train.interrupt import Interrupted
+    from qface_jax.train.loop import train
+
+    config = init_model.resolve(config, args.init_from, workdir)
+    try:
+        found = train(
+            config,
+            workdir,
+            init_from=args.init_from,
+            allow_config_change=args.allow_config_change,
+        )
+    except Interrupted as stop:
+        hosts.say(
+            f"stopped after step {stop.step:,}, saved in {workdir}; "
+            "the same command goes on from there"
+        )
+        return 128 + stop.signal_number
+    if hosts.first():
+        for result in found:
+            print(table(result))
+        if config.eval.before:
+            for pair in matching(read_results(before(workdir)), found):
+                print(change_table(*pair))
+        print(f"report: {write_report(workdir)}")
+    return 0

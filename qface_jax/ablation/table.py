@@ -1,0 +1,284 @@
+"""The runs of an ablation, read back: what each row reached, over the seeds."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from qface_jax.configs.ablations import Ablation, Setting
+from qface_jax.errors import ConfigError, DataError
+from qface_jax.evals import results
+from qface_jax.evals.results import Result
+from qface_jax.runs import run_folder
+from qface_jax.settings import config as configs
+
+FULL_SIDE = 112  # px
+LOWEST = 2  # sides whose best row is named
+# Keys that change no number, or are said otherwise.
+_MAY_DIFFER = ("seed", "data.path", "data.workers", "eval.path", "log.interval")
+LastStep = Callable[[ConfigDict, int], int]
+
+
+class RunRecord(NamedTuple):
+    """What a run's folder holds.
+
+    Attributes:
+        config: Its config.
+        data: How much it was trained on.
+        finished: Whether all its sets were evaluated after its last step.
+        results: Evaluations after its last step; also of sets added by `qface eval`.
+        notes: Files that could not be read.
+    """
+
+    config: ConfigDict
+    data: str
+    finished: bool
+    results: list[Result]
+    notes: list[str]
+
+
+class Statistics(NamedTuple):
+    """Of some values: mean, sample standard deviation (None of one), count."""
+
+    mean: float
+    std: float | None
+    n: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A setting and its finished runs.
+
+    Attributes:
+        setting: Row of the paper's table.
+        values: seed -> set -> metric (`results.scalars`) -> value; accuracies in 0..1.
+    """
+
+    setting: Setting
+    values: dict[int, dict[str, dict[str, float]]]
+
+    def statistics(self, name: str, metric: str) -> Statistics | None:
+        """Returns a metric over the seeds; None where no run has it."""
+        return statistics(list(self.by_seed(name, metric).values()))
+
+    def by_seed(self, name: str, metric: str) -> dict[int, float]:
+        """Returns seed -> value of a metric of a set."""
+        return {
+            seed: sets[name][metric]
+            for seed, sets in self.values.items()
+            if metric in sets.get(name, {})
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What all runs of a table have reached.
+
+    Attributes:
+        name: Key of ABLATIONS.
+        table: The paper's table.
+        size: "paper" or "demo".
+        seeds: Asked for.
+        rows: One per setting, in the paper's order.
+        sets: What was evaluated; first their mean, where there are several.
+        notes: What a reader must know: runs missing, collapsed or not comparable.
+    """
+
+    name: str
+    table: Ablation
+    size: str
+    seeds: list[int]
+    rows: list[Row]
+    sets: list[str]
+    notes: list[str]
+
+    def row(self, label: str) -> Row:
+        """Returns the row of that label."""
+        return next(row for row in self.rows if row.setting.label == label)
+
+    def sides(self, name: str) -> list[int]:
+        """Returns the sides that a set was evaluated at, px, largest first."""
+        metrics = {
+            metric
+            for row in self.rows
+            for sets in row.values.values()
+            for metric in sets.get(name, {})
+        }
+        return sorted(
+            (int(m.removeprefix("cross_")) for m in metrics if m.startswith("cross_")),
+            reverse=True,
+        )
+
+
+def run_name(config: str, seed: int) -> str:
+    """Returns the name of a run's folder."""
+    return f"{config}-seed{seed}"
+
+
+def read_run(folder: Path, last_step: LastStep) -> RunRecord:
+    """Reads a run's folder.
+
+    Args:
+        folder: RUN.
+        last_step: (config, training images of an epoch) -> updates of the whole run.
+
+    Raises:
+        ConfigError: if the folder is not a run's.
+    """
+    run = run_folder.read(folder)
+    images = run.facts["data"]["images"]
+    drawn = run.facts["data"].get("images_per_epoch", images)
+    data = f"{images:,} images of {run.num_classes:,} identities"
+    last = last_step(run.config, drawn)
+    found, notes = [], []
+    for path in sorted((folder / run_folder.EVAL).glob("*.json")):
+        try:
+            result = results.read(path)
+        except DataError as error:
+            notes.append(str(error))
+            continue
+        if result.checkpoint.get("step") == last:
+            found.append(result)
+    own = sum(result.config_hash == configs.digest(run.config) for result in found)
+    finished = own >= len(run.config.eval.sets)
+    return RunRecord(run.config, data, finished, found, notes)
+
+
+def collect(
+    name: str,
+    table: Ablation,
+    size: str,
+    seeds: Sequence[int],
+    workdir: Path,
+    last_step: LastStep,
+) -> Found:
+    """Reads all runs of a table; those not finished are left out and named.
+
+    Args:
+        name: Key of ABLATIONS.
+        table: Its entry.
+        size: Key of `table.families`.
+        seeds: Of the runs.
+        workdir: Folder of the runs.
+        last_step: As in `read_run`.
+    """
+    rows, notes = [], []
+    missing: dict[str, list[str]] = {}
+    records: dict[str, RunRecord] = {}
+    for setting in table.settings:
+        config, values = f"{table.families[size]}_{setting.config}", {}
+        for seed in seeds:
+            run = run_name(config, seed)
+            try:
+                record = read_run(workdir / run, last_step)
+            except ConfigError as error:
+                if (workdir / run).exists():
+                    notes.append(str(error))
+                missing.setdefault(config, []).append(str(seed))
+                continue
+            notes += record.notes
+            if not record.finished:
+                missing.setdefault(config, []).append(str(seed))
+                continue
+            records[run] = record
+            values[seed] = {r.set: results.scalars(r) for r in record.results}
+        rows.append(Row(setting, values))
+    if missing:
+        lines = [f"{c} (seed {', '.join(of)})" for c, of in missing.items()]
+        notes.insert(0, f"not finished, hence not in the table: {'; '.join(lines)}")
+    notes += _degenerate(records) + _incomparable(records)
+    sets = _add_means(rows)
+    return Found(name, table, size, list(seeds), rows, sets, notes)
+
+
+def statistics(values: Sequence[float]) -> Statistics | None:
+    """Returns mean and sample standard deviation; None of no values."""
+    if not values:
+        return None
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Statistics(float(np.mean(values)), std, len(values))
+
+
+def difference(one: Row, other: Row, name: str, metric: str) -> Statistics | None:
+    """Returns one row minus another, seed by seed; None without a common seed."""
+    ours, theirs = one.by_seed(name, metric), other.by_seed(name, metric)
+    return statistics([ours[s] - theirs[s] for s in ours if s in theirs])
+
+
+def best_others(found: Found, name: str, metric: str) -> Row | None:
+    """Returns the best row by mean besides the proposed one; None without any."""
+    others = [
+        (of_row.mean, -i, row)
+        for i, row in enumerate(found.rows)
+        if row.setting.label != found.table.proposed
+        and (of_row := row.statistics(name, metric)) is not None
+    ]
+    return max(others)[2] if others else None
+
+
+def _add_means(rows: list[Row]) -> list[str]:
+    """Adds the mean over the sets that all runs have; returns what is to be shown."""
+    runs = [values for row in rows for values in row.values.values()]
+    names = sorted(set(itertools.chain.from_iterable(runs)))
+    common = [name for name in names if all(name in values for values in runs)]
+    if len(common) < 2:
+        return names
+    mean = f"mean of {', '.join(common)}"
+    for values in runs:
+        metrics = set.intersection(*(set(values[name]) for name in common))
+        values[mean] = {
+            metric: math.fsum(values[name][metric] for name in common) / len(common)
+            for metric in sorted(metrics)
+        }
+    return [mean, *names]
+
+
+def _degenerate(records: dict[str, RunRecord]) -> list[str]:
+    return [
+        f"{run}: {result.set}: {result.message}"
+        for run, record in records.items()
+        for result in record.results
+        if result.status != "ok"
+    ]
+
+
+def _incomparable(records: dict[str, RunRecord]) -> list[str]:
+    """A line where runs differ in more than their setting and seed."""
+    notes = []
+    given = {run: _overridden(run, record) for run, record in records.items()}
+    common = set.intersection(*given.values()) if given else set()
+    odd = {run: sorted(words - common) for run, words in given.items()}
+    if any(odd.values()):
+        lines = [f"{run} {', '.join(words)}" for run, words in odd.items() if words]
+        notes.append(
+            "NOT COMPARABLE, some runs were trained with other overrides than the "
+            f"rest: {'; '.join(lines)}"
+        )
+    for name in sorted({r.set for record in records.values() for r in record.results}):
+        protocols = {
+            repr([(k, v) for k, v in sorted(result.protocol.items()) if k != "set"])
+            for record in records.values()
+            for result in record.results
+            if result.set == name
+        }
+        if len(protocols) > 1:
+            notes.append(
+                f"NOT COMPARABLE, {name} was evaluated by different protocols: run "
+                "qface eval alike on all runs"
+            )
+    return notes
+
+
+def _overridden(run: str, record: RunRecord) -> set[str]:
+    """Its data, and each key that is not as the config of that name has it."""
+    shipped = dict(configs.flatten(configs.shipped()[run.rpartition("-seed")[0]]()))
+    return {record.data} | {
+        f"{path}={value!r}"
+        for path, value in configs.flatten(record.config)
+        if path not in _MAY_DIFFER and value != shipped[path]
+    }

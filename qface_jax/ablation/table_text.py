@@ -1,0 +1,231 @@
+"""A table of an ablation for the terminal, as Markdown and as JSON."""
+
+import json
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qface_jax.ablation import table as ablation
+from qface_jax.ablation.table import FULL_SIDE, LOWEST, Found, Row, Statistics
+from qface_jax.atomic_file import replace_file
+
+_MISSING = "-"
+_WIDTH = 100  # of the lines around a table
+
+
+class _Block(NamedTuple):
+    """One set: its name, the header and the rows, ours and the paper's."""
+
+    name: str
+    header: list[str]
+    rows: list[list[str]]
+    paper_header: list[str]
+    paper_rows: list[list[str]]
+
+
+def text(found: Found) -> str:
+    """Returns the table for the terminal."""
+    parts = _wrapped(_head(found))
+    for block in _blocks(found):
+        parts += ["", _aligned(block)]
+    return "\n".join([*parts, "", *_wrapped(_foot(found))])
+
+
+def markdown(found: Found) -> str:
+    """Returns the table as Markdown."""
+    title, *head = _head(found)
+    parts = [f"# {title}", "", *head]
+    for block in _blocks(found):
+        header = [*block.header, *(f"*paper: {c}*" for c in block.paper_header)]
+        rows = [
+            [*row, *paper]
+            for row, paper in zip(block.rows, block.paper_rows, strict=True)
+        ]
+        marks = ["---", "---", *["---:"] * (len(header) - 2)]
+        lines = ["| " + " | ".join(cells) + " |" for cells in [header, marks, *rows]]
+        parts += ["", f"## {block.name}", "", *lines]
+    return "\n".join([*parts, "", *(f"- {line}" for line in _foot(found)), ""])
+
+
+def to_json(found: Found) -> dict[str, Any]:
+    """Returns everything as plain JSON values; accuracies in 0..1, paper in percent."""
+    return {
+        "table": found.name,
+        "title": found.table.title,
+        "size": found.size,
+        "seeds": found.seeds,
+        "rows": [_row_json(found, row) for row in found.rows],
+        "claims": claims(found),
+        "paper": {
+            "claim": found.table.claim,
+            "columns": list(found.table.columns),
+            "columns_text": found.table.columns_text,
+        },
+        "notes": found.notes,
+    }
+
+
+def write(found: Found, folder: Path) -> list[Path]:
+    """Writes FOLDER/<table>.md and .json, each aside and then renamed."""
+    document = json.dumps(to_json(found), indent=1, ensure_ascii=False, allow_nan=False)
+    paths = []
+    for ending, content in ((".md", markdown(found)), (".json", document + "\n")):
+        paths.append(folder / f"{found.name}{ending}")
+        replace_file(paths[-1], content.encode())
+    return paths
+
+
+def claims(found: Found) -> list[str]:
+    """Returns what the numbers say of the proposed row, a sentence each."""
+    if not found.sets:
+        return ["No run is finished: nothing can be said yet."]
+    table, name = found.table, found.sets[0]
+    lower = [side for side in found.sides(name) if side < FULL_SIDE]
+    ours, reference = found.row(table.proposed), found.row(table.reference)
+    lines = [_best_at(found, ours, side) for side in lower[-LOWEST:]]
+    gap = ablation.difference(ours, reference, name, f"cross_{FULL_SIDE}")
+    what = f"{table.proposed} - {table.reference} at {FULL_SIDE} px"
+    lines.append(f"{what}: {_signed(gap)}.")
+    return lines
+
+
+def _best_at(found: Found, ours: Row, side: int) -> str:
+    """Whether the proposed row is the best one at a side, cross-resolution."""
+    name, metric, label = found.sets[0], f"cross_{side}", found.table.proposed
+    of_ours = ours.statistics(name, metric)
+    other = ablation.best_others(found, name, metric)
+    if of_ours is None or other is None:
+        lacking = label if of_ours is None else "any other row"
+        return f"{side} px: no finished run of {lacking} to compare."
+    of_other = other.statistics(name, metric)
+    gap = ablation.difference(ours, other, name, metric)
+    is_best = of_ours.mean >= of_other.mean
+    return (
+        f"{side} px, cross-resolution: {label} {_cell(of_ours, of_ours.n)} is "
+        f"{'the best' if is_best else 'not the best'} of "
+        f"{_count(found, metric)} rows; {'next' if is_best else 'best'} is "
+        f"{other.setting.label} {_cell(of_other, of_other.n)}; "
+        f"{label} - {other.setting.label}: {_signed(gap)}."
+    )
+
+
+def _count(found: Found, metric: str) -> int:
+    name = found.sets[0]
+    return sum(row.statistics(name, metric) is not None for row in found.rows)
+
+
+def _head(found: Found) -> list[str]:
+    seeds = ", ".join(map(str, found.seeds))
+    return [
+        f"{found.name}, size {found.size}: {found.table.title}",
+        "Accuracy in percent, mean ± sample standard deviation over the finished runs "
+        f"(n) of seeds {seeds}. Columns in px: cross-resolution, the second picture of "
+        "each pair degraded to that side. mean cross, mean same (both degraded): over "
+        "all sides.",
+    ]
+
+
+def _foot(found: Found) -> list[str]:
+    table = found.table
+    lines = [
+        "The paper's columns are OTHER test sets: compare the order of the rows, not "
+        f"the digits. {table.columns_text}",
+        f"The paper: {table.claim}",
+    ]
+    where = f" ({found.sets[0]})" if found.sets else ""
+    lines += [f"Here{where}: {line}" for line in claims(found)]
+    return lines + [f"NOTE: {note}" for note in found.notes]
+
+
+def _blocks(found: Found) -> list[_Block]:
+    """A block per set; the paper's columns stand beside the first."""
+    blocks = []
+    for i, name in enumerate(found.sets or ["no evaluation yet"]):
+        metrics = {f"{side} px": f"cross_{side}" for side in found.sides(name)}
+        metrics |= {"mean cross": "mean_cross", "mean same": "mean_same"}
+        rows = []
+        for row in found.rows:
+            n = len(row.values)
+            cells = [_cell(row.statistics(name, m), n) for m in metrics.values()]
+            rows.append([row.setting.label, row.setting.text, str(n), *cells])
+        papers = [
+            [_paper(value) for value in row.setting.paper] if i == 0 else []
+            for row in found.rows
+        ]
+        columns = list(found.table.columns) if i == 0 else []
+        blocks.append(
+            _Block(name, ["row", "what", "n", *metrics], rows, columns, papers)
+        )
+    return blocks
+
+
+def _wrapped(lines: list[str]) -> list[str]:
+    wrap = textwrap.TextWrapper(_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    return [part for line in lines for part in wrap.wrap(line)]
+
+
+def _aligned(block: _Block) -> str:
+    """A block in columns, the paper's behind a bar."""
+    left = _columns([block.header, *block.rows], flush_left=2)
+    if not block.paper_header:
+        return "\n".join([f"{block.name}:", *left])
+    right = _columns([block.paper_header, *block.paper_rows], flush_left=0)
+    lines = [f"{a}  |  {b}" for a, b in zip(left, right, strict=True)]
+    head = f"{block.name}:".ljust(len(left[0]))
+    return "\n".join([f"{head}  |  the paper, other test sets", *lines])
+
+
+def _columns(rows: list[list[str]], *, flush_left: int) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligns: list[Callable[..., str]] = [
+        str.ljust if i < flush_left else str.rjust for i in range(len(widths))
+    ]
+    lines = [
+        "  ".join(
+            align(cell, width)
+            for align, cell, width in zip(aligns, cells, widths, strict=True)
+        )
+        for cells in rows
+    ]
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
+
+
+def _paper(value: float | None) -> str:
+    return _MISSING if value is None else f"{value:.2f}"
+
+
+def _cell(found: Statistics | None, expected: int) -> str:
+    """Returns "96.50 ± 0.42"; with its own n where some runs lack the number."""
+    if found is None:
+        return _MISSING
+    shown = f"{100 * found.mean:.2f}"
+    if found.std is not None:
+        shown += f" ±{100 * found.std:5.2f}"
+    return shown + (f" (n {found.n})" if found.n != expected else "")
+
+
+def _signed(gap: Statistics | None) -> str:
+    if gap is None:
+        return "no seed is finished in both"
+    spread = "" if gap.std is None else f" ± {100 * gap.std:.2f}"
+    return f"{100 * gap.mean:+.2f}{spread} (n {gap.n})"
+
+
+def _row_json(found: Found, row: Row) -> dict[str, Any]:
+    return {
+        "label": row.setting.label,
+        "config": f"{found.table.families[found.size]}_{row.setting.config}",
+        "n": len(row.values),
+        "sets": {
+            name: {
+                metric: row.statistics(name, metric)._asdict()
+                | {"by_seed": row.by_seed(name, metric)}
+                for metric in sorted(
+                    {m for sets in row.values.values() for m in sets.get(name, {})}
+                )
+            }
+            for name in found.sets
+        },
+        "paper": dict(zip(found.table.columns, row.setting.paper, strict=True)),
+    }

@@ -1,0 +1,134 @@
+"""What a trained model says of quality, as pictures for its run's report.
+
+The faces with the lowest and the highest scores (Fig. 10 of the paper), where the model
+looks (Figs. 5 and 11), and how far from unrecognizable images faces stand.
+"""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from qface_jax.data_pipelines.sets.pair_sets import PairSet
+from qface_jax.data_pipelines.sources import chosen_records
+from qface_jax.data_pipelines.stream import faces
+from qface_jax.evals.measures import error_discard
+from qface_jax.evals.measures.quality_scores import RI, TITLES
+from qface_jax.evals.results import Result, result_path
+from qface_jax.inference import face_maps, unrecognizable_cluster
+from qface_jax.inference.embedding import embedder
+from qface_jax.processes import hosts
+from qface_jax.report import face_scores, unrecognizable_distances
+from qface_jax.report.face_scores import Band
+from qface_jax.report.heat_map import write_maps
+from qface_jax.runs.run_folder import SAMPLES
+from qface_jax.train.setup import Setup
+from qface_jax.train.state import TrainState
+
+_FACES = 1024  # training faces whose distance from the UIs is measured
+_COLUMNS = 8  # pictures in a row
+
+
+def draw(
+    run: Path,
+    config: ConfigDict,
+    source: Any,
+    setup: Setup,
+    state: TrainState,
+    pair_set: PairSet | None,
+    result: Result | None,
+) -> None:
+    """Writes `ui_cluster.png`, `scores_*.png` and `maps_*.png` to `RUN/samples`.
+
+    All hosts call it, the first one writes.
+
+    Args:
+        run: Folder of the run.
+        config: Of the run.
+        source: Its training data.
+        setup: Its parts.
+        state: What is looked at.
+        pair_set: Whose pictures are shown; None: no scores and maps.
+        result: The state's evaluation of that set.
+    """
+    folder = run / SAMPLES
+    embed = embedder(setup.embed_fn, state.params["backbone"], state.stats, setup.shard)
+    measured = unrecognizable_cluster.measure(config, source, embed, count=_FACES)
+    if hosts.first():
+        unrecognizable_distances.draw(
+            folder / "ui_cluster.png", measured.cluster.cosines, measured.faces
+        )
+    if pair_set is None or result is None:
+        return
+    if hosts.first():
+        write_extremes(folder, config, pair_set, result)
+    sides = _some(config.eval.resolutions)
+    count = min(_COLUMNS, len(pair_set))
+    rows = np.linspace(0, len(pair_set) - 1, count).round().astype(int)
+    pictures = [picture for s in sides for picture in _at(config, pair_set, rows, s)]
+    images = np.stack(pictures)
+    maps = face_maps.maps_of(config, state.params, state.stats, images, mesh=setup.mesh)
+    if hosts.first():
+        captions = [f"{side} px" for side in sides for _ in rows]
+        path = folder / f"maps_{result_path(run, pair_set.name).stem}.png"
+        write_maps(path, images, maps, captions, columns=count)
+
+
+def write_extremes(
+    folder: Path, config: ConfigDict, pair_set: PairSet, result: Result
+) -> None:
+    """Writes a sheet of the lowest- and highest-scored faces of an evaluated set.
+
+    By RI, at the largest and at the smallest side; below each picture all its scores.
+
+    Args:
+        folder: Where `scores_<set>.png` goes.
+        config: Of the run.
+        pair_set: The set.
+        result: Its evaluation; without its arrays nothing is written.
+    """
+    sides = [row.side for row in result.rows]
+    names = error_discard.scores_of(result.arrays, sides)
+    if RI not in names:
+        return
+    bands = []
+    for side in dict.fromkeys((max(sides), min(sides))):
+        scores = {
+            name: result.arrays[f"{error_discard.ARRAYS[name]}_{side}"]
+            for name in names
+        }
+        if not np.isfinite(scores[RI]).all():
+            continue
+        lowest, highest = face_scores.extremes(scores[RI], _COLUMNS)
+        for which, rows in (("lowest", lowest), ("highest", highest)):
+            shown = face_scores.captions(scores, rows)
+            title = f"{which} {TITLES[RI]} at {side} px"
+            bands.append(Band(title, _at(config, pair_set, rows, side), shown))
+    if bands:
+        path = folder / f"scores_{result_path(folder, pair_set.name).stem}.png"
+        face_scores.score_sheet(path, bands)
+
+
+def _some(resolutions: Any) -> list[int]:
+    """At most four sides, spread evenly from the largest to the smallest."""
+    sides = sorted(resolutions, reverse=True)
+    places = np.linspace(0, len(sides) - 1, min(4, len(sides))).round().astype(int)
+    return [sides[place] for place in places]
+
+
+def _at(
+    config: ConfigDict, pair_set: PairSet, rows: np.ndarray, side: int
+) -> np.ndarray:
+    """Pictures of a set as they are seen at a side, uint8 [k, 112, 112, 3]."""
+    chosen = chosen_records.of_pairs(pair_set, rows)
+    batches = faces.eval_batches(
+        chosen,
+        side=side,
+        batch_size=max(len(chosen), 1),
+        antialias=config.eval.antialias,
+        resize=config.data.resize,
+    )
+    with contextlib.closing(batches):
+        return next(batches)

@@ -1,0 +1,137 @@
+"""A plan as text: its table, and what to change where a step does not fit."""
+
+from ml_collections import ConfigDict
+
+from qface_jax import objectives
+from qface_jax.planning.compiled_cost import Cost
+from qface_jax.planning.plan import ACTIVATIONS, Plan
+
+# The plan's compiler is that of a CPU; `qface_jax.planning.plan` says why.
+UNSEEN = "(on accelerators; hardly seen in this plan)"
+
+
+def size(count: int) -> str:
+    """Returns bytes in a unit that reads well."""
+    for unit in ("B", "KiB", "MiB"):
+        if abs(count) < 1024:
+            return f"{count:,.4g} {unit}"
+        count /= 1024
+    return f"{count:,.2f} GiB"
+
+
+def work(count: int) -> str:
+    """Returns floating point operations in a unit that reads well."""
+    for unit in ("FLOP", "kFLOP", "MFLOP", "GFLOP"):
+        if abs(count) < 1000:
+            return f"{count:,.4g} {unit}"
+        count /= 1000
+    return f"{count:,.4g} TFLOP"
+
+
+def title(config: ConfigDict, num_classes: int, devices: int) -> str:
+    """Returns what is planned, in a line; classes only where a classifier has them."""
+    model = f"{config.model.backbone} ({config.model.dtype}), {config.objective}"
+    if objectives.takes_pairs(config):
+        return f"{model}, {devices} devices"
+    return (
+        f"{model}, {config.loss.margin}, {num_classes:,} classes "
+        f"({config.classifier.dtype}), sample rate {config.classifier.sample_rate:g}, "
+        f"{devices} devices"
+    )
+
+
+def backbone_side(found: Plan) -> Cost:
+    """Returns what a step costs outside the class side: backbone and updates."""
+    whole, above = found.whole, found.class_side
+    kinds = [*whole.traffic, *(set(above.traffic) - set(whole.traffic))]
+    traffic = {
+        kind: whole.traffic.get(kind, 0) - above.traffic.get(kind, 0) for kind in kinds
+    }
+    return Cost(whole.work - above.work, traffic)
+
+
+def table(found: Plan) -> str:
+    """Returns the plan as text."""
+    width = max(map(len, found.items))
+    lines = [
+        f"{name:<{width}}  {size(count):>11}" for name, count in found.items.items()
+    ]
+    lines.append(f"{'peak per device':<{width}}  {size(found.peak):>11}")
+    lines.append(f"{'while the state is made':<{width}}  {size(found.creation):>11}")
+    lines += ["", *_costs(found, width), ""]
+    lines.append(
+        f"global batch {found.batch_size:,} images, {found.total_steps:,} steps"
+    )
+    return "\n".join(lines)
+
+
+def _costs(found: Plan, width: int) -> list[str]:
+    """Work and bytes sent per device and step: backbone beside class side."""
+    backbone, above = backbone_side(found), found.class_side
+    title = "each device and step"
+    lines = [f"{title:<{width}}  {'backbone':>11}  {'class side':>11}"]
+    name = "products and convolutions"
+    lines.append(f"{name:<{width}}  {work(backbone.work):>11}  {work(above.work):>11}")
+    for kind in backbone.traffic:
+        name = f"sent by {kind}"
+        ours, theirs = backbone.traffic[kind], above.traffic.get(kind, 0)
+        lines.append(f"{name:<{width}}  {size(ours):>11}  {size(theirs):>11}")
+    return lines
+
+
+def advice(found: Plan, config: ConfigDict, budget: int) -> list[str]:
+    """Returns what to change so that a step fits into `budget` bytes per device."""
+    if found.peak <= budget:
+        if found.creation <= budget:
+            return []
+        excess = size(found.creation - budget)
+        return [
+            f"does not fit: making the state takes {excess} too much on each device",
+            "more --devices shrink the class centres and their state",
+        ]
+    items, over = found.items, found.peak - budget
+    activations = items[ACTIVATIONS]
+    head = sum(size for name, size in items.items() if "centre" in name)
+    lines = [f"does not fit: {size(over)} too much on each device"]
+    if activations > over / 4:
+        lines += _smaller_activations(config)
+    if head > over / 4:
+        lines += _smaller_classes(config)
+    lines.append("more --devices shrink the class centres and their state")
+    return lines
+
+
+def _smaller_activations(config: ConfigDict) -> list[str]:
+    """What shrinks the activations; what costs least comes first."""
+    model, parts = config.model, 2 * config.optim.accumulation_steps
+    lines = []
+    if model.dtype == "float32":
+        lines.append(f"--config.model.dtype=bfloat16 halves most activations {UNSEEN}")
+    if not model.remat:
+        lines.append(
+            "--config.model.remat=true recomputes activations instead of keeping them "
+            f"{UNSEEN}"
+        )
+    lines.append(
+        f"--config.optim.accumulation_steps={parts} keeps activations of 1/{parts} of "
+        "the batch at a time; batch norm sees as much"
+    )
+    lines.append("a smaller --config.data.batch_size shrinks the activations")
+    return lines
+
+
+def _smaller_classes(config: ConfigDict) -> list[str]:
+    """What shrinks the class centres, their state and their gradients."""
+    lines = []
+    # The other optimizers refuse it.
+    if config.classifier.dtype == "float32" and config.optim.name == "sgd":
+        lines.append(
+            "--config.classifier.dtype=bfloat16 halves the class centres and their "
+            "momentum"
+        )
+    if config.classifier.sample_rate == 1.0:
+        lines.append(
+            "--config.classifier.sample_rate=0.1 (Partial FC) shrinks the gradients of "
+            "the class centres"
+        )
+    return lines

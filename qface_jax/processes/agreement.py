@@ -1,0 +1,90 @@
+"""What the processes of a run tell each other, so that all of them do the same.
+
+Every function here must be called by all processes, in the same order. With one
+process each of them is what it would be without.
+"""
+
+import hashlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+
+from qface_jax.errors import ConfigError
+from qface_jax.processes import hosts
+from qface_jax.sharded.parallel import Shardings
+
+
+def gather_rows(rows: np.ndarray) -> np.ndarray:
+    """Returns the rows of all processes, in their order, bit for bit.
+
+    Args:
+        rows: Any type, [k, ...]; k may differ from process to process, the rest not.
+    """
+    if hosts.here().count == 1:
+        return rows
+    rows = np.ascontiguousarray(rows)
+    # As bytes: JAX would turn float64 into float32.
+    size = rows.itemsize * int(np.prod(rows.shape[1:]))
+    counts = multihost_utils.process_allgather(np.int32(len(rows)))
+    padded = np.zeros((int(counts.max()), size), np.uint8)
+    padded[: len(rows)] = rows.reshape(len(rows), -1).view(np.uint8)
+    everyone = multihost_utils.process_allgather(padded)
+    joined = np.concatenate(
+        [part[:count] for part, count in zip(everyone, counts, strict=True)]
+    )
+    return joined.reshape(-1).view(rows.dtype).reshape(-1, *rows.shape[1:])
+
+
+def first_says(answer: bool) -> bool:
+    """Returns process 0's answer on all of them."""
+    return bool(gather_rows(np.array([answer]))[0])
+
+
+def meet() -> None:
+    """Waits until all processes have come here."""
+    gather_rows(np.zeros(1, np.uint8))
+
+
+def refuse_difference(what: str, here: str) -> None:
+    """Raises ConfigError where a process has another text than process 0.
+
+    Args:
+        what: Names it, and says how to mend a difference: "the config: give all ...".
+        here: The text of this process.
+    """
+    digest = np.frombuffer(hashlib.sha256(here.encode()).digest(), np.uint8)
+    digests = gather_rows(digest[None])
+    other = np.flatnonzero((digests != digests[0]).any(axis=1))
+    if len(other):
+        who = ", ".join(hosts.named(int(i)) for i in other)
+        raise ConfigError(f"{who} differs from {hosts.named(0)} in {what}")
+
+
+def lagged_max(shardings: Shardings) -> Callable[[int], int]:
+    """Returns a function from this process's number to the largest of all processes'.
+
+    Among several processes the answer is that of the call before (0 at first), so
+    that nobody has to wait for the devices' work of this step. All processes get the
+    same answer from the same call.
+
+    Args:
+        shardings: Those of the mesh of all devices.
+    """
+    if hosts.here().count == 1:
+        return int
+    devices = shardings.rows.mesh.size
+    largest = jax.jit(jnp.max, out_shardings=shardings.replicated)
+    pending = [None]
+
+    def exchange(number: int) -> int:
+        row = np.full(1, number, np.int32)
+        numbers = jax.make_array_from_callback(
+            (devices,), shardings.rows, lambda _: row
+        )
+        before, pending[0] = pending[0], largest(numbers)
+        return 0 if before is None else int(before)
+
+    return exchange

@@ -1,0 +1,154 @@
+"""The picture and the table of the gradient scaling term: AdaFace's Fig. 3.
+
+A feature lies in the plane of its own and one other class centre, at angle theta to its
+own. |g| is drawn over that angle and over the image quality norm_hat in [-1, 1].
+"""
+
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from qface_jax.atomic_file import replace_file
+from qface_jax.losses import gst
+from qface_jax.losses.margins.margin_family import MARGINS
+from qface_jax.losses.norm_stats import NormStats
+
+# norm = 60 + 50 norm_hat: MagFace's default range [10, 110], and AdaFace's statistics
+# are chosen so that its norm_hat is the picture's.
+MEAN_NORM, NORM_RANGE = 60.0, 50.0
+ANGLES = np.deg2rad(np.arange(0.5, 180.0, 1.0))
+QUALITIES = np.linspace(-1.0, 1.0, 81)
+TABLE_ANGLES = (20, 40, 60, 80, 85, 90, 95, 100, 120, 160)  # degrees
+
+
+class Panel(NamedTuple):
+    """One margin function over the grid.
+
+    Attributes:
+        name: Key of MARGINS.
+        strength: |g|, [quality, angle].
+        lead: Own logit minus the other's, [quality, angle]; 0 on the boundary.
+    """
+
+    name: str
+    strength: np.ndarray
+    lead: np.ndarray
+
+
+def _state(name: str, loss: ConfigDict, curricular_t: float):
+    if name == "adaface":
+        # norm_hat adds 1e-3 to the deviation; with h = 0 it is 0 whatever the norm.
+        std = max(NORM_RANGE * loss.adaface.concentration, 1e-3) - 1e-3
+        return NormStats(mean=jnp.float32(MEAN_NORM), std=jnp.float32(std))
+    return jnp.float32(curricular_t) if name == "curricularface" else ()
+
+
+def panel(
+    name: str,
+    loss: ConfigDict,
+    *,
+    angles: np.ndarray = ANGLES,
+    qualities: np.ndarray = QUALITIES,
+    separation: float = np.pi,
+    curricular_t: float = 0.5,
+) -> Panel:
+    """Returns |g| and the decision of a margin function over the grid.
+
+    Args:
+        name: Key of MARGINS.
+        loss: `config.loss`: the scale and each margin's numbers.
+        angles: Angles to the own centre, radians, [a].
+        qualities: norm_hat, [q].
+        separation: Angle between the two centres, radians.
+        curricular_t: CurricularFace's t.
+    """
+    margin = MARGINS[name](**loss[name].to_dict())
+    state = _state(name, loss, curricular_t)
+    quality, theta = np.meshgrid(qualities, angles, indexing="ij")
+    norms = jnp.asarray(MEAN_NORM + NORM_RANGE * quality.ravel(), jnp.float32)
+    cos_theta, target = gst.two_class_cosines(
+        jnp.asarray(theta.ravel(), jnp.float32), separation
+    )
+
+    def logits_fn(cos, target):
+        cos_y = jnp.sum(jnp.where(target, cos, 0.0), axis=-1)
+        own = margin.target(cos_y, norms, state)[:, None]
+        return loss.scale * jnp.where(target, own, margin.negative(cos, cos_y, state))
+
+    term = jax.jit(lambda cos: gst.gradient_scaling_term(logits_fn, cos, target))
+    logits = logits_fn(cos_theta, target)
+    shape = quality.shape
+    return Panel(
+        name=name,
+        strength=np.abs(np.asarray(term(cos_theta))).reshape(shape),
+        lead=np.asarray(logits[:, 0] - logits[:, 1]).reshape(shape),
+    )
+
+
+def draw(panels: list[Panel], out: Path, *, separation: float, scale: float) -> None:
+    """Writes the panels as one PNG, aside and then renamed.
+
+    Args:
+        panels: From `panel`, over the default grid.
+        out: File to write.
+        separation: Angle between the two centres, radians.
+        scale: s, for the caption.
+    """
+    columns = min(len(panels), 4)
+    rows = -(-len(panels) // columns)
+    figure = Figure(
+        figsize=(3.2 * columns + 1.0, 2.6 * rows + 0.8), dpi=130, layout="constrained"
+    )
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    degrees = np.rad2deg(ANGLES)
+    image = None
+    for ax, item in zip(axes.flat, panels, strict=False):
+        # Near 180 degrees some slopes are steeper by decades: the colours stop at 2s.
+        image = ax.pcolormesh(
+            degrees, QUALITIES, item.strength, vmin=0, vmax=2 * scale, cmap="viridis",
+            shading="nearest",
+        )  # fmt: skip
+        middle = np.rad2deg(separation) / 2
+        ax.axvline(middle, color="white", linewidth=1.4, linestyle="--")
+        if item.lead.min() < 0.0 < item.lead.max():
+            ax.contour(degrees, QUALITIES, item.lead, [0.0], colors="#ff5a4d")
+        ax.set_title(item.name)
+        ax.set_xlim(0, 180)
+        ax.set_xticks(range(0, 181, 45))
+        ax.xaxis.set_tick_params(labelbottom=True)
+    for ax in list(axes.flat)[len(panels) :]:
+        ax.set_visible(False)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("norm_hat (quality)")
+    figure.supxlabel("angle to the own class centre, degrees", fontsize=10)
+    figure.suptitle(
+        f"|gradient scaling term|, s = {scale:g}; decision boundary without (white) "
+        "and with margin (red)",
+        fontsize=10,
+    )
+    figure.colorbar(
+        image, ax=list(axes.flat), label="|g|", extend="max", fraction=0.03, pad=0.02
+    )
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    replace_file(out, picture.getvalue())
+
+
+def table(names: list[str], loss: ConfigDict, **grid: float) -> str:
+    """Returns |g| as text: a line per margin and quality, a column per angle."""
+    qualities = np.array([-1.0, 0.0, 1.0])
+    angles = np.deg2rad(np.array(TABLE_ANGLES, float))
+    head = f"{'|g|':<16}{'norm_hat':>9}" + "".join(f"{a:>8}°" for a in TABLE_ANGLES)
+    lines = [head]
+    for name in names:
+        found = panel(name, loss, angles=angles, qualities=qualities, **grid)
+        for quality, row in zip(qualities, found.strength, strict=True):
+            cells = "".join(f"{value:>9.3f}" for value in row)
+            lines.append(f"{name:<16}{quality:>9.0f}{cells}")
+    return "\n".join(lines)

@@ -1,0 +1,279 @@
+"""One self-contained HTML page about a run, or about several side by side."""
+
+import datetime
+import importlib.resources
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from qface_jax.atomic_file import replace_file
+from qface_jax.errors import ConfigError, DataError
+from qface_jax.evals import results
+from qface_jax.evals.results import Result
+from qface_jax.report.before_after import before_and_after
+from qface_jax.report.figures import curve_plot
+from qface_jax.report.pictures import read_samples
+from qface_jax.report.results import compare_results, flat, result_context
+from qface_jax.report.training_log import Log, read_log
+from qface_jax.report.training_log import panels as log_panels
+from qface_jax.settings import config as configs
+
+# What a reader wants to know first: label -> place in the config.
+_FACTS = {
+    "Backbone": "model.backbone",
+    "Embedding": "model.embedding_dim",
+    "Compute type": "model.dtype",
+    "Objective": "objective",
+    "Margin": "loss.margin",
+    "Scale": "loss.scale",
+    "Distance": "octuplet.metric",
+    "Octuplet margin": "octuplet.margin",
+    "Octuplet terms": "octuplet.terms",
+    "Training data": "data.source",
+    "Data path": "data.path",
+    "Batch size": "data.batch_size",
+    "Degradation": "degrade.recipe",
+    "Optimizer": "optim.name",
+    "Learning rate": "optim.learning_rate",
+    "Schedule": "optim.schedule",
+    "Total steps": "total_steps",
+    "Seed": "seed",
+}
+
+
+def write_report(run_dir: str | Path, out: str | Path | None = None) -> Path:
+    """Writes the page of one run; parts that are not there yet are named on it.
+
+    Args:
+        run_dir: RUN, with any of config.json, metrics.jsonl, eval/ and samples/.
+        out: file to write; RUN/report.html by default.
+
+    Returns:
+        The file written.
+
+    Raises:
+        ConfigError: `run_dir` is no run folder.
+    """
+    run_dir = _run_folder(run_dir)
+    out = run_dir / "report.html" if out is None else Path(out)
+    missing: list[tuple[str, str]] = []
+    document = _read_config(run_dir, missing)
+    log = _read_log(run_dir, missing)
+    evaluations = _read_results(run_dir, missing)
+    samples = read_samples(run_dir / "samples")
+    if not samples.pictures and not samples.gst:
+        missing.append(("samples", "no pictures in samples/: qface train writes them"))
+    config = document.get("config", document)
+    context = {
+        "name": run_dir.resolve().name,
+        "written": _now(),
+        "facts": _facts(run_dir, config, log),
+        "environment": flat({k: v for k, v in document.items() if k != "config"})
+        if "config" in document
+        else [],
+        "missing": missing,
+        "sets": [result_context(found) for found in evaluations],
+        "changes": _changes(run_dir, evaluations, missing),
+        "panels": _panels(log),
+        "skipped_lines": log.skipped if log else 0,
+        "samples": samples,
+        "config": _config_text(config),
+    }
+    return _render("report.html.j2", context, out)
+
+
+def write_comparison(run_dirs: Sequence[str | Path], out: str | Path) -> Path:
+    """Writes one page with the evaluations of several runs side by side.
+
+    Args:
+        run_dirs: two or more RUN folders.
+        out: file to write.
+
+    Raises:
+        ConfigError: one of them is no run folder.
+    """
+    found: dict[str, list[Result]] = {}
+    missing: list[tuple[str, str]] = []
+    folders = [_run_folder(run_dir) for run_dir in run_dirs]
+    names = _distinct_names(folders)
+    for name, folder in zip(names, folders, strict=True):
+        of_run: list[tuple[str, str]] = []
+        found[name] = _read_results(folder, of_run)
+        missing += [(f"{name}: {part}", what) for part, what in of_run]
+    context = {
+        "name": f"{len(names)} runs",
+        "written": _now(),
+        "missing": missing,
+        "sets": compare_results(found),
+    }
+    return _render("comparison.html.j2", context, Path(out))
+
+
+def _run_folder(run_dir: str | Path) -> Path:
+    run_dir = Path(run_dir)
+    parts = ("config.json", "metrics.jsonl", "eval", "checkpoints", "samples")
+    if not any((run_dir / part).exists() for part in parts):
+        found = "holds no part of a run" if run_dir.exists() else "does not exist"
+        raise ConfigError(
+            f"run folder {run_dir}: {found}, expected one of {', '.join(parts)} in "
+            "it; give the --workdir of a qface train"
+        )
+    return run_dir
+
+
+def _distinct_names(folders: Sequence[Path]) -> list[str]:
+    """The folders' names; whole paths where two are called the same."""
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) == len(names):
+        return names
+    return [str(folder) for folder in folders]
+
+
+def _read_config(run_dir: Path, missing: list) -> dict[str, Any]:
+    path = run_dir / "config.json"
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        missing.append(("config", "no config.json: not a run of qface train"))
+        return {}
+    except (OSError, ValueError) as error:
+        missing.append(("config", f"config.json cannot be read: {error}"))
+        return {}
+    if not isinstance(document, dict):
+        missing.append(("config", "config.json cannot be read: no JSON object"))
+        return {}
+    return document
+
+
+def _read_log(run_dir: Path, missing: list) -> Log | None:
+    path = run_dir / "metrics.jsonl"
+    log = read_log(path) if path.is_file() else None
+    if log is None or not log.curves:
+        missing.append(
+            ("training", f"no training log yet: run qface train --workdir={run_dir}")
+        )
+    return log
+
+
+def _read_results(run_dir: Path, missing: list) -> list[Result]:
+    found = []
+    paths = sorted((run_dir / "eval").glob("*.json"))
+    for path in paths:
+        try:
+            found.append(results.read(path))
+        except DataError as error:
+            missing.append(("evaluation", str(error)))
+    if not paths:
+        missing.append(
+            ("evaluation", f"no evaluation yet: run qface eval --checkpoint={run_dir}")
+        )
+    return found
+
+
+def _changes(
+    run_dir: Path, after: list[Result], missing: list
+) -> dict[str, Any] | None:
+    """What the page shows of a run that was evaluated before its first step too."""
+    folder = results.before(run_dir)
+    if not any((folder / "eval").glob("*.json")):
+        return None  # not asked for, or not done yet
+    before = _read_results(folder, missing)
+    changes = before_and_after(before, after)
+    if changes is None and before and after:
+        missing.append(
+            (
+                "evaluation",
+                "the model that training started from was evaluated on other sets or "
+                "by another protocol, so there is no before and after: run qface eval "
+                "with the eval group that the run was started with",
+            )
+        )
+    return changes
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Returns the results in a folder's eval/ that can be read.
+
+    Args:
+        folder: RUN, or `results.before` of it.
+    """
+    return _read_results(folder, [])
+
+
+def _facts(run_dir: Path, config: dict, log: Log | None) -> list[tuple[str, str]]:
+    facts = []
+    unread = "loss." if _value(config, "objective") == "octuplet" else "octuplet."
+    for label, place in _FACTS.items():
+        if place.startswith(unread):
+            continue
+        value = _value(config, place)
+        if value not in (None, ""):
+            if isinstance(value, list):
+                value = ", ".join(map(str, value))
+            facts.append((label, configs.shortened(str(value))))
+    if log is not None and log.last_step is not None:
+        facts.append(("Last logged step", f"{log.last_step:,}"))
+    saved = sorted(
+        int(path.name)
+        for path in (run_dir / "checkpoints").glob("*")
+        if path.name.isdigit()
+    )
+    if saved:
+        facts.append(("Checkpoints", ", ".join(f"{step:,}" for step in saved)))
+    return facts
+
+
+def _value(config: Any, place: str) -> Any:
+    """What a config holds at a dotted path; None without such a key."""
+    for key in place.split("."):
+        config = config.get(key) if isinstance(config, dict) else None
+    return config
+
+
+def _config_text(config: dict) -> str | None:
+    """The config for reading: config.json has what is too long for a page."""
+    if not config:
+        return None
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: shown(own) for key, own in value.items()}
+        return configs.shortened(value) if isinstance(value, str) else value
+
+    return json.dumps(shown(config), indent=2, ensure_ascii=False)
+
+
+def _panels(log: Log | None) -> list[tuple[str, str]]:
+    if log is None:
+        return []
+    return [
+        (panel.title, curve_plot(panel.lines, unit=panel.unit, factor=panel.factor))
+        for panel in log_panels(log)
+    ]
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _render(template: str, context: dict[str, Any], out: Path) -> Path:
+    folder = importlib.resources.files("qface_jax.report")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(
+            lambda name: folder.joinpath(name).read_text("utf-8")
+        ),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template(template).render(context)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(out, page.encode("utf-8", "replace"))
+    except OSError as error:
+        raise ConfigError(f"report {out}: cannot be written ({error})") from error
+    return out

@@ -1,0 +1,76 @@
+"""Pictures of what the network sees, kept with the run for its report."""
+
+import contextlib
+import math
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from qface_jax.data_pipelines.sets.pair_sets import PairSet
+from qface_jax.data_pipelines.stream import faces
+from qface_jax.data_pipelines.tools.inspection import contact_sheet
+from qface_jax.report import gst_picture
+from qface_jax.runs.run_folder import SAMPLES
+
+MOST = 32  # pictures on the sheet of a batch
+COLUMNS = 8
+
+
+def write_batch(run: Path, rows: dict[str, np.ndarray]) -> None:
+    """Writes the first images of a training batch to `RUN/samples/train_batch.png`.
+
+    The two views of an image stand beside each other, the degraded one, q, before the
+    other, k.
+
+    Args:
+        run: Folder of the run.
+        rows: This host's rows: images uint8 [b, h, w, 3], or [b, 2, h, w, 3] where
+            there are two views of each, and labels int32 [b].
+    """
+    path = run / SAMPLES / "train_batch.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images, captions = rows["images"], [str(label) for label in rows["labels"]]
+    if images.ndim == 5:
+        captions = [f"{label} {view}" for label in captions for view in ("q", "k")]
+        images = images.reshape(-1, *images.shape[2:])
+    contact_sheet(list(images[:MOST]), captions[:MOST], path, columns=COLUMNS)
+
+
+def write_resolutions(run: Path, pair_set: PairSet, config: ConfigDict) -> None:
+    """Writes the first images of a set at each side to `RUN/samples/evaluation.png`.
+
+    Args:
+        run: Folder of the run.
+        pair_set: The set.
+        config: Of the run: eval.resolutions, eval.antialias, data.resize.
+    """
+    group = config.eval
+    images, captions = [], []
+    count = min(COLUMNS, len(pair_set))
+    for side in group.resolutions:
+        batches = faces.eval_batches(
+            pair_set,
+            side=side,
+            batch_size=count,
+            antialias=group.antialias,
+            resize=config.data.resize,
+        )
+        with contextlib.closing(batches):
+            images += list(next(batches))
+        captions += [f"{side} px"] * count
+    path = run / SAMPLES / "evaluation.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(images, captions, path, columns=count)
+
+
+def write_gst(run: Path, loss: ConfigDict) -> None:
+    """Writes the gradient scaling term of the run's margin to `RUN/samples/gst.png`.
+
+    Args:
+        run: Folder of the run.
+        loss: `config.loss`.
+    """
+    panels = [gst_picture.panel(loss.margin, loss)]
+    out = run / SAMPLES / "gst.png"
+    gst_picture.draw(panels, out, separation=math.pi, scale=loss.scale)

@@ -1,0 +1,213 @@
+"""The folder of a run: where its parts lie and what it was started with."""
+
+import contextlib
+import fcntl
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from qface_jax.atomic_file import replace_file
+from qface_jax.errors import ConfigError
+from qface_jax.settings import config as configs
+
+PACKAGES = ("qface-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+CONFIG, CHECKPOINTS, BEST = "config.json", "checkpoints", "best"
+EVAL, SAMPLES, METRICS, EVENTS = "eval", "samples", "metrics.jsonl", "tensorboard"
+LOCK = ".lock"
+IMPORTED = "imported"  # in config.json of a model that `qface import` wrote
+
+
+class Run(NamedTuple):
+    """What `config.json` of a run says.
+
+    Attributes:
+        path: Folder of the run.
+        config: Its resolved config.
+        num_classes: Identities of its training set.
+        facts: Everything else: data, versions, commit, colour order.
+    """
+
+    path: Path
+    config: ConfigDict
+    num_classes: int
+    facts: dict[str, Any]
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of the packages that decide a result."""
+    return {name: metadata.version(name) for name in PACKAGES}
+
+
+def commit() -> str | None:
+    """Returns the commit of the source tree, '+' where it has changes; None outside."""
+    here = Path(__file__).parent
+
+    def git(*words):
+        return subprocess.run(
+            ("git", "-C", str(here), *words), capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # not another's tree
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def read(path: str | Path) -> Run:
+    """Returns what the run in that folder was started with.
+
+    Raises:
+        ConfigError: if the folder is not a run's.
+    """
+    path = Path(path)
+    file = path / CONFIG
+    if not file.is_file():
+        raise ConfigError(
+            f"{path}: not the folder of a run: it has no {CONFIG}; "
+            "give the --workdir of a `qface train` or the OUT of a `qface import`"
+        )
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        saved, num_classes = content.pop("config"), content["num_classes"]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ConfigError(f"{file}: is no run's config ({error})") from error
+    return Run(path, configs.from_dict(saved), num_classes, content)
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Keeps a second training out of the folder; ends with the process at the latest.
+
+    Raises:
+        ConfigError: if another process trains in it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{path}: another qface train is at work in this folder; wait for it, "
+                "stop it, or give another --workdir"
+            ) from None
+        yield
+
+
+def fingerprint(path: Path, patience: float = 30.0) -> str:
+    """Returns what `config.json` says; '' where it stays away for `patience` seconds.
+
+    Folders shared over a network show a new file on other hosts a little later.
+    """
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        try:
+            return (path / CONFIG).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            time.sleep(0.2)
+    return ""
+
+
+def _check_same(run, config, num_classes, images, allow_config_change):
+    """Raises where a run was started with another config or other data."""
+    path, changed = run.path, configs.differences(run.config, config)
+    if IMPORTED in run.facts:
+        raise ConfigError(
+            f"{path}: holds an imported model, which stays as it is; to train from it "
+            f"give another --workdir and --init-from={path}"
+        )
+    if changed and not allow_config_change:
+        lines = "\n".join(f"  {line}" for line in changed)
+        raise ConfigError(
+            f"{path}: holds a run of another config\n{lines}\n"
+            "give another --workdir, or --allow-config-change to go on with it"
+        )
+    if run.num_classes != num_classes:
+        raise ConfigError(
+            f"{path}: this run has {run.num_classes} classes, the data has "
+            f"{num_classes}; to start from its weights give another --workdir "
+            f"and --init-from={path}"
+        )
+    if run.facts["data"]["images"] != images:
+        raise ConfigError(
+            f"{path}: this run has {run.facts['data']['images']:,} training images, "
+            f"the data has {images:,}: it would not be the same run; give another "
+            "--workdir"
+        )
+
+
+def open_or_create(
+    path: Path,
+    config: ConfigDict,
+    *,
+    num_classes: int,
+    data: dict[str, Any],
+    init_from: Path | None = None,
+    allow_config_change: bool = False,
+) -> None:
+    """Writes `config.json` of a new run, or checks that an old one is the same.
+
+    Args:
+        path: Folder of the run; made if it does not exist.
+        config: Resolved config.
+        num_classes: Identities of the training set.
+        data: `describe()` of the training set.
+        init_from: The run whose weights a new run started with.
+        allow_config_change: Go on although the config differs.
+
+    Raises:
+        ConfigError: if the folder holds a run of another config or another data set.
+    """
+    if (path / CONFIG).is_file():
+        run = read(path)
+        _check_same(run, config, num_classes, data["images"], allow_config_change)
+        if not configs.differences(run.config, config):
+            return
+        init_from = run.facts["init_from"]
+    elif path.is_dir() and any(p.name != LOCK for p in path.iterdir()):
+        raise ConfigError(
+            f"{path}: is not empty and not the folder of a run (no {CONFIG}); "
+            "give a new or empty --workdir"
+        )
+    facts = {
+        "data": data,
+        "init_from": None if init_from is None else str(init_from),
+    }
+    _write(path, config, num_classes, facts)
+
+
+def write_imported(
+    path: Path, config: ConfigDict, *, num_classes: int, imported: dict[str, Any]
+) -> None:
+    """Writes `config.json` of a model that was imported, not trained.
+
+    Args:
+        path: Folder of the run.
+        config: Config whose `model` group describes the model.
+        num_classes: Identities of its class centres; 0 where it has none.
+        imported: Where the weights came from.
+    """
+    facts = {"data": None, "init_from": None, IMPORTED: imported}
+    _write(path, config, num_classes, facts)
+
+
+def _write(path, config, num_classes, facts) -> None:
+    content = {
+        "config": configs.to_dict(config),
+        "config_digest": configs.digest(config),
+        "num_classes": num_classes,
+        **facts,
+        "color_order": "RGB",
+        "pixel_scale": "x / 127.5 - 1",
+        "versions": versions(),
+        "commit": commit(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    text = json.dumps(content, indent=2) + "\n"
+    replace_file(path / CONFIG, text.encode())

@@ -1,0 +1,79 @@
+"""From a file of weights to named arrays: the state dict within whatever was saved."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qface_jax.errors import DataError
+from qface_jax.weights import safetensors_file
+from qface_jax.weights.torch import torch_file
+from qface_jax.weights.torch.stored_tensor import StoredTensor
+
+TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".tar")
+# Where training code keeps the weights within a checkpoint; the first found is taken.
+_KEYS = (
+    "state_dict",
+    "state_dict_backbone",
+    "model_state_dict",
+    "model",
+    "backbone",
+    "net",
+    "params",
+)
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Returns the named tensors of a PyTorch or safetensors file.
+
+    Args:
+        path: `.safetensors`, or anything of torch.save: a state dict, or a checkpoint
+            that has one under a usual name.
+
+    Raises:
+        DataError: if the file cannot be read, or holds no or several sets of tensors.
+    """
+    if path.suffix == ".safetensors":
+        return safetensors_file.read(path)
+    content = torch_file.read(path)
+    try:
+        return {name: leaf.array() for name, leaf in _choose(content).items()}
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _choose(content: Any) -> dict[str, StoredTensor]:
+    """The one set of tensors in what was saved, or the one under a usual name."""
+    found = dict(_sets(content, ""))
+    for key in _KEYS:
+        if key in found:
+            return found[key]
+    if "" in found:
+        return found[""]
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if not found:
+        raise DataError(
+            "it holds no tensors under names; where it was made, run "
+            "torch.save(model.state_dict(), FILE) and import that file"
+        )
+    raise DataError(
+        f"it holds several sets of tensors ({', '.join(found)}), none of them under "
+        f"a usual name ({', '.join(_KEYS)}); save the one to import by itself"
+    )
+
+
+def _sets(content: Any, path: str) -> Iterator[tuple[str, dict[str, StoredTensor]]]:
+    """Every mapping, at any depth, that has tensors of its own, by its dotted path."""
+    if not isinstance(content, Mapping):
+        return
+    own = {
+        str(name): leaf
+        for name, leaf in content.items()
+        if isinstance(leaf, StoredTensor)
+    }
+    if own:
+        yield path, own
+    for name, leaf in content.items():
+        yield from _sets(leaf, f"{path}.{name}" if path else str(name))

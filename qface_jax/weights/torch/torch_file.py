@@ -1,0 +1,150 @@
+"""PyTorch's `.pt`, `.pth` and `.ckpt` files, read without PyTorch.
+
+Two formats: a zip archive (since PyTorch 1.6) with the pickle and each storage as a
+file, and the older stream of pickles with the storages behind them. Storages come to
+the CPU wherever they were saved from, and are read when a tensor is asked for.
+"""
+
+import io
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from qface_jax.errors import DataError
+from qface_jax.weights.torch.stored_tensor import Storage, StoredType
+from qface_jax.weights.torch.torch_pickle import TorchUnpickler
+
+# The first pickle of the older format: PyTorch's number for its files.
+_MAGIC = 0x1950A86A20F9469CFC6C
+# What a damaged or foreign pickle may raise besides our own errors.
+_BROKEN = (
+    pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError,
+    TypeError, ValueError, struct.error, zipfile.BadZipFile, RecursionError,
+    OverflowError, NotImplementedError,
+)  # fmt: skip
+
+
+def read(path: Path) -> Any:
+    """Returns what `torch.save` wrote: nested containers with `StoredTensor` leaves.
+
+    Args:
+        path: The file; it must stay where it is while its tensors are read.
+
+    Raises:
+        DataError: if it is no such file, is damaged, or asks for anything that is not
+            a tensor or a container, naming it.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            return _read_zip(path)
+        with path.open("rb") as file:
+            if _first_pickle(file) == _MAGIC:
+                return _read_stream(path, file)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except _BROKEN as error:
+        raise DataError(
+            f"{path}: cannot be read as a PyTorch file ({type(error).__name__}: "
+            f"{error}); it is damaged: copy it again"
+        ) from error
+    raise DataError(
+        f"{path}: is no file of torch.save (neither its zip archive nor the older "
+        "format); give a .pt, .pth, .ckpt, .safetensors or .onnx file"
+    )
+
+
+def _first_pickle(file: BinaryIO) -> Any:
+    """The number at the beginning of the older format, or None."""
+    try:
+        return _plain(file)
+    except (DataError, *_BROKEN):
+        return None
+
+
+def _plain(file: BinaryIO) -> Any:
+    """One pickle that holds no storages."""
+
+    def none(*unused):
+        raise DataError("a storage where there must be none; the file is damaged")
+
+    return TorchUnpickler(file, none).load()
+
+
+def _read_zip(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        pickles = [name for name in names if name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise DataError("a zip archive, but not one of torch.save: no data.pkl")
+        root = pickles[0].removesuffix("data.pkl")
+        if f"{root}constants.pkl" in names:
+            raise DataError(
+                "it is a TorchScript program; where it was made, run "
+                "torch.save(module.state_dict(), FILE) and import that file"
+            )
+        if (
+            f"{root}byteorder" in names
+            and archive.read(f"{root}byteorder") != b"little"
+        ):
+            raise DataError(
+                "it was written on a big-endian machine; save it on another"
+            )
+        content = archive.read(pickles[0])
+    known = frozenset(names)
+
+    def storage(stored: StoredType, key: str, size: int, view: Any) -> Storage:
+        name = f"{root}data/{key}"
+        if name not in known:
+            raise DataError(f"storage {key} is missing; the file is cut off")
+        return Storage(stored, size, _zip_reader(path, name))
+
+    return TorchUnpickler(io.BytesIO(content), storage).load()
+
+
+def _zip_reader(path: Path, name: str) -> Callable[[], bytes]:
+    def read_bytes():
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(name)
+
+    return read_bytes
+
+
+def _read_stream(path: Path, file: BinaryIO) -> Any:
+    """After the magic number: protocol, machine, object, storages' keys, storages."""
+    _plain(file)
+    machine = _plain(file)
+    if isinstance(machine, dict) and not machine.get("little_endian", True):
+        raise DataError("it was written on a big-endian machine; save it on another")
+    types: dict[str, StoredType] = {}
+    places: dict[str, int] = {}  # known when the pickle has been read
+
+    def storage(stored: StoredType, key: str, size: int, view: Any) -> Storage:
+        types[key] = stored
+        begin, count = 0, size
+        if view is not None:
+            _, begin, count = view
+        at = begin * stored.itemsize
+
+        def read_bytes():
+            with path.open("rb") as again:
+                again.seek(places[key] + at)
+                return again.read(count * stored.itemsize)
+
+        return Storage(stored, count, read_bytes)
+
+    content = TorchUnpickler(file, storage).load()
+    end = path.stat().st_size
+    for key in _plain(file):
+        (count,) = struct.unpack("<q", file.read(8))
+        places[key] = file.tell()
+        size = count * types[key].itemsize
+        if count < 0 or places[key] + size > end:
+            raise DataError(
+                f"storage {key} has {count:,} values, the file ends before; it is cut "
+                "off: copy it again"
+            )
+        file.seek(size, io.SEEK_CUR)
+    return content

@@ -1,0 +1,175 @@
+"""PyTorch's pickles, read by rules that build tensors and containers, nothing else.
+
+A pickle is a program: it may name any function on the machine and call it. Here each
+name is looked up in a table of this file. What belongs to tensors has an entry, the
+book-keeping of known training frameworks becomes an inert stand-in, and every other
+name is refused. Nothing that a file names is ever imported.
+"""
+
+import collections
+import pickle
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from qface_jax.errors import DataError
+from qface_jax.weights.torch.stored_tensor import (
+    TYPES,
+    Storage,
+    StoredTensor,
+    StoredType,
+)
+
+# Modules whose objects say how a run was done and hold no weights.
+_BOOK_KEEPING = (
+    "argparse",
+    "easydict",
+    "lightning",
+    "lightning_fabric",
+    "ml_collections",
+    "numpy",
+    "omegaconf",
+    "pathlib",
+    "pytorch_lightning",
+    "torch.optim",
+)
+
+
+class StandIn:
+    """An object of a run's book-keeping: it swallows what it is given and does nothing.
+
+    The class is made anew for each name, so that a message can say it.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        """Takes anything."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "StandIn":
+        """Takes anything."""
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        """Takes anything."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Takes anything."""
+
+    def append(self, value: Any) -> None:
+        """Takes anything."""
+
+    def extend(self, values: Any) -> None:
+        """Takes anything."""
+
+
+def _rebuild_tensor(storage, offset, shape, strides, *unused):
+    """The function of PyTorch's that makes a tensor of a storage; gradients aside."""
+    return _tensor(storage, offset, shape, strides, None)
+
+
+def _rebuild_tensor_v3(
+    storage, offset, shape, strides, requires_grad, hooks, dtype, *unused
+):
+    """The same where the storage is bytes and the type stands beside it."""
+    return _tensor(storage, offset, shape, strides, dtype)
+
+
+def _tensor(storage, offset, shape, strides, dtype):
+    numbers = (offset, *shape, *strides)
+    sane = len(shape) == len(strides) and all(isinstance(n, int) for n in numbers)
+    if not isinstance(storage, Storage) or not sane:
+        raise DataError("a tensor's description makes no sense; the file is damaged")
+    stored = storage.stored if dtype is None else dtype
+    if not isinstance(stored, StoredType):
+        raise DataError("a tensor's type makes no sense; the file is damaged")
+    return StoredTensor(storage, offset, tuple(shape), tuple(strides), stored)
+
+
+def _first(tensor, *unused):
+    """A parameter, or a tensor with attributes: the tensor alone."""
+    return tensor
+
+
+def _rebuild_from_type(function, kind, args, state):
+    """A tensor's subclass: whatever it is, the tensor it was made of."""
+    allowed = (_rebuild_tensor, _rebuild_tensor_v3, _first)
+    if function not in allowed:
+        raise DataError("a tensor of a class that cannot be built; the file is damaged")
+    return function(*args)
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("collections", "defaultdict"): lambda *unused: {},
+    ("builtins", "set"): set,
+    ("builtins", "frozenset"): frozenset,
+    ("__builtin__", "set"): set,
+    ("torch", "Size"): tuple,
+    ("torch", "device"): lambda *unused: None,
+    ("torch", "Tensor"): StandIn,
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): _rebuild_tensor_v3,
+    ("torch._utils", "_rebuild_parameter"): _first,
+    ("torch._utils", "_rebuild_parameter_with_state"): _first,
+    ("torch._tensor", "_rebuild_from_type_v2"): _rebuild_from_type,
+    ("torch.nn.parameter", "Parameter"): StandIn,
+    # How numpy's numbers carry their bytes in protocol 2.
+    ("_codecs", "encode"): lambda *unused: b"",
+}
+
+
+class TorchUnpickler(pickle.Unpickler):
+    """Reads one pickle of a PyTorch file."""
+
+    def __init__(self, file: BinaryIO, storage: Callable[..., Storage]):
+        """Prepares to read.
+
+        Args:
+            file: At the pickle's first byte.
+            storage: (type, key, size, view) -> Storage, for each storage it names.
+        """
+        # Text of Python 2 as bytes that fit: pickles of the legacy format may be.
+        super().__init__(file, encoding="utf-8")
+        self._storage = storage
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Returns what a name of the pickle stands for here.
+
+        Raises:
+            DataError: if it is none of what tensors and containers need.
+        """
+        found = _ALLOWED.get((module, name))
+        if found is not None:
+            return found
+        if module in ("torch", "torch.storage") and name in TYPES:
+            return StoredType(name, TYPES[name])
+        if any(f"{module}.".startswith(f"{root}.") for root in _BOOK_KEEPING):
+            return type(name, (StandIn,), {"__module__": module})
+        if module.startswith("torch.nn.modules") or module == "__main__":
+            raise DataError(
+                f"it holds whole Python objects ({module}.{name}), not weights alone; "
+                "where it was made, run torch.save(model.state_dict(), FILE) and "
+                "import that file"
+            )
+        raise DataError(
+            f"it asks for {module}.{name}; only tensors and plain containers are read "
+            "from such a file, nothing else is run. If you trust where it comes from, "
+            "load it with PyTorch, run torch.save(model.state_dict(), FILE) and import "
+            "that file"
+        )
+
+    def persistent_load(self, pid: Any) -> Storage:
+        """Returns the storage that a pickle refers to.
+
+        Raises:
+            DataError: if it refers to something else.
+        """
+        sane = isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage"
+        if not sane or not isinstance(pid[1], StoredType):
+            raise DataError(
+                "it refers to something other than tensors; run "
+                "torch.save(model.state_dict(), FILE) and import that file"
+            )
+        stored, key, _, size, *view = pid[1:]
+        if not isinstance(size, int) or size < 0:
+            raise DataError("a storage's size makes no sense; the file is damaged")
+        return self._storage(stored, str(key), size, view[0] if view else None)

@@ -1,0 +1,285 @@
+"""What `qface data inspect` finds, and the commands around it."""
+
+import io
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from qface_jax.configs.base import get_config
+from qface_jax.data_pipelines.sets.pair_sets import PickledPairs
+from qface_jax.data_pipelines.sources.source import open_source
+from qface_jax.data_pipelines.stream.image_header import BrokenImageError, read_header
+from qface_jax.data_pipelines.tools.inspection import (
+    contact_sheet,
+    inspect_pairs,
+    inspect_source,
+    source_sheet,
+)
+from qface_jax.errors import DataError
+from qface_jax.launch import main
+from support.recordio_writer import jpeg, write_indexed, write_plain
+
+LABELS = [0, 0, 1, 1, 1, 3]
+
+
+def png(pixels, kind="PNG", **options):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+def swapped(seed):
+    """A face-coloured picture with red and blue exchanged."""
+    pixels = np.asarray(Image.open(io.BytesIO(jpeg(seed))))
+    return png(np.ascontiguousarray(pixels[..., ::-1]))
+
+
+def open_plain(folder, labels, images):
+    data = get_config().data
+    data.source, data.path = "mxnet", str(write_plain(folder, labels, images))
+    return open_source(data)
+
+
+def size_of(path):
+    with Image.open(path) as sheet:
+        return sheet.size
+
+
+def test_counts(tmp_path):
+    images = [jpeg(i) for i in range(6)]
+    facts = inspect_source(open_plain(tmp_path, LABELS, images))
+    assert (facts["images"], facts["identities"]) == (6, 3)
+    assert facts["images_per_identity"] == {"min": 1, "median": 2.0, "max": 3}
+    assert facts["labels"] == {"min": 0, "max": 3, "gaps": 1}
+    sample = facts["sample"]
+    assert sample["formats"] == {"JPEG": 6} and sample["sizes"] == {"112x112": 6}
+    assert [sample[k] for k in ("broken", "grayscale", "blank", "duplicates")] == [
+        0
+    ] * 4
+    red, green, blue = sample["mean_rgb"]
+    assert red > green > blue
+    assert facts["warnings"] == [
+        "1 labels below 4 have no image",
+        "1 of 3 identities have a single image",
+    ]
+    json.dumps(facts)
+
+
+def test_odd_images(tmp_path):
+    flat = np.full((112, 112, 3), (180, 120, 90), np.uint8)
+    images = [
+        jpeg(0),
+        jpeg(0),
+        b"no image",
+        jpeg(1, side=96),
+        jpeg(2, mode="L"),
+        png(flat),
+    ]
+    facts = inspect_source(open_plain(tmp_path, [0] * 6, images))
+    sample = facts["sample"]
+    assert sample["formats"] == {"JPEG": 4, "PNG": 1}
+    assert sample["sizes"] == {"112x112": 4, "96x96": 1}
+    assert [sample[k] for k in ("broken", "grayscale", "blank", "duplicates")] == [
+        1
+    ] * 4
+    text = "\n".join(facts["warnings"])
+    assert "train.rec: key 2: no JPEG or PNG image" in text
+    assert "key 1 = " in text and "exact duplicates" in text
+    assert "1 images of the sample are not 112x112" in text
+    assert "1 images of the sample are grayscale" in text
+    assert "1 images of the sample are blank" in text
+
+
+@pytest.mark.parametrize("blue", [4, 8])
+def test_swapped_channels(tmp_path, blue):
+    images = [swapped(i) if i < blue else jpeg(i) for i in range(8)]
+    facts = inspect_source(open_plain(tmp_path, [0] * 8, images))
+    warned = any("channels may be swapped (BGR)" in text for text in facts["warnings"])
+    assert warned is (blue == 8)
+
+
+def test_sample_is_spread_over_the_set(tmp_path):
+    images = [jpeg(i) for i in range(20)]
+    facts = inspect_source(open_plain(tmp_path, [0] * 20, images), sample=5)
+    assert facts["images"] == 20 and facts["sample"]["images"] == 5
+
+
+def test_pairs(tmp_path):
+    images = [jpeg(i) for i in (0, 1, 2, 2, 0, 3)]
+    path = tmp_path / "set.bin"
+    path.write_bytes(pickle.dumps((images, [True, True, False])))
+    facts = inspect_pairs(PickledPairs(path))
+    assert (facts["pairs"], facts["same"]) == (3, 2)
+    assert facts["sample"]["formats"] == {"JPEG": 6}
+    assert facts["warnings"] == [
+        "2 of 3 pairs are of one person",
+        "1 pairs of the sample hold one image twice, the first is pair 1",
+    ]
+
+
+HEADERS = {
+    "jpeg": (jpeg(0), ("JPEG", 112, 112, "RGB")),
+    "grey": (jpeg(0, mode="L"), ("JPEG", 112, 112, "L")),
+    "png": (png(np.zeros((5, 7, 3), np.uint8)), ("PNG", 7, 5, "RGB")),
+    # Some tools leave bytes behind the end mark.
+    "trailing": (jpeg(0) + bytes(20), ("JPEG", 112, 112, "RGB")),
+    # Nothing of the picture is missing, only the end mark.
+    "unmarked": (jpeg(0)[:-2], None),
+    "text": (b"hello", None),
+    "gif": (png(np.zeros((5, 7, 3), np.uint8), "GIF"), None),
+    "cut": (jpeg(0)[:-300], None),
+    "cut png": (png(np.asarray(Image.open(io.BytesIO(jpeg(0)))))[:-500], None),
+    "head": (jpeg(0)[:30], None),
+    "empty": (b"", None),
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_read_header(kind):
+    data, expected = HEADERS[kind]
+    if expected is None:
+        with pytest.raises(BrokenImageError):
+            read_header(data)
+    else:
+        assert read_header(data) == expected
+
+
+def test_contact_sheet(tmp_path):
+    red = np.full((112, 112, 3), (255, 0, 0), np.uint8)
+    green = np.full((50, 40, 3), (0, 255, 0), np.uint8)
+    path = tmp_path / "new" / "sheet.png"
+    contact_sheet([red, green, red], ["a", "", np.int32(7)], path, columns=2)
+    with Image.open(path) as sheet:
+        assert sheet.format == "PNG" and sheet.size == (224, 248)
+        assert sheet.getpixel((50, 60)) == (255, 0, 0)
+        assert sheet.getpixel((120, 30)) == (0, 255, 0)
+        assert sheet.getpixel((200, 100)) == (255, 255, 255)
+        assert sheet.getpixel((50, 200)) == (255, 0, 0)
+    assert [file.name for file in path.parent.iterdir()] == ["sheet.png"]
+
+
+def test_contact_sheet_that_cannot_be_written(tmp_path, monkeypatch):
+    path = tmp_path / "sheet.png"
+    path.write_bytes(b"the old one")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match=r"sheet\.png: cannot be written: No space"):
+        contact_sheet([np.zeros((9, 9, 3), np.uint8)], ["x"], path)
+    assert path.read_bytes() == b"the old one"
+    assert [file.name for file in tmp_path.iterdir()] == ["sheet.png"]
+    with pytest.raises(DataError, match="no image to draw"):
+        contact_sheet([], [], path)
+
+
+def test_broken_image_is_a_red_tile(tmp_path):
+    source = open_plain(tmp_path, [0, 0], [jpeg(0), b"no image"])
+    source_sheet(source, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.getpixel((112 + 50, 60)) == (255, 0, 0)
+        assert sheet.getpixel((50, 60)) != (255, 0, 0)
+
+
+def test_command_inspect(tmp_path, capsys):
+    images = [jpeg(i) for i in range(6)]
+    write_indexed(tmp_path / "set", [0, 0, 1, 1, 2, 2], images)
+    sheet = tmp_path / "sheet.png"
+    assert (
+        main.main(["data", "inspect", str(tmp_path / "set"), "--sheet", str(sheet)])
+        == 0
+    )
+    text = capsys.readouterr().out
+    assert "source: mxnet" in text and "identities: 3" in text
+    assert "images_per_identity: min 2, median 2.0, max 2" in text
+    assert "warning" not in text
+    assert size_of(sheet) == (6 * 112, 124)
+    assert main.main(["data", "inspect", str(tmp_path / "set"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["identities"] == 3
+
+
+def test_command_inspect_of_pairs(tmp_path, capsys):
+    path = tmp_path / "set.bin"
+    path.write_bytes(pickle.dumps(([jpeg(0), jpeg(1)], [True])))
+    sheet = tmp_path / "sheet.png"
+    assert main.main(["data", "inspect", str(path), "--sheet", str(sheet)]) == 0
+    assert "warning: 1 of 1 pairs are of one person" in capsys.readouterr().out
+    assert size_of(sheet) == (224, 124)
+
+
+def test_command_import(tmp_path, capsys):
+    folder = tmp_path / "folder"
+    for i in range(6):
+        (folder / f"person{i // 3}").mkdir(parents=True, exist_ok=True)
+        (folder / f"person{i // 3}" / f"{i}.jpg").write_bytes(jpeg(i))
+    (folder / "person1" / "9.jpg").write_bytes(b"no image")
+    out = tmp_path / "out"
+    assert main.main(["data", "import", str(folder), str(out)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("qface data: error: ") and "person1/9.jpg" in error
+    assert not out.exists()
+    assert main.main(["data", "import", str(folder), str(out), "--skip-broken"]) == 0
+    text = capsys.readouterr().out
+    assert "6 images of 2 identities" in text and "1 skipped" in text
+    assert "person1/9.jpg" in text
+    assert main.main(["data", "inspect", str(out)]) == 0
+    assert "source: array_record" in capsys.readouterr().out
+
+
+def test_command_import_of_synthetic_faces(tmp_path, capsys):
+    words = ["data", "import", "3x2", str(tmp_path / "out"), "--source", "synthetic"]
+    assert main.main(words) == 0
+    assert "6 images of 3 identities" in capsys.readouterr().out
+    words[2] = "many"
+    assert main.main(words) == 2
+    assert "expected IDENTITIESxIMAGES" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["inspect", "nowhere"], "nowhere: neither a .rec file"),
+        (["inspect", "nowhere.bin"], "nowhere.bin: cannot be read"),
+        (["import", "nowhere", "out"], "nowhere: neither a .rec file"),
+        (["import", "x", "out", "--source", "mxnet"], "x: no such file or folder"),
+    ],
+)
+def test_command_errors_are_one_line(tmp_path, monkeypatch, capsys, words, problem):
+    monkeypatch.chdir(tmp_path)
+    assert main.main(["data", *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("qface data: error: ") and problem in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect"],
+        ["inspect", "x", "--sample", "0"],
+        ["import", "x"],
+        ["import", "x", "y", "--source", "tar"],
+        ["import", "x", "y", "--config.data.path=z"],
+        ["preview", "--count=0"],
+        [],
+    ],
+)
+def test_command_words_that_are_wrong(words):
+    with pytest.raises(SystemExit) as stop:
+        main.main(["data", *words])
+    assert stop.value.code == 2
+
+
+def test_real_faces_look_right(faces_dir):
+    data = get_config().data
+    data.source, data.path = "folder", str(faces_dir / "folder")
+    facts = inspect_source(open_source(data))
+    assert facts["images_per_identity"] == {"min": 4, "median": 4.5, "max": 8}
+    assert facts["sample"]["sizes"] == {"112x112": 204}
+    assert facts["warnings"] == ["2 images of the sample are grayscale"]

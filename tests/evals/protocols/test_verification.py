@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+
+from qface_jax.errors import ConfigError, DataError
+from qface_jax.evals.measures import verification
+from qface_jax.evals.protocols.protocol import PROTOCOLS
+
+
+def expected(toy, pair_set, side_first, side_second):
+    """Score of the pairs with the two images at the sides given."""
+    first = np.concatenate([toy.embed(b) for b in pair_set.batches(side_first)])[0::2]
+    second = np.concatenate([toy.embed(b) for b in pair_set.batches(side_second)])[1::2]
+    dist = verification.distances(first, second, metric="euclidean")
+    return verification.score(dist, pair_set.issame, metric="euclidean", folds=10)
+
+
+def test_the_right_images_are_degraded(toy):
+    pair_set, result = toy.pairs(), toy.evaluate()
+    assert [row.side for row in result.rows] == [112, 28, 7]
+    for row in result.rows:
+        assert row.cross == expected(toy, pair_set, 112, row.side)
+        assert row.same == expected(toy, pair_set, row.side, row.side)
+    full, _, smallest = result.rows
+    assert full.cross == full.same
+    assert smallest.cross != smallest.same
+    # First image degraded would give another answer: the test can tell.
+    assert smallest.cross != expected(toy, pair_set, 7, 112)
+
+
+def test_means_are_over_all_resolutions(toy):
+    result = toy.evaluate()
+    cross = [row.cross.accuracy for row in result.rows]
+    same = [row.same.accuracy for row in result.rows]
+    assert result.mean_cross == pytest.approx(np.mean(cross))
+    assert result.mean_same == pytest.approx(np.mean(same))
+    assert result.mean_cross != result.mean_same
+
+
+def test_every_image_is_embedded_once_per_resolution(toy):
+    calls = []
+
+    def counting(images):
+        calls.append(len(images))
+        return toy.embed(images)
+
+    toy.evaluate(embed=counting, flip=True)
+    assert calls == [16] * (2 * 5 * len(toy.sides))
+
+
+def test_the_protocol_is_recorded(toy):
+    result = toy.evaluate(flip=True, metric="cosine", folds=5, antialias=False)
+    protocol = result.protocol
+    assert (protocol["pairs"], protocol["same"], protocol["different"]) == (40, 20, 20)
+    assert (protocol["folds"], protocol["metric"]) == (5, "cosine")
+    assert protocol["thresholds"] == "0 to 2 (exclusive), step 0.001"
+    assert protocol["flip"] is True and "mirror" in protocol["embedding"]
+    assert protocol["antialias"] is False and protocol["colour_order"] == "RGB"
+    assert "second image" in protocol["cross"]
+    assert protocol["set"] == {"source": "toy", "seed": 0}
+    assert result.checkpoint == {"path": "checkpoints/30", "step": 30}
+    assert result.config_hash == "0123abcd"
+    assert {"python", "numpy", "jax"} <= set(result.versions)
+
+
+def test_collapsed_embeddings_are_named_and_warned_of(toy, capsys):
+    result = toy.evaluate(embed=lambda images: np.ones((len(images), 8), np.float32))
+    assert result.status == "collapsed"
+    assert "at 112 px: the embeddings are (almost) the same" in result.message
+    assert "warning: toy: at 112 px" in capsys.readouterr().err
+    assert result.rows[0].cross.accuracy == 0.5
+
+
+def test_collapse_at_one_resolution_names_it(toy):
+    def partly(images):
+        features = toy.embed(images)
+        features[images[:, 0, 0, 1] == 7] = 1.0
+        return features
+
+    result = toy.evaluate(embed=partly)
+    assert [row.status for row in result.rows] == ["ok", "ok", "collapsed"]
+    assert result.status == "collapsed" and result.message.startswith("at 7 px")
+
+
+def test_non_finite_embeddings_give_no_numbers(toy, capsys):
+    def broken(images):
+        features = toy.embed(images)
+        features[(images[:, 0, 0, 1] == 7) & (images[:, 0, 0, 2] == 4)] = np.nan
+        return features
+
+    result = toy.evaluate(embed=broken)
+    assert result.status == "non_finite"
+    assert "1 of 80 images" in result.message and "(images 4)" in result.message
+    full, _, smallest = result.rows
+    assert (smallest.cross, smallest.same, smallest.norms) == (None, None, None)
+    assert full.cross is not None
+    assert result.mean_cross is None
+    assert "NaN or infinite" in capsys.readouterr().err
+
+
+def test_non_finite_at_112_leaves_no_cross_resolution(toy):
+    def broken(images):
+        features = toy.embed(images)
+        features[images[:, 0, 0, 1] == 112] = np.inf
+        return features
+
+    result = toy.evaluate(embed=broken)
+    assert all(row.cross is None for row in result.rows)
+    assert result.rows[1].same is not None
+
+
+@pytest.mark.parametrize(
+    ("resolutions", "words"),
+    [
+        ((56, 28), "must contain 112"),
+        ((112, 28, 28), "different sides"),
+        ((112, 0), "from 1 to 112"),
+        ((112, 224), "from 1 to 112"),
+        ((), "must contain 112"),
+    ],
+)
+def test_wrong_resolutions(toy, resolutions, words):
+    with pytest.raises(ConfigError, match=words):
+        toy.evaluate(resolutions=resolutions)
+
+
+def test_wrong_folds_are_found_before_the_long_work(toy):
+    def never(images):
+        raise AssertionError("embedded although the folds do not fit")
+
+    with pytest.raises(ConfigError, match=r"eval\.folds"):
+        toy.evaluate(embed=never, folds=41)
+
+
+def test_a_stream_that_ends_early(toy):
+    pair_set = toy.pairs()
+    pair_set.batches = lambda side, share: iter([np.zeros((16, 112, 112, 3), np.uint8)])
+    with pytest.raises(DataError, match="got 16, expected 80"):
+        toy.evaluate(pair_set)
+
+
+def test_protocol_table():
+    assert set(PROTOCOLS) == {"verification"}
