@@ -16,7 +16,7 @@ from qface_jax.inference.embed import Embed, Embedded, Health, diagnose, embed_i
 from qface_jax.inference.share import ALONE, Share
 from qface_jax.processes import hosts
 from qface_jax.runs.progress import Progress
-from qface_jax.versions import installed
+from qface_jax.runs.versions import installed
 
 # Side of the untouched image, px; cross-resolution pairs have it on their first side.
 FULL_SIDE = 112
