@@ -133,7 +133,7 @@ def _import(name: str) -> Any:
     if not name.endswith(".py"):
         here = str(Path.cwd())
         if here not in sys.path:
-            # A console command, unlike `python -m`, does not look in the current folder.
+            # A console command, unlike `python -m`, does not look there.
             sys.path.append(here)
         return importlib.import_module(name)
     path = Path(name).expanduser().resolve()
