@@ -154,16 +154,18 @@ def test_broken_image_is_a_red_tile(tmp_path):
 def test_command_inspect(tmp_path, capsys):
     images = [jpeg(i) for i in range(6)]
     write_indexed(tmp_path / "set", [0, 0, 1, 1, 2, 2], images)
-    sheet = tmp_path / "sheet.png"
+    sheet_path = tmp_path / "sheet.png"
     assert (
-        main.main(["data", "inspect", str(tmp_path / "set"), "--sheet", str(sheet)])
+        main.main(
+            ["data", "inspect", str(tmp_path / "set"), "--sheet", str(sheet_path)]
+        )
         == 0
     )
     text = capsys.readouterr().out
     assert "source: mxnet" in text and "identities: 3" in text
     assert "images_per_identity: min 2, median 2.0, max 2" in text
     assert "warning" not in text
-    assert size_of(sheet) == (6 * 112, 124)
+    assert size_of(sheet_path) == (6 + 6 * 118, 6 + 132)
     assert main.main(["data", "inspect", str(tmp_path / "set"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["identities"] == 3
 
@@ -171,10 +173,10 @@ def test_command_inspect(tmp_path, capsys):
 def test_command_inspect_of_pairs(tmp_path, capsys):
     path = tmp_path / "set.bin"
     path.write_bytes(pickle.dumps(([jpeg(0), jpeg(1)], [True])))
-    sheet = tmp_path / "sheet.png"
-    assert main.main(["data", "inspect", str(path), "--sheet", str(sheet)]) == 0
+    sheet_path = tmp_path / "sheet.png"
+    assert main.main(["data", "inspect", str(path), "--sheet", str(sheet_path)]) == 0
     assert "warning: 1 of 1 pairs are of one person" in capsys.readouterr().out
-    assert size_of(sheet) == (224, 124)
+    assert size_of(sheet_path) == (6 + 3 * 118, 6 + 132)
 
 
 def test_command_import(tmp_path, capsys):
