@@ -156,13 +156,13 @@ def _train(runs: list[Run], submit: list[str], children: Children) -> list[str]:
 def _finished(folder: Path, wanted: Any) -> bool:
     """Whether the run was evaluated after its last step, with this very config."""
     from qface_jax.ablation import table as ablation
-    from qface_jax.settings import config as configs
+    from qface_jax.configs import document
 
     try:
         found = ablation.read_run(folder, _last_step)
     except ConfigError:
         return False  # not begun, or qface train says what is wrong with it
-    return found.finished and not configs.differences(found.config, wanted)
+    return found.finished and not document.differences(found.config, wanted)
 
 
 def _last_step(config: Any, images: int) -> int:
