@@ -55,7 +55,7 @@ ORDER = (
 # Left to mend.
 KNOWN = {
     ("evals", "inference"), ("inference", "train"), ("inference", "objectives"),
-    ("objectives", "train"), ("runs", "train"), ("runs", "settings"),
+    ("objectives", "train"),
     ("settings", "train"), ("settings", "objectives"), ("settings", "evals"),
 }  # fmt: skip
 # Libraries that are hard to replace -> the only places that know them.

@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 
+from qface_jax.configs import document
 from qface_jax.configs.base import get_config
 from qface_jax.data_pipelines.sources.joined_source import JoinedSource
 from qface_jax.data_pipelines.sources.source import open_source, record_name
@@ -143,7 +144,7 @@ def test_paths_on_the_command_line(word, value):
     words = ["--config.data.source=folder", "--config.data.path=here"]
     config = configs.load("demo", [*words, f"--config.data.more_paths={word}"])
     assert config.data.more_paths == value
-    again = configs.from_dict(configs.to_dict(config))
+    again = document.from_dict(document.to_dict(config))
     assert again.data.more_paths == value
 
 
