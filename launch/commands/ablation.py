@@ -12,6 +12,7 @@ from qface_jax.ablation.submission import SEED, Run, plan, with_drawn_faces
 from qface_jax.configs.ablations import ABLATIONS, Ablation
 from qface_jax.errors import ConfigError
 from qface_jax.launch.children import Children
+from qface_jax.launch.commands.command import Command
 from qface_jax.processes import hosts
 
 DESCRIPTION = """Train every setting of a table with every seed, one run after another,
@@ -181,3 +182,11 @@ def _show(
     print(table_text.text(found))
     for path in table_text.write(found, workdir):
         print(f"table: {path}")
+
+
+COMMAND = Command(
+    summary="train and compare the rows of a table",
+    description=DESCRIPTION,
+    add_arguments=add_arguments,
+    run=run,
+)
