@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qface_jax.errors import ConfigError
+from qface_jax.launch.commands.command import Command
 from qface_jax.tables import SOURCES, is_external, trust
 
 DESCRIPTION = "import, inspect and preview sets of face images"
@@ -274,3 +275,11 @@ def _positive(text: str) -> int:
 
 
 _ACTIONS = {"import": _import, "inspect": _inspect, "preview": _preview}
+
+
+COMMAND = Command(
+    summary="import, inspect or preview images",
+    description=DESCRIPTION,
+    add_arguments=add_arguments,
+    run=run,
+)

@@ -10,7 +10,7 @@ from qface_jax.tables import RECIPES, SOURCES
 
 def value_problems(config: ConfigDict) -> list[str]:
     """Returns a line for each value that is out of range or does not fit another."""
-    from qface_jax.settings.config import flatten
+    from qface_jax.configs.document import flatten
 
     problems = []
     for path, value in flatten(config):
@@ -137,7 +137,7 @@ def device_problems(
     config: ConfigDict, sizes: tuple[str, ...], devices: int, hosts: int
 ) -> list[str]:
     """Returns a line for each of the sizes that cannot be cut over the devices."""
-    from qface_jax.settings.config import flatten
+    from qface_jax.configs.document import flatten
 
     problems, values = [], dict(flatten(config))
     for path in sizes:

@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 
+from qface_jax.configs import document
 from qface_jax.data_pipelines.sources.source import (
     JoinedSource,
     open_source,
@@ -137,7 +138,7 @@ def test_paths_on_the_command_line(word, value):
     words = ["--config.data.source=folder", "--config.data.path=here"]
     config = configs.load("demo", [*words, f"--config.data.more_paths={word}"])
     assert config.data.more_paths == value
-    again = configs.from_dict(configs.to_dict(config))
+    again = document.from_dict(document.to_dict(config))
     assert again.data.more_paths == value
 
 
