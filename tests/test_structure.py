@@ -53,7 +53,7 @@ ORDER = (
 )  # fmt: skip
 # Left to mend.
 KNOWN = {
-    ("evals", "inference"), ("inference", "train"), ("inference", "objectives"),
+    ("inference", "train"), ("inference", "objectives"),
     ("objectives", "train"), ("runs", "train"), ("runs", "settings"),
     ("settings", "train"), ("settings", "objectives"), ("settings", "evals"),
 }  # fmt: skip

@@ -24,12 +24,12 @@ def _unknown_names(config: ConfigDict) -> list[str]:
     from qface_jax.data_pipelines.degradation.degrade import RECIPES
     from qface_jax.data_pipelines.degradation.view_pairs import PAIR_RECIPES
     from qface_jax.data_pipelines.sources.source import SOURCES
-    from qface_jax.evals.protocols.protocol import PROTOCOLS
     from qface_jax.losses.margins.margin_family import MARGINS
     from qface_jax.losses.quality_partition import PAIR_QUALITIES
     from qface_jax.models import BACKBONES, INIT_FROM
     from qface_jax.objectives import OBJECTIVES
     from qface_jax.objectives.qgface import ALL, ENTERING
+    from qface_jax.tables import PROTOCOLS
     from qface_jax.train.optim import OPTIMIZERS, SCHEDULES
 
     choices = [
