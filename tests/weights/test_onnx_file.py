@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from onnx import TensorProto, helper, numpy_helper
 
 from qface_jax.errors import ConfigError, DataError
-from qface_jax.weights import onnx_file, onnx_names
+from qface_jax.weights import onnx_file, onnx_weights
 from support.onnx_model import SIDE, Case, ints, model, number, read
 
 
@@ -108,13 +108,13 @@ def test_tensors_are_sorted_and_named(network):
     ],
 )
 def test_names_are_readable(tensor, operator, node, kind, path):
-    assert "/".join(onnx_names.of_weight(tensor, operator, node, kind)) == path
+    assert "/".join(onnx_weights.weight_path(tensor, operator, node, kind)) == path
 
 
 def test_no_weight_hides_another():
     taken = set()
     paths = [["a", "bias"], ["a", "bias"], ["a"], ["a", "bias", "kernel"], ["b"]]
-    found = [onnx_names.unique(path, taken) for path in paths]
+    found = [onnx_weights.unique_path(path, taken) for path in paths]
     assert found[:2] == [("a", "bias"), ("a_2", "bias")]
     assert len(set(found)) == len(paths)
     for own in found:

@@ -49,9 +49,9 @@ def embed(read, images):
 SILENT = importing.Input()
 
 
-def model_of(tensors, structure="auto", given=SILENT):
+def model_of(tensors, structure="auto", user_input=SILENT):
     file = Path("weights.pt")
-    return importing.model_of(tensors, file, structure=structure, given=given)
+    return importing.model_of(tensors, file, structure=structure, user_input=user_input)
 
 
 def close(mine, theirs):
@@ -172,7 +172,7 @@ def test_class_centres_come_along_as_rows(name, shape, small):
 
 def test_colours_and_numbers_that_the_user_says(small):
     given = importing.Input(mean=(1.0, 2.0, 3.0), std=(4.0,), color_order="BGR")
-    read = model_of(small, given=given)
+    read = model_of(small, user_input=given)
     plain = model_of(small)
     kernels = (
         r.imported.params["layers_0"]["layers_0"]["kernel"] for r in (read, plain)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qface_jax.errors import DataError
-from qface_jax.weights.torch import state_dict
+from qface_jax.weights import state_dict
 from support.torch_writer import Call, Global, tensor, write_legacy, write_zip
 from support.torch_writer import state_dict as stored
 
