@@ -179,13 +179,14 @@ def _run(function, prepare, groups, params, stats, inputs, *, train, key):
     inputs = prepare(inputs)
     if not train:
         return function(params, stats, inputs, False, key)[0], stats
-    groups_of = functools.partial(function, params, stats)
+
+    def run(inputs, key):
+        return function(params, stats, inputs, True, key)
+
     if groups == 1:
-        outputs, changed = groups_of(inputs, True, key)
+        outputs, changed = run(inputs, key)
     else:
-        outputs, changed = _in_groups(
-            lambda part, key: groups_of(part, True, key), groups, inputs, key
-        )
+        outputs, changed = _in_groups(run, groups, inputs, key)
     return outputs, with_changed(stats, changed)
 
 

@@ -8,7 +8,7 @@ from support import backbones
 
 @pytest.fixture(scope="session")
 def model_config():
-    """Returns a function that makes a `model` group, "tiny" unless told otherwise."""
+    """Returns a function that makes a `model` group, "tiny" unless changed."""
     return backbones.model_config
 
 

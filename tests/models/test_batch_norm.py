@@ -160,5 +160,5 @@ def test_what_cannot_be_grouped_is_refused(model_config, grouped):
 )
 def test_the_batch_must_fit_the_groups(groups, batch, says):
     config = small(f"model.batch_norm_groups={groups}", f"data.batch_size={batch}")
-    found = config_rules.device_problems(config, config_rules.TRAINING_SIZES, 8, 1)
-    assert (found == []) if says is None else (says in found[0])
+    problems = config_rules.device_problems(config, config_rules.TRAINING_SIZES, 8, 1)
+    assert (problems == []) if says is None else (says in problems[0])

@@ -50,7 +50,7 @@ def named(tmp_path_factory):
     """A config's `model` group that names the toy."""
     folder = tmp_path_factory.mktemp("toy")
     (folder / "toy_nets.py").write_text(MODULE)
-    config = small()
+    config = small("optim.schedule=constant")
     config.model.backbone = NAME
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
