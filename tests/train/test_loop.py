@@ -41,7 +41,7 @@ def test_a_run_leaves_everything_a_user_expects(whole_run):
     assert {"images_per_second", "data_wait_share", "learning_rate", "norm_ema_mean",
             "accuracy", "grad_norm"} <= set(lines[-2])  # fmt: skip
     assert "synthetic/mean_cross" in lines[-1]
-    assert [row.side for row in results[0].rows] == [112, 14]
+    assert results[0].series[0].labels == ["112 px", "14 px"]
 
 
 def test_stopped_and_resumed_is_bit_for_bit_the_same(whole_run, tmp_path):
@@ -59,7 +59,7 @@ def test_a_finished_run_is_only_evaluated_again(whole_run, tmp_path):
     run, config, results = whole_run
     shutil.copytree(run, tmp_path / "run")
     again = loop.train(config, tmp_path / "run")
-    assert again[0].mean_cross == results[0].mean_cross
+    assert again[0].scalars == results[0].scalars
     assert saved_steps(tmp_path / "run")["last"] == 6
 
 
@@ -122,7 +122,7 @@ def test_every_margin_steps_and_its_state_is_saved(
     # Margins see features alone: the backbone is the one that compiles fastest.
     monkeypatch.setattr(models, "build", lambda *args, **kwargs: LINEAR)
     config = small(f"loss.margin={margin}")
-    setup = build(config, sources.open_source(config.data))
+    setup = build(config, sources.training_source(config))
     state, metrics = setup.step_fn(
         fresh_state(setup), random_batch(setup), setup.train_key
     )
@@ -136,7 +136,7 @@ def test_every_margin_steps_and_its_state_is_saved(
 def test_one_device_and_eight_take_the_same_steps(monkeypatch):
     """The whole step, batch norm and statistics included, on both meshes."""
     config = small()
-    source = sources.open_source(config.data)
+    source = sources.training_source(config)
     meshes = {n: parallel.make_mesh(jax.devices()[:n]) for n in (1, 8)}
     losses, states = {}, {}
     for devices, mesh in meshes.items():

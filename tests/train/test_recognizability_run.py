@@ -77,9 +77,9 @@ def test_the_uis_of_the_checkpoint_are_those_of_the_last_refresh(trained):
 
 def test_the_evaluation_has_every_score(trained):
     run, _, (result,) = trained
-    assert set(result.quality["scores"]) == {"norm", "ers", "ri"}
+    assert set(result.details["quality"]["scores"]) == {"norm", "ers", "ri"}
     again = results.read(results.result_path(run, "synthetic"))
-    assert again.quality == result.quality
+    assert again.details == result.details
     for side in (112, 28, 7):
         for name in ("norms", "ers", "ri"):
             assert again.arrays[f"{name}_{side}"].shape == (
@@ -147,7 +147,7 @@ def test_one_device_and_eight_end_alike(noise_records, tmp_path, monkeypatch):
 
 def test_class_means_are_where_the_classes_lie(whole_run):
     config = small("classifier.centres=class_means")
-    source = sources.open_source(config.data)
+    source = sources.training_source(config)
     setup = build(config, source)
     state = fresh_state(setup)
     before = np.asarray(state.params["head"]["centres"])
