@@ -218,10 +218,11 @@ SOURCES = Table(
     "source",
     "qface_jax.data_pipelines.sources.source:SourceEntry",
     {
-        "synthetic": "qface_jax.data_pipelines.synthetic.source:SOURCE",
+        "synthetic": "qface_jax.data_pipelines.synthetic.faces:SOURCE",
+        # Asked in this order what lies at a path: last the one that takes any folder.
         "mxnet": "qface_jax.data_pipelines.sources.mxnet_source:SOURCE",
-        "folder": "qface_jax.data_pipelines.sources.image_folder:SOURCE",
         "array_record": "qface_jax.data_pipelines.sources.array_record_source:SOURCE",
+        "folder": "qface_jax.data_pipelines.sources.image_folder:SOURCE",
     },
 )
 RECIPES = Table(

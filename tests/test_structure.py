@@ -49,7 +49,8 @@ def inside(name, packages):
 ORDER = (
     "launch", "ablation", "planning", "train", "objectives", "inference", "report",
     "weights", "evals", "settings", "data_pipelines", "runs", "processes", "configs",
-    "sharded", "models", "losses", "tables", "options", "atomic_file", "errors",
+    "sharded", "models", "losses", "tables", "options", "restricted_pickle",
+    "atomic_file", "errors",
 )  # fmt: skip
 # Left to mend.
 KNOWN = {

@@ -61,7 +61,7 @@ def train(
         UserError: for anything that is the user's to mend.
         Interrupted: after SIGINT or SIGTERM, when the state is saved.
     """
-    source = sources.open_source(config.data)
+    source = sources.training_source(config)
     _refuse_other_run(config, source)
     setup = build(config, source)
     evaluation = Evaluation(config, setup.shard)
