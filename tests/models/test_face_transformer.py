@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from qface_jax.models import build
 from qface_jax.models.face_transformer import FaceTransformer
+from support.closeness import additions, assert_close_as_sums
 
 HEADS, HEAD_WIDTH, WIDTH, PIXELS = 2, 3, 8, 32
 DEPTH = {8: 2, 12: 1}  # by the side of a patch
@@ -103,7 +104,7 @@ def test_float64(side):
     params = initial(side)
     features, grads = features_and_gradient(small(side))(params)
     want = np.array([plain(image, side, params) for image in IMAGES])
-    assert_allclose(features, want, rtol=1e-5, atol=1e-5)
+    assert_close_as_sums(features, want, terms=additions(params))
     for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(leaf).all() and np.any(leaf), jax.tree_util.keystr(path)
 
@@ -149,7 +150,7 @@ def test_dropout_in_training_and_by_the_key():
     evaluated = jax.jit(dropping.apply, static_argnums=2)(
         {"params": params}, IMAGES, False
     )
-    assert_allclose(evaluated, want, rtol=1e-6, atol=1e-6)
+    assert_close_as_sums(evaluated, want, terms=additions(params))
 
     @jax.jit
     def train(seed):

@@ -15,6 +15,7 @@ from qface_jax.models.face_transformer import FaceTransformer
 from qface_jax.models.network import from_module
 from qface_jax.models.onnx import backbone as onnx_backbone
 from qface_jax.models.onnx.feature_map import marked
+from support.closeness import additions, assert_close_as_sums
 from support.onnx_model import SIDE, Case, ints, model, read
 
 IMAGES = jax.random.uniform(
@@ -106,16 +107,16 @@ def test_the_gradient_of_what_is_added_is_the_map_s(train, model_config):
     _, (_, found) = run(np.zeros((4, 4, 4, 16), np.float32))
     shift = np.random.default_rng(4).normal(size=found.shape).astype(np.float32)
     gradient, (features, moved) = run(shift)
-    assert_allclose(moved, found + shift, rtol=1e-5, atol=1e-5)
+    assert_close_as_sums(moved, found + shift, terms=additions(params))
 
     kernel, bias = (np.float64(params["fc"][name]) for name in ("kernel", "bias"))
     mean, var = (np.float64(stats["features"][name]) for name in ("mean", "var"))
     factor = 1 / np.sqrt(var + 1e-5)
     flat = np.float64(moved).reshape(4, -1)
     expected = (flat @ kernel + bias - mean) * factor + params["features"]["bias"]
-    assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
+    assert_close_as_sums(features, expected, terms=len(kernel))
     by_hand = (weights * factor) @ kernel.T
-    assert_allclose(gradient.reshape(4, -1), by_hand, rtol=1e-4, atol=1e-5)
+    assert_close_as_sums(gradient.reshape(4, -1), by_hand, terms=kernel.shape[1])
 
 
 def test_the_last_attention_of_a_transformer_reads_it():
@@ -161,7 +162,7 @@ def test_the_factory_gives_that_of_an_imported_graph(large, model_config):
     expected, _ = plain(model_, train=True)(large.params, large.stats, IMAGES, key=None)
     assert_array_equal(features, expected)
     # What RESIDUAL makes of its map: the mean over the pixels of a channel.
-    assert_allclose(found.mean((1, 2)), features, rtol=1e-5, atol=1e-5)
+    assert_close_as_sums(found.mean((1, 2)), features, terms=4, scale=abs(found).max())
 
 
 # From the reshape on it is computed image by image, and so is the map.
@@ -221,8 +222,9 @@ def test_an_imported_graph(case, batch, size, tail, remat, tmp_path):
     assert maps.shape == evaluated_maps.shape == shift.shape
     assert maps.dtype == jnp.float32
     gradient, (features, moved_maps) = moved(shift)
-    assert_allclose(moved_maps, maps + shift, rtol=1e-4, atol=1e-4)
-    assert_allclose(features, tail(moved_maps), rtol=1e-5, atol=1e-5)
+    terms = additions(weights[0])
+    assert_close_as_sums(moved_maps, maps + shift, terms=terms)
+    assert_close_as_sums(features, tail(moved_maps), terms=terms)
     by_hand = jax.grad(lambda maps: jnp.sum(jnp.sin(tail(maps))))(moved_maps)
     assert_allclose(gradient, by_hand, rtol=1e-4, atol=1e-5)
 
