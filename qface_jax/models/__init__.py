@@ -1,18 +1,16 @@
 """Backbones: images to features. The only folder that knows Flax Linen."""
 
 from qface_jax.models.factory import (
-    BACKBONES,
-    DTYPES,
     IMAGE_SIDE,
     INIT_FROM,
     Model,
     build,
     feature_map_shape,
 )
+from qface_jax.tables import BACKBONES
 
 __all__ = [
     "BACKBONES",
-    "DTYPES",
     "IMAGE_SIDE",
     "INIT_FROM",
     "Model",

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from qface_jax.data_pipelines.degradation import unrecognizable
-from qface_jax.data_pipelines.sources import chosen_records
+from qface_jax.data_pipelines.sources import chosen_records, unrecognizable_images
 from qface_jax.evals.measures import quality_scores
 from qface_jax.evals.measures.quality_scores import RI
 from qface_jax.inference import run_scorer
@@ -47,7 +46,7 @@ class UICluster:
         group = config.recognizability
         self._config, self._setup = config, setup
         self._interval = group.refresh_interval
-        self._images = unrecognizable.open_ui_images(config, source)
+        self._images = unrecognizable_images.open_unrecognizable(config, source)
         self._probe = chosen_records.first_of_run(
             source, group.probe_images, seed=config.seed
         )

@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from qface_jax import objectives
-from qface_jax.data_pipelines.degradation.view_pairs import PAIR_RECIPES
+from qface_jax.data_pipelines.degradation.recipe import draws_pairs, params_of
 from qface_jax.data_pipelines.stream import faces
 from qface_jax.data_pipelines.stream.pair_plan import PairPlan
 from qface_jax.processes import hosts
@@ -49,12 +49,12 @@ def stream(
         total_steps: One past the last step.
     """
     recipe = config.degrade.recipe
-    alone = objectives.views(config) == 1 or recipe in PAIR_RECIPES
+    alone = objectives.views(config) == 1 or draws_pairs(recipe)
     return faces.stream(
         source,
         batch_size=config.data.batch_size,
         recipe=recipe,
-        params=config.degrade[recipe],
+        params=params_of(config),
         beside=None if alone else config.degrade.clean,
         plan=plan,
         seed=config.seed,

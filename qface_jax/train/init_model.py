@@ -4,10 +4,10 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from qface_jax.configs import document
 from qface_jax.errors import ConfigError
 from qface_jax.models import INIT_FROM
 from qface_jax.runs import run_folder
-from qface_jax.settings import config as configs
 
 # What makes a network what it is; how it is trained stays the new config's business.
 _KEYS = (
@@ -37,7 +37,7 @@ def resolve(config: ConfigDict, init_from: Path | None, run: Path) -> ConfigDict
             "file), or --config.model.backbone=NAME"
         )
     model = run_folder.read(source).config.model
-    resolved = configs.from_dict(configs.to_dict(config))
+    resolved = document.from_dict(document.to_dict(config))
     with resolved.unlocked():
         for key in _KEYS:
             resolved.model[key] = model[key]

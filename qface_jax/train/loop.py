@@ -9,6 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from qface_jax import objectives
+from qface_jax.configs import document
 from qface_jax.data_pipelines.sources import source as sources
 from qface_jax.evals import results
 from qface_jax.evals.results import Result
@@ -23,7 +24,6 @@ from qface_jax.report.table import percent
 from qface_jax.runs import run_folder
 from qface_jax.runs.checkpoint import Checkpoints
 from qface_jax.runs.metrics import Metrics, NoMetrics
-from qface_jax.settings import config as configs
 from qface_jax.sharded import parallel
 from qface_jax.train import batches as training_batches
 from qface_jax.train import first_state
@@ -61,7 +61,7 @@ def train(
         UserError: for anything that is the user's to mend.
         Interrupted: after SIGINT or SIGTERM, when the state is saved.
     """
-    source = sources.open_source(config.data)
+    source = sources.training_source(config)
     _refuse_other_run(config, source)
     setup = build(config, source)
     evaluation = Evaluation(config, setup.shard)
@@ -122,7 +122,7 @@ def _refuse_other_run(config: ConfigDict, source: Any) -> None:
     """Raises where another process was started with another config or other data."""
     agreement.refuse_difference(
         "its config: give all processes the same --config and --config.KEY=VALUE",
-        configs.digest(config),
+        document.digest(config),
     )
     agreement.refuse_difference(
         f"its training data; here {len(source):,} images of {source.num_classes:,} "

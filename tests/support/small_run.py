@@ -38,7 +38,7 @@ def small(*changes):
 
 def final_state(config, run):
     """State of the newest checkpoint of a run."""
-    setup = build(config, sources.open_source(config.data))
+    setup = build(config, sources.training_source(config))
     with Checkpoints(run, keep=2) as checkpoints:
         return checkpoints.restore_latest(setup.abstract)
 

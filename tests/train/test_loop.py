@@ -123,7 +123,7 @@ def test_every_margin_steps_and_its_state_is_saved(
     # Margins see features alone: the backbone is the one that compiles fastest.
     monkeypatch.setattr(models, "build", lambda *args, **kwargs: LINEAR)
     config = small(f"loss.margin={margin}")
-    setup = build(config, sources.open_source(config.data))
+    setup = build(config, sources.training_source(config))
     state, metrics = setup.step_fn(
         fresh_state(setup), random_batch(setup), setup.train_key
     )
@@ -137,7 +137,7 @@ def test_every_margin_steps_and_its_state_is_saved(
 def test_one_device_and_eight_take_the_same_steps(monkeypatch):
     """The whole step, batch norm and statistics included, on both meshes."""
     config = small()
-    source = sources.open_source(config.data)
+    source = sources.training_source(config)
     meshes = {n: parallel.make_mesh(jax.devices()[:n]) for n in (1, 8)}
     losses, states = {}, {}
     for devices, mesh in meshes.items():
