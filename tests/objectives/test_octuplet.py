@@ -1,5 +1,7 @@
 """The octuplet objective: its formula, its edges, any devices, batches in parts."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,6 +1,7 @@
 """A batch in parts: the step of the whole batch, with less memory."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
