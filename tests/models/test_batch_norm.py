@@ -1,6 +1,5 @@
 """Batch norm in groups: each part of the batch by its own statistics."""
 
-import functools
 import re
 
 import jax
@@ -9,42 +8,18 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from qface_jax.errors import ConfigError
 from qface_jax.models import build
 from qface_jax.models.blocks import BatchNorm
 from qface_jax.models.factory import _in_groups
 from qface_jax.settings import config_rules
+from support.backbone_steps import IMAGES, forward, gradient, initial
+from support.closeness import assert_trees_close
 from support.small_run import small
 
 GROUPS = 8
-IMAGES = jax.random.uniform(
-    jax.random.key(7), (16, 112, 112, 3), minval=-1.0, maxval=1.0
-)
-
-
-@functools.cache
-def forward(model):
-    @jax.jit
-    def run(params, stats, images, key):
-        return model.apply(params, stats, images, train=True, key=key)
-
-    return run
-
-
-@functools.cache
-def gradient(model):
-    @jax.jit
-    def run(params, stats, images):
-        def loss(params):
-            features, _ = model.apply(params, stats, images, train=True, key=None)
-            weights = jnp.cos(jnp.arange(features.size, dtype=jnp.float32))
-            return jnp.mean(features * weights.reshape(features.shape))
-
-        return jax.grad(loss)(params)
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +27,7 @@ def tiny(model_config):
     """The smallest backbone with 1 and with 8 groups, and its initial values."""
     whole = build(model_config())
     grouped = build(model_config(batch_norm_groups=GROUPS))
-    return whole, grouped, *jax.jit(whole.init)(jax.random.key(0))
+    return whole, grouped, *initial(whole)(jax.random.key(0))
 
 
 def spread(*arrays):
@@ -63,14 +38,6 @@ def spread(*arrays):
         *jax.device_put(tuple(whole), NamedSharding(mesh, P())),
         jax.device_put(images, NamedSharding(mesh, P("data"))),
     )
-
-
-def assert_trees_close(got, expected, tolerance):
-    for (path, mine), theirs in zip(
-        jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(expected), strict=True
-    ):
-        name = jax.tree_util.keystr(path)
-        assert_allclose(mine, theirs, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
 def test_one_layer_against_float64():
@@ -101,9 +68,9 @@ def test_one_layer_against_float64():
 def test_a_group_is_a_batch_of_its_own(tiny):
     """As PyTorch DDP: each process runs its own images and keeps its own statistics."""
     whole, grouped, params, stats = tiny
-    features, new = forward(grouped)(params, stats, IMAGES, None)
+    features, new = forward(grouped, train=True)(params, stats, IMAGES, None)
     alone = [
-        forward(whole)(params, stats, IMAGES[first : first + 2], None)
+        forward(whole, train=True)(params, stats, IMAGES[first : first + 2], None)
         for first in range(0, 16, 2)
     ]
     expected = np.concatenate([own for own, _ in alone])
@@ -111,26 +78,29 @@ def test_a_group_is_a_batch_of_its_own(tiny):
     assert_allclose(features, expected, rtol=1e-3, atol=1e-3)
     mean = jax.tree.map(lambda *leaves: np.mean(leaves, 0), *[s for _, s in alone])
     assert_trees_close(new, mean, 1e-5)
-    together, _ = forward(whole)(params, stats, IMAGES, None)
+    together, _ = forward(whole, train=True)(params, stats, IMAGES, None)
     assert np.abs(features - together).max() > 0.1
 
 
 def test_eight_groups_are_the_same_on_one_and_eight_devices(tiny):
     _, grouped, params, stats = tiny
-    one = forward(grouped)(params, stats, IMAGES, None)
-    eight = forward(grouped)(*spread(params, stats, IMAGES), None)
+    one = forward(grouped, train=True)(params, stats, IMAGES, None)
+    eight = forward(grouped, train=True)(*spread(params, stats, IMAGES), None)
     assert len(eight[0].sharding.device_set) == 8
     assert_trees_close(eight, one, 1e-5)
-    grads = gradient(grouped)(params, stats, IMAGES)
-    assert_trees_close(gradient(grouped)(*spread(params, stats, IMAGES)), grads, 1e-5)
+    got, want = (
+        gradient(grouped)(*arrays, None)
+        for arrays in (spread(params, stats, IMAGES), (params, stats, IMAGES))
+    )
+    assert_trees_close(got, want, 1e-5)
 
 
 def test_zero_is_a_group_for_each_device(model_config, tiny):
     _, grouped, params, stats = tiny
     each = build(model_config(batch_norm_groups=0), devices=GROUPS)
-    got = forward(each)(params, stats, IMAGES, None)
-    expected = forward(grouped)(params, stats, IMAGES, None)
-    assert_trees_close(got, expected, 0.0)
+    got = forward(each, train=True)(params, stats, IMAGES, None)
+    expected = forward(grouped, train=True)(params, stats, IMAGES, None)
+    jax.tree.map(assert_array_equal, got, expected)
     # Evaluation knows no devices and needs none.
     alone = build(model_config(batch_norm_groups=0))
     features, _ = alone.apply(params, stats, IMAGES[:3], train=False, key=None)
@@ -162,7 +132,7 @@ def test_dropout_differs_between_groups(model_config, tiny):
     _, _, params, stats = tiny
     dropping = build(model_config(batch_norm_groups=2, dropout=0.5))
     twice = jnp.concatenate([IMAGES[:8], IMAGES[:8]])
-    features, _ = forward(dropping)(params, stats, twice, jax.random.key(1))
+    features, _ = forward(dropping, train=True)(params, stats, twice, jax.random.key(1))
     assert np.abs(features[:8] - features[8:]).max() > 0.1
 
 

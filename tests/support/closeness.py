@@ -51,6 +51,12 @@ def assert_close_in_norm(got, want, tolerance, *, floor=0.0):
         assert error <= tolerance * max(size, floor), f"{path}: {error:g} of {size:g}"
 
 
+def assert_trees_close(got, want, tolerance):
+    """Each element differs little from its own value, or from 0."""
+    for path, a, b in _leaves(got, want):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance, err_msg=path)
+
+
 def _leaves(got, want):
     """Path and both arrays of each leaf, in float64."""
     for (path, a), b in zip(
