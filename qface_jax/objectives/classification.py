@@ -8,8 +8,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
-from qface_jax.losses.contrast import unit
 from qface_jax.losses.margins.margin import Margin, build_margin
+from qface_jax.losses.vectors import unit
 from qface_jax.objectives.objective import Objective
 from qface_jax.sharded import classifier
 from qface_jax.sharded.class_sample import ClassSample, sample_classes
