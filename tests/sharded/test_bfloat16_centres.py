@@ -8,9 +8,8 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from qface_jax.configs import base
 from qface_jax.errors import ConfigError
-from qface_jax.losses.margins.margin_family import MARGINS
+from qface_jax.losses.margins.margin import build_margin
 from qface_jax.objectives.classification import margin_loss
 from qface_jax.sharded import class_sample, classifier, parallel
 from qface_jax.sharded.stochastic_rounding import counted_bits, round_to_bfloat16
@@ -19,7 +18,7 @@ from support.closeness import assert_close_in_norm
 from support.small_run import small
 from support.small_step import LINEAR, momentum, step_of
 
-ADAFACE = MARGINS["adaface"](**base.get_config().loss.adaface.to_dict())
+ADAFACE = build_margin("adaface")
 
 
 def bits(rows, columns, seed=0):

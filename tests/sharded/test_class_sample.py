@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qface_jax.configs import base
-from qface_jax.losses.margins.margin_family import MARGINS
+from qface_jax.losses.margins.margin import build_margin
 from qface_jax.objectives import build
 from qface_jax.objectives.classification import margin_loss
 from qface_jax.sharded import class_sample, classifier, parallel, permutation
@@ -111,7 +110,7 @@ def sampled_loss(devices, name, rate):
     features = jnp.asarray(rng.normal(size=(B, D)) * 5, jnp.float32)
     centres = jnp.asarray(rng.normal(size=(ROWS, D)), jnp.float32)
     labels = labels_of_a_batch()
-    margin = MARGINS[name](**base.get_config().loss[name].to_dict())
+    margin = build_margin(name)
     mesh, sample = draw(devices, labels, rate)
     spec = classifier.ClassifierSpec(margin.negative, 64.0, CLASSES, 7, mesh)
 

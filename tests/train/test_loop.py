@@ -10,9 +10,9 @@ import pytest
 
 from qface_jax import models
 from qface_jax.data_pipelines.sources import source as sources
-from qface_jax.losses.margins.margin_family import MARGINS
 from qface_jax.runs.checkpoint import Checkpoints, saved_steps
 from qface_jax.sharded import parallel
+from qface_jax.tables import MARGINS
 from qface_jax.train import loop
 from qface_jax.train.evaluation import Evaluation
 from qface_jax.train.interrupt import Interrupted
