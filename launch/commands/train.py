@@ -54,15 +54,17 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.report.before_after import change_table, matching
     from qface_jax.report.page import read_results, write_report
     from qface_jax.report.table import table
-    from qface_jax.train import init_model
+    from qface_jax.sharded import parallel
+    from qface_jax.train import start
     from qface_jax.train.interrupt import Interrupted
     from qface_jax.train.loop import train
 
-    config = init_model.resolve(config, args.init_from, workdir)
+    config = start.resolve(config, args.init_from, workdir)
     try:
         found = train(
             config,
             workdir,
+            mesh=parallel.make_mesh(),
             init_from=args.init_from,
             allow_config_change=args.allow_config_change,
         )

@@ -7,7 +7,9 @@ from qface_jax.models.factory import (
     INIT_FROM,
     Model,
     build,
+    embed,
     feature_map_shape,
+    to_float,
 )
 
 __all__ = [
@@ -17,5 +19,7 @@ __all__ = [
     "INIT_FROM",
     "Model",
     "build",
+    "embed",
     "feature_map_shape",
+    "to_float",
 ]

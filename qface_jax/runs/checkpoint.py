@@ -16,7 +16,6 @@ from orbax.checkpoint import v1 as ocp
 
 from qface_jax.errors import ConfigError, UserError
 from qface_jax.runs.run_folder import BEST, CHECKPOINTS
-from qface_jax.train.state import TrainState
 
 policies = ocp.training.preservation_policies
 SPARE = 1.1  # share of the state's size that must be free before it is written
@@ -138,7 +137,7 @@ class Checkpoints:
         """Score of the best checkpoint; -inf where there is none."""
         return self._best_score
 
-    def restore_latest(self, abstract: TrainState) -> TrainState | None:
+    def restore_latest(self, abstract: Any) -> Any | None:
         """Returns the newest state laid out as `abstract` says; None if there is none.
 
         Raises:
@@ -155,14 +154,14 @@ class Checkpoints:
         with _named_damage(folder):
             return self._latest.load(step, abstract)
 
-    def save(self, step: int, state: TrainState) -> None:
+    def save(self, step: int, state: Any) -> None:
         """Starts writing the state; nothing happens if that step is already saved."""
         if self.latest_step != step:
             self._check_space(state)
             self._latest.save_async(step, state, force=True)
             self._latest_step = step
 
-    def save_best(self, step: int, state: TrainState, score: float) -> bool:
+    def save_best(self, step: int, state: Any, score: float) -> bool:
         """Saves the state if its score is the best so far; returns whether it is."""
         if not score > self.best_score:
             return False
@@ -173,7 +172,7 @@ class Checkpoints:
         self._best_score = float(score)
         return True
 
-    def _check_space(self, state: TrainState) -> None:
+    def _check_space(self, state: Any) -> None:
         need = int(_size(state) * SPARE)
         free = shutil.disk_usage(self._run).free
         if free < need:

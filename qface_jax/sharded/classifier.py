@@ -27,8 +27,7 @@ from qface_jax.sharded.class_sample import ClassSample
 from qface_jax.sharded.parallel import DATA
 from qface_jax.sharded.stored_rows import as_words, from_words
 
-# What centres and their momentum may be stored in; all arithmetic is float32.
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+CENTRES = "centres"  # name of the class centres among the parameters of a head
 
 
 class ClassifierSpec(NamedTuple):

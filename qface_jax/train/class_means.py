@@ -19,8 +19,9 @@ from qface_jax.losses.contrast import unit
 from qface_jax.processes import hosts
 from qface_jax.runs.progress import Progress
 from qface_jax.sharded import classifier, parallel
+from qface_jax.sharded.classifier import CENTRES
 from qface_jax.train.setup import Setup
-from qface_jax.train.state import CENTRES, TrainState
+from qface_jax.train.state import TrainState
 
 
 def with_class_means(

@@ -103,7 +103,7 @@ def tiny():
 def backward(*words):
     """Operations of the gradient to all parameters."""
     model, params, stats, images = tiny()
-    apply = parameter_groups.learning(model.apply, parse(words))
+    apply = parameter_groups.learning(model, parse(words)).apply
 
     def loss(params, stats, images):
         features, _ = apply(params, stats, images, train=True, key=None)
@@ -163,7 +163,7 @@ def test_a_step_leaves_what_stays_bit_for_bit(stays, monkeypatch):
     monkeypatch.setattr(models, "build", lambda *args, **kwargs: model)
     config = small(f"optim.rate_factors=('backbone/{stays}=0','head=0.5')",
                    "optim.weight_decay=0.1", "optim.schedule=constant")  # fmt: skip
-    setup = build(config, sources.open_source(config.data))
+    setup = build(config, sources.open_source(config.data), parallel.make_mesh())
     state = fresh_state(setup)
     old = jax.device_get(state.params)
     rng = np.random.default_rng(0)
@@ -184,4 +184,4 @@ def test_a_step_leaves_what_stays_bit_for_bit(stays, monkeypatch):
 def test_a_run_refuses_a_group_that_its_model_has_not():
     config = small("optim.rate_factors=('backbone/stage9=0',)")
     with pytest.raises(ConfigError, match="backbone/layer2_0"):
-        build(config, sources.open_source(config.data))
+        build(config, sources.open_source(config.data), parallel.make_mesh())

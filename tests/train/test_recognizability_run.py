@@ -124,16 +124,12 @@ def test_cut_in_the_middle_and_resumed_is_bit_for_bit(trained, tmp_path):
     }
 
 
-def test_one_device_and_eight_end_alike(noise_records, tmp_path, monkeypatch):
+def test_one_device_and_eight_end_alike(noise_records, tmp_path):
     """Steps, refreshes of the UIs and correlations of the scores."""
     config = config_of(*noise_records, "degrade.recipe=recognizability",
                        "eval.sets=()", "total_steps=3")  # fmt: skip
     loop.train(config, tmp_path / "eight")
-    make = parallel.make_mesh
-    monkeypatch.setattr(
-        parallel, "make_mesh", lambda devices=None: make(jax.devices()[:1])
-    )
-    loop.train(config, tmp_path / "one")
+    loop.train(config, tmp_path / "one", mesh=parallel.make_mesh(jax.devices()[:1]))
     states = [final_state(config, tmp_path / name) for name in ("eight", "one")]
     for a, b in zip(*map(jax.tree.leaves, states), strict=True):
         a, b = np.asarray(a), np.asarray(b)
@@ -148,7 +144,7 @@ def test_one_device_and_eight_end_alike(noise_records, tmp_path, monkeypatch):
 def test_class_means_are_where_the_classes_lie(whole_run):
     config = small("classifier.centres=class_means")
     source = sources.open_source(config.data)
-    setup = build(config, source)
+    setup = build(config, source, parallel.make_mesh())
     state = fresh_state(setup)
     before = np.asarray(state.params["head"]["centres"])
     found = class_means.with_class_means(config, source, setup, state)
