@@ -123,7 +123,7 @@ def main() -> None:
     config = base.get_config()
     if args.rec:
         config.data.source, config.data.path = "mxnet", args.rec
-        source = sources.open_source(config.data)
+        source = sources.training_source(config)
     else:
         source = SyntheticFaces(identities=HELD // 8, images_per_identity=8, seed=0)
     held = Held(source, HELD)

@@ -2,47 +2,17 @@
 
 import argparse
 import errno
-import importlib
 import os
 import sys
 import traceback
 
-from qface_jax import __version__
+from qface_jax import __version__, tables
 from qface_jax.errors import UserError
 from qface_jax.launch import backend, cluster
 from qface_jax.processes import hosts
 from qface_jax.processes.roll_call import NotJoinedError
+from qface_jax.tables import COMMANDS
 
-# Name -> (module with add_arguments and run, what it does).
-COMMANDS: dict[str, tuple[str, str]] = {
-    "train": ("qface_jax.launch.commands.train", "train a model, or go on with a run"),
-    "eval": ("qface_jax.launch.commands.evaluate", "judge a run at every resolution"),
-    "import": (
-        "qface_jax.launch.commands.import_model",
-        "make a run of a model from PyTorch, safetensors or ONNX",
-    ),
-    "plan": (
-        "qface_jax.launch.commands.plan",
-        "bytes per device, before anything is launched",
-    ),
-    "data": ("qface_jax.launch.commands.data", "import, inspect or preview images"),
-    "quality": (
-        "qface_jax.launch.commands.quality",
-        "score faces, judge the scores, draw where a model looks",
-    ),
-    "gst": (
-        "qface_jax.launch.commands.gst",
-        "draw the gradient scaling term of margins",
-    ),
-    "report": (
-        "qface_jax.launch.commands.report",
-        "write a run's report as one HTML page",
-    ),
-    "ablation": (
-        "qface_jax.launch.commands.ablation",
-        "train and compare the rows of a table",
-    ),
-}
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 # A path that the user named cannot be used.
 BAD_PATH = frozenset(
@@ -53,12 +23,23 @@ BAD_PATH = frozenset(
 )  # fmt: skip
 NO_MEMORY = "RESOURCE_EXHAUSTED"  # how XLA's error begins, whatever its class
 EXIT_FAULT, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
-OVERRIDE = "--config."
+OVERRIDE, TRUST = "--config.", "--trust-code"
 
 
 def _overview() -> str:
-    lines = [f"  {name:<8} {text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:<9} {COMMANDS[name].summary}" for name in COMMANDS]
     return "\n".join(["commands:", *lines, "", "qface COMMAND --help says more."])
+
+
+def _command_name(word: str) -> str:
+    """The name of a command; a user's own is module:object."""
+    if word not in COMMANDS:
+        raise argparse.ArgumentTypeError(
+            f"{word!r} is no command; choose from {', '.join(COMMANDS)}, or name your "
+            "own as module:object"
+        )
+    tables.trust(word)
+    return word
 
 
 def _parse(words: list[str]) -> tuple[str, argparse.Namespace]:
@@ -70,17 +51,21 @@ def _parse(words: list[str]) -> tuple[str, argparse.Namespace]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"qface {__version__}")
-    top.add_argument("command", choices=COMMANDS, metavar="COMMAND")
+    top.add_argument("command", type=_command_name, metavar="COMMAND")
     name = top.parse_args(words[:1] or ["--help"]).command
-    module = importlib.import_module(COMMANDS[name][0])
+    command = COMMANDS[name]
     parser = argparse.ArgumentParser(
         prog=f"qface {name}",
-        description=module.DESCRIPTION,
+        description=command.description,
+        epilog=f"{TRUST}: import the code that a run's folder names as module:object.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    module.add_arguments(parser)
+    command.add_arguments(parser)
     args, rest = parser.parse_known_args(words[1:])
+    if TRUST in rest:
+        rest.remove(TRUST)
+        tables.trust_all()
     args.overrides = [word for word in rest if word.startswith(OVERRIDE)]
     unknown = [word for word in rest if not word.startswith(OVERRIDE)]
     if args.overrides and not hasattr(args, "config"):
@@ -97,7 +82,7 @@ def _explain(name: str, error: Exception) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     number = error.errno if isinstance(error, OSError) else None
-    status, who = EXIT_ERROR, f"{hosts.prefix()}qface {name}"
+    status, who = EXIT_ERROR, f"{hosts.prefix()}qface {name}".rstrip()
     where = f" at {error.filename}" if number and error.filename else ""
     if isinstance(error, UserError):
         text = str(error)
@@ -132,11 +117,11 @@ def main(words: list[str] | None = None) -> int:
     message. 75: another process of the run was lost or never joined. 130: Ctrl-C.
     128 + N: signal N ended a run, on all its processes, after its state was saved.
     """
-    name, args = _parse(sys.argv[1:] if words is None else words)
-    module = importlib.import_module(COMMANDS[name][0])
-    backend.prepare()
+    name = ""
     try:
-        return cluster.leave(module.run(args))
+        name, args = _parse(sys.argv[1:] if words is None else words)
+        backend.prepare()
+        return cluster.leave(COMMANDS[name].run(args))
     except KeyboardInterrupt:
         print(f"\n{hosts.prefix()}qface {name}: interrupted", file=sys.stderr)
         return cluster.leave(EXIT_INTERRUPTED, "interrupted by Ctrl-C")

@@ -1,7 +1,35 @@
-"""Writing files so that they are either the old ones or whole."""
+"""Writing files and folders so that they are either the old ones or complete."""
 
+import contextlib
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a path beside `path` to write to, and renames it to `path` at the end.
+
+    Where the body raises, what it wrote is removed and `path` stays as it was. The
+    folder of `path` is made if need be.
+
+    Args:
+        path: File to write or replace, or folder to make; an empty one may be there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield aside
+        if aside.is_file():
+            with aside.open("rb") as file:
+                os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink(missing_ok=True)
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -11,13 +39,5 @@ def replace_file(path: Path, content: bytes) -> None:
         path: File to write or replace.
         content: All of it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(path) as aside:
+        aside.write_bytes(content)

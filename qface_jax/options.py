@@ -45,6 +45,11 @@ class Option(NamedTuple):
         """Type of the value; None may be allowed besides."""
         return self.kind if self.default is None else type(self.default)
 
+    @property
+    def expected(self) -> str:
+        """The type in words, for messages."""
+        return self.type.__name__ + (" or None" if self.default is None else "")
+
     def fits(self, value: Any) -> bool:
         """Returns whether a value has the type of this option."""
         if value is None:

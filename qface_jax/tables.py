@@ -13,6 +13,7 @@ is not followed on its word alone; `--trust-code` trusts all it names.
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -108,11 +109,16 @@ class Table(Collection[str]):
             module = _import(module_name)
         except ConfigError as error:
             raise ConfigError(f"{self.kind} {name}: {error}") from error
-        except Exception as error:
+        except ModuleNotFoundError as error:
             raise ConfigError(
-                f"{self.kind} {name}: importing {module_name} failed "
-                f"({type(error).__name__}: {error}); its folder must be the current "
-                "one or be in PYTHONPATH"
+                f"{self.kind} {name}: {error}; the folder of a module of yours must be "
+                "the current one or be in PYTHONPATH"
+            ) from error
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            raise ConfigError(
+                f"{self.kind} {name}: {type(error).__name__}: {error} "
+                f"({last.filename}, line {last.lineno})"
             ) from error
         if not hasattr(module, attribute):
             public = [word for word in vars(module) if not word.startswith("_")]
@@ -212,10 +218,11 @@ SOURCES = Table(
     "source",
     "qface_jax.data_pipelines.sources.source:SourceEntry",
     {
-        "synthetic": "qface_jax.data_pipelines.synthetic.source:SOURCE",
+        "synthetic": "qface_jax.data_pipelines.synthetic.faces:SOURCE",
+        # Asked in this order what lies at a path: last the one that takes any folder.
         "mxnet": "qface_jax.data_pipelines.sources.mxnet_source:SOURCE",
-        "folder": "qface_jax.data_pipelines.sources.image_folder:SOURCE",
         "array_record": "qface_jax.data_pipelines.sources.array_record_source:SOURCE",
+        "folder": "qface_jax.data_pipelines.sources.image_folder:SOURCE",
     },
 )
 RECIPES = Table(
@@ -247,5 +254,20 @@ QUALITY_SCORES = Table(
         "ri": "qface_jax.inference.recognizability_index:SCORE",
     },
 )
-CONFIGS = Table("config", "qface_jax.configs.config:ConfigEntry", {})
-COMMANDS = Table("command", "qface_jax.launch.commands.command:Command", {})
+# The package's own are in the table CONFIGS of each file in configs/.
+CONFIGS = Table("config", "collections.abc:Callable", {})
+COMMANDS = Table(
+    "command",
+    "qface_jax.launch.commands.command:Command",
+    {
+        "train": "qface_jax.launch.commands.train:COMMAND",
+        "eval": "qface_jax.launch.commands.evaluate:COMMAND",
+        "import": "qface_jax.launch.commands.import_model:COMMAND",
+        "plan": "qface_jax.launch.commands.plan:COMMAND",
+        "data": "qface_jax.launch.commands.data:COMMAND",
+        "quality": "qface_jax.launch.commands.quality:COMMAND",
+        "gst": "qface_jax.launch.commands.gst:COMMAND",
+        "report": "qface_jax.launch.commands.report:COMMAND",
+        "ablation": "qface_jax.launch.commands.ablation:COMMAND",
+    },
+)

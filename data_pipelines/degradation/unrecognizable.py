@@ -1,226 +1,73 @@
-"""The unrecognizable images (UIs) of a run: given, or made of its training images.
+"""Pictures on which so little of a face is left that nobody can be told by it."""
 
-Nobody's face can be told on them, so a network puts them close together; where that is,
-recognizability is measured from.
-"""
+from typing import Any
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path
-from typing import NamedTuple
+from qface_jax.data_pipelines.degradation.recipe import Recipe
+from qface_jax.options import ASPECTS, FACTORS, SHARE, SHARES, SIDES, SIGMAS, Option
 
-import numpy as np
-import tensorflow as tf
-from ml_collections import ConfigDict
 
-from qface_jax.data_pipelines.degradation.degrade import RECIPES
-from qface_jax.data_pipelines.degradation.drawn_steps import SIDE
-from qface_jax.data_pipelines.sources.image_list import (
-    OK,
-    ImageList,
-    decoded_batches,
-    open_images,
+def draw(image: Any, seed: Any, params: Any) -> Any:
+    """Shrinks, blurs, covers in part by a box of one grey, and brightens or darkens.
+
+    Each with its own probability. It stands in for the tiny faces that the published
+    method collects by hand; what is done to a picture is this project's choice.
+    """
+    from qface_jax.data_pipelines.degradation import geometry, steps
+
+    box_at = 8 + steps.DRAWS_OF_SHRINK
+    draws = steps.uniform(box_at + geometry.BOX_DRAWS, seed)
+    image = steps.sometimes(draws[0], params.flip_probability, steps.flip, image)
+    image = steps.sometimes(
+        draws[1],
+        params.shrink_probability,
+        lambda picture: steps.shrink(
+            picture, draws[8:box_at], params.sides, antialias=params.antialias
+        ),
+        image,
+    )
+    image = steps.sometimes(
+        draws[2],
+        params.blur_probability,
+        lambda picture: steps.blur(picture, steps.between(draws[3], params.blur_sigma)),
+        image,
+    )
+    image = steps.sometimes(
+        draws[4],
+        params.occlusion_probability,
+        lambda picture: steps.cover(
+            picture,
+            draws[box_at:],
+            draws[5],
+            area=params.occlusion_area,
+            aspect=params.occlusion_aspect,
+        ),
+        image,
+    )
+    return steps.sometimes(
+        draws[6],
+        params.brightness_probability,
+        lambda picture: steps.brighten(
+            picture, steps.between(draws[7], params.brightness)
+        ),
+        image,
+    )
+
+
+RECIPE = Recipe(
+    draw,
+    {
+        "flip_probability": Option(0.5, SHARE, "of being mirrored, left and right"),
+        "shrink_probability": Option(1.0, SHARE, "of going through `sides`"),
+        "sides": Option((4, 5, 6, 7, 8), SIDES, "px; one is drawn per image"),
+        "antialias": Option(True, None, "in the down-sampling"),
+        "blur_probability": Option(1.0, SHARE, "of a Gaussian blur"),
+        "blur_sigma": Option((2.0, 6.0), SIGMAS, "px, at 112 px"),
+        "occlusion_probability": Option(0.5, SHARE, "a box of one grey"),
+        "occlusion_area": Option((0.1, 0.4), SHARES, "share of the image"),
+        "occlusion_aspect": Option((0.5, 2.0), ASPECTS, "width / height of the box"),
+        "brightness_probability": Option(1.0, SHARE, "of another brightness"),
+        "brightness": Option((0.5, 1.2), FACTORS, "factor"),
+    },
+    reference="Recognizability Embedding Enhancement for Very Low-Resolution Face "
+    "Recognition and Quality Estimation, CVPR 2023: unrecognizable images",
 )
-from qface_jax.data_pipelines.sources.record_fetching import Records
-from qface_jax.data_pipelines.sources.source import Source, record_name
-from qface_jax.data_pipelines.stream import decoding, faces, order
-from qface_jax.errors import DataError
-
-RECIPE = "unrecognizable"
-
-# Positions of UIs, int64 [k], and how many at a time -> uint8 [.., 112, 112, 3] each.
-_InOrder = Callable[[np.ndarray, int], Iterator[np.ndarray]]
-
-
-class UIBatch(NamedTuple):
-    """One host's rows of a batch of UIs.
-
-    Attributes:
-      images: uint8 [rows, 112, 112, 3], RGB.
-      valid: bool [rows]; the images of the others are black and count for nothing.
-    """
-
-    images: np.ndarray
-    valid: np.ndarray
-
-
-class UIImages:
-    """Unrecognizable images in a fixed order."""
-
-    def __init__(self, count: int, told: str, in_order: _InOrder):
-        """Takes how many there are, what they are, and what gives them.
-
-        Args:
-          count: at least 1.
-          told: a line that says what they are.
-          in_order: positions [k] and how many at a time -> the images at those
-            positions, the last ones fewer where need be.
-        """
-        self.count = count
-        self._told, self._in_order = told, in_order
-
-    def describe(self) -> str:
-        """Returns a line that says how many there are and where they come from."""
-        return self._told
-
-    def batches(
-        self, batch_size: int, host: int = 0, hosts: int = 1
-    ) -> Iterator[UIBatch]:
-        """Yields one host's rows of all images, each once, in global batches.
-
-        Global batch b holds the images b * batch_size and following; each host has its
-        equal part of the rows, in order. Every host yields equally many batches.
-
-        Args:
-          batch_size: rows of all hosts together, a multiple of `hosts`.
-          host: whose rows, 0 .. hosts - 1.
-          hosts: that share the batches.
-
-        Raises:
-          ValueError: the batch cannot be shared evenly, or there is no such host.
-          DataError: an image cannot be read or decoded; names it.
-        """
-        if hosts < 1 or not 0 <= host < hosts:
-            raise ValueError(f"host: got {host} of {hosts}, must be in 0 .. hosts - 1")
-        if batch_size < 1 or batch_size % hosts:
-            raise ValueError(
-                f"batch_size: got {batch_size}, must be a positive multiple of the "
-                f"{hosts} hosts"
-            )
-        return self._rows(batch_size, host, batch_size // hosts)
-
-    def _rows(self, batch_size: int, host: int, share: int) -> Iterator[UIBatch]:
-        starts = np.arange(0, self.count, batch_size, dtype=np.int64)[:, np.newaxis]
-        places = starts + host * share + np.arange(share)
-        # All but the last batches are full, so what there is comes in whole parts.
-        mine = places[places < self.count]
-        found = self._in_order(mine, share)
-        for row in places:
-            valid = row < self.count
-            images = np.zeros((share, SIDE, SIDE, 3), np.uint8)
-            if valid.any():
-                images[valid] = next(found)
-            yield UIBatch(images, valid)
-
-
-def open_ui_images(config: ConfigDict, source: Source) -> UIImages:
-    """Opens the unrecognizable images that a config asks for.
-
-    Those of `recognizability.ui_path`, or else made of the first training images of the
-    run's own order by the recipe `unrecognizable`; at most `recognizability.ui_images`
-    of them, of a larger folder evenly spread ones.
-
-    Args:
-      config: complete; `recognizability`, `degrade`, `data` and `seed` are used.
-      source: the training images.
-
-    Raises:
-      DataError: there is no such folder or no image in it.
-    """
-    group = config.recognizability
-    if group.ui_path:
-        return _given(config, open_images(Path(group.ui_path)))
-    return _made(config, source)
-
-
-def made_records(config: ConfigDict, source: Source, count: int) -> np.ndarray:
-    """Returns which training images the first UIs are made of, int64 [<= count].
-
-    Args:
-      config: its `seed` is used.
-      source: the training images.
-      count: how many at most; there are no more than the source has.
-    """
-    return order.first_records(count, seed=config.seed, num_records=len(source))
-
-
-def made_unrecognizable(
-    picture: tf.Tensor, position: tf.Tensor, config: ConfigDict
-) -> tf.Tensor:
-    """Makes the UI of a position of a training image.
-
-    Args:
-      picture: uint8 [112, 112, 3].
-      position: int64 [], of the UI: its draws follow from it and `config.seed`.
-      config: `degrade.unrecognizable` and `seed` are used.
-
-    Returns:
-      uint8 [112, 112, 3].
-    """
-    # No seed of a run is negative, so no UI shares its draws with a training image.
-    of_run = tf.constant(-1 - config.seed, tf.int64)
-    return RECIPES[RECIPE](
-        picture, tf.stack([of_run, position]), config.degrade[RECIPE]
-    )
-
-
-def _made(config: ConfigDict, source: Source) -> UIImages:
-    chosen = made_records(config, source, config.recognizability.ui_images)
-
-    def in_order(mine: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-        taken = chosen[mine]
-
-        def fetch(places: np.ndarray) -> tuple[list[bytes], np.ndarray]:
-            return source.fetch(taken[places])
-
-        def one(encoded: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-            picture = decoding.decode(encoded, config.data.resize)
-            return made_unrecognizable(picture, tf.constant(mine)[place], config)
-
-        records = Records(fetch, lambda place: record_name(source, int(taken[place])))
-        return faces.in_order(
-            records,
-            len(mine),
-            one,
-            batch_size=batch_size,
-            workers=config.data.workers,
-        )
-
-    told = (
-        f"{len(chosen):,} unrecognizable images made of training images by "
-        f"degrade.{RECIPE}"
-    )
-    return UIImages(len(chosen), told, in_order)
-
-
-def given_rows(config: ConfigDict, images: ImageList) -> np.ndarray:
-    """Returns which images of a folder are the UIs, int64 [n], evenly spread.
-
-    Args:
-      config: `recognizability.ui_images` is used: how many at most.
-      images: what is there.
-    """
-    count = min(config.recognizability.ui_images, len(images))
-    return np.linspace(0, len(images) - 1, count).round().astype(np.int64)
-
-
-def _given(config: ConfigDict, images: ImageList) -> UIImages:
-    rows = given_rows(config, images)
-    of_all = "" if len(rows) == len(images) else f"of the {len(images):,} "
-    told = f"{len(rows):,} {of_all}unrecognizable images of {images.path}"
-    return UIImages(len(rows), told, partial(_decoded, config, images, rows))
-
-
-def _decoded(
-    config: ConfigDict,
-    images: ImageList,
-    rows: np.ndarray,
-    mine: np.ndarray,
-    batch_size: int,
-) -> Iterator[np.ndarray]:
-    batches = decoded_batches(
-        images,
-        batch_size=batch_size,
-        resize=config.data.resize,
-        rows=rows[mine],
-        workers=config.data.workers,
-    )
-    for pictures, statuses in batches:
-        for status in statuses:
-            if status.status != OK:
-                raise DataError(
-                    f"{images.path}: {status.name}: {status.message}; it is one of the "
-                    "unrecognizable images (recognizability.ui_path): take it away, or "
-                    "mend it"
-                )
-        yield pictures

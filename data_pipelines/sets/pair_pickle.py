@@ -1,21 +1,18 @@
 """Reads the pickles in `.bin` verification sets without running what they ask for.
 
-A pickle is a program. Here it may use a short list of operations, and the only names
-it may call are those that pickled numpy arrays need; even these are stand-ins of this
-module, so that nothing but lists, tuples, numbers, bytes and plain arrays of numbers
-can come out.
+The pickle may use a short list of operations, and the only names it may call are those
+that pickled numpy arrays need; even these are stand-ins of this module, so that nothing
+but lists, tuples, numbers, bytes and plain arrays of numbers can come out.
 """
 
 import io
-import pickle
-import pickletools
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from qface_jax.errors import DataError
+from qface_jax.restricted_pickle import Function, RefusedError, RestrictedUnpickler
 
 # What builds lists, tuples, numbers and bytes, plus the way numpy arrays
 # are put together (GLOBAL, REDUCE, BUILD); no dicts, sets, objects, EXT, PERSID.
@@ -29,10 +26,6 @@ _OPERATIONS = frozenset(
 _DTYPES = frozenset("b1 u1 i1 i2 i4 i8 u2 u4 u8 f4 f8".split())
 
 
-class _RefusedError(Exception):
-    """The pickle asks for something that no verification set needs."""
-
-
 class _Dtype:
     """Stands for `numpy.dtype`."""
 
@@ -42,7 +35,7 @@ class _Dtype:
         self.type = _text(name).lstrip("<>|=")
         self.order = "<"
         if self.type not in _DTYPES:
-            raise _RefusedError(
+            raise RefusedError(
                 f"array of dtype {self.type!r}, where only numbers are allowed"
             )
 
@@ -64,30 +57,15 @@ class _Array:
 
     def fill(self, data: Any, dtype: Any, shape: Any, order: str) -> "_Array":
         if not isinstance(data, bytes | bytearray) or not isinstance(dtype, _Dtype):
-            raise _RefusedError("an array of anything but plain numbers")
+            raise RefusedError("an array of anything but plain numbers")
         array = np.frombuffer(bytes(data), dtype.numpy())
         self.value = array.reshape(shape, order=order)
         return self
 
 
-class _Name:
-    """A name the pickle may call; refuses to be altered."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Any):
-        self._call = call
-
-    def __call__(self, *args: Any) -> Any:
-        return self._call(*args)
-
-    def __setstate__(self, state: Any) -> None:
-        raise _RefusedError("an attempt to alter a function")
-
-
 def _new_array(kind: Any, shape: Any, typecode: Any) -> _Array:
     if kind is not _NDARRAY:
-        raise _RefusedError("an array of another class than numpy.ndarray")
+        raise RefusedError("an array of another class than numpy.ndarray")
     return _Array()
 
 
@@ -102,51 +80,32 @@ def _array_from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
 def _encode(text: Any, encoding: Any) -> bytes:
     # How Python 3 writes bytes into pickles that Python 2 can read.
     if not isinstance(text, str) or _text(encoding) != "latin1":
-        raise _RefusedError("a conversion other than of text to bytes")
+        raise RefusedError("a conversion other than of text to bytes")
     return text.encode("latin1")
 
 
 def _refuse_call(*args: Any) -> None:
-    raise _RefusedError("a call of numpy.ndarray itself")
+    raise RefusedError("a call of numpy.ndarray itself")
 
 
-_NDARRAY = _Name(_refuse_call)
+_NDARRAY = Function(_refuse_call)
 _NAMES = {
     ("numpy", "ndarray"): _NDARRAY,
-    ("numpy", "dtype"): _Name(lambda name, *flags: _Dtype(name)),
-    ("numpy.core.multiarray", "_reconstruct"): _Name(_new_array),
-    ("numpy._core.multiarray", "_reconstruct"): _Name(_new_array),
-    ("numpy.core.multiarray", "scalar"): _Name(_new_scalar),
-    ("numpy._core.multiarray", "scalar"): _Name(_new_scalar),
-    ("numpy.core.numeric", "_frombuffer"): _Name(_array_from_buffer),
-    ("numpy._core.numeric", "_frombuffer"): _Name(_array_from_buffer),
-    ("_codecs", "encode"): _Name(_encode),
+    ("numpy", "dtype"): Function(lambda name, *flags: _Dtype(name)),
+    ("numpy.core.multiarray", "_reconstruct"): Function(_new_array),
+    ("numpy._core.multiarray", "_reconstruct"): Function(_new_array),
+    ("numpy.core.multiarray", "scalar"): Function(_new_scalar),
+    ("numpy._core.multiarray", "scalar"): Function(_new_scalar),
+    ("numpy.core.numeric", "_frombuffer"): Function(_array_from_buffer),
+    ("numpy._core.numeric", "_frombuffer"): Function(_array_from_buffer),
+    ("_codecs", "encode"): Function(_encode),
 }
 
 
-def _refuse_operation(name: str) -> Callable[[Any], None]:
-    def refuse(unpickler: Any) -> None:
-        raise _RefusedError(f"the operation {name}")
-
-    return refuse
-
-
-class _Unpickler(pickle._Unpickler):
-    # The Python form of the unpickler: in the C form operations cannot be taken away,
-    # and a memo index in the file makes it allocate a table of that size.
-    dispatch: ClassVar[dict[int, Any]] = {
-        **pickle._Unpickler.dispatch,
-        **{
-            ord(operation.code): _refuse_operation(operation.name)
-            for operation in pickletools.opcodes
-            if operation.name not in _OPERATIONS
-        },
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _NAMES:
-            raise _RefusedError(f"the global {module}.{name}")
-        return _NAMES[module, name]
+def _lookup(module: str, name: str) -> Any:
+    if (module, name) not in _NAMES:
+        raise RefusedError(f"the global {module}.{name}")
+    return _NAMES[module, name]
 
 
 def load_pair_pickle(path: Path) -> tuple[list[bytes], np.ndarray]:
@@ -169,8 +128,10 @@ def load_pair_pickle(path: Path) -> tuple[list[bytes], np.ndarray]:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         # Strings of Python 2 become bytes.
-        content = _Unpickler(io.BytesIO(data), encoding="bytes").load()
-    except _RefusedError as error:
+        content = RestrictedUnpickler(
+            io.BytesIO(data), _lookup, encoding="bytes", operations=_OPERATIONS
+        ).load()
+    except RefusedError as error:
         raise DataError(
             f"{path}: refused: the pickle holds {error}; a verification set holds "
             "lists, tuples, bools, bytes and numpy arrays, nothing else"
@@ -218,5 +179,5 @@ def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("latin1")
     if not isinstance(value, str):
-        raise _RefusedError(f"a {type(value).__name__} where a name belongs")
+        raise RefusedError(f"a {type(value).__name__} where a name belongs")
     return value

@@ -1,18 +1,20 @@
 """Verification sets: pairs of images and whether each shows one person."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from qface_jax.data_pipelines.sets.pair_list import ListedPairs
 from qface_jax.data_pipelines.sets.pair_pickle import load_pair_pickle
 from qface_jax.data_pipelines.tools.known_sets import KNOWN_PAIR_COUNTS
-from qface_jax.errors import ConfigError
+from qface_jax.errors import ConfigError, DataError
 
 LIST_SEPARATOR = "::"
+_SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG")
+_SHOWN = 5  # missing files that are named; the others are counted
 _log = logging.getLogger(__name__)
 
 
@@ -35,22 +37,22 @@ class PairSet(Protocol):
 class PairsWithin:
     """Some consecutive pairs of a set, as a set."""
 
-    def __init__(self, whole: PairSet, pairs: range):
-        """Takes the pairs of `whole` that the range names."""
-        self.name = whole.name
-        self.issame = whole.issame[pairs.start : pairs.stop]
-        self._whole, self._pairs = whole, pairs
+    def __init__(self, pair_set: PairSet, pairs: range):
+        """Takes the pairs that the range names."""
+        self.name = pair_set.name
+        self.issame = pair_set.issame[pairs.start : pairs.stop]
+        self._pair_set, self._pairs = pair_set, pairs
 
     def __len__(self) -> int:
         return 2 * len(self._pairs)
 
     def fetch(self, indices: np.ndarray) -> list[bytes]:
         """Returns the encoded images, counted from the first of these pairs."""
-        return self._whole.fetch(np.asarray(indices) + 2 * self._pairs.start)
+        return self._pair_set.fetch(np.asarray(indices) + 2 * self._pairs.start)
 
     def describe(self) -> dict:
-        """Returns the facts of the whole set."""
-        return self._whole.describe()
+        """Returns the facts of the set they are from."""
+        return self._pair_set.describe()
 
 
 class PickledPairs:
@@ -86,6 +88,122 @@ class PickledPairs:
             "same": int(self.issame.sum()),
             "notes": list(self.notes),
         }
+
+
+class ListedPairs:
+    """The pairs of a text file over a folder `name/name_0001.jpg`."""
+
+    def __init__(self, list_path: Path, folder: Path):
+        """Reads the list and finds every image.
+
+        Args:
+            list_path: one pair per line: `name i j` for the same person, `name i
+                other j` for two; columns are divided by tabs or blanks. A first line
+                of one or two counts (folds, pairs) is recognised.
+            folder: of the images, in .jpg or .png.
+
+        Raises:
+            DataError: where a line has another form, or images are missing.
+        """
+        self.name = list_path.stem
+        self._list_path, self._folder = list_path, folder
+        people, numbers, self.issame, self.header = _parse(list_path)
+        self._paths = _find_images(list_path, folder, people, numbers)
+        self.notes = []
+        if self.header:
+            declared = 2 * int(np.prod(self.header))
+            if declared != len(self.issame):
+                self.notes.append(
+                    f"the first line declares {declared} pairs, the file has "
+                    f"{len(self.issame)}"
+                )
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def fetch(self, indices: np.ndarray) -> list[bytes]:
+        """Returns the files of the given images; pair i is images 2i and 2i + 1."""
+        images = []
+        for index in np.asarray(indices):
+            path = self._paths[index]
+            try:
+                images.append(path.read_bytes())
+            except OSError as error:
+                message = f"{path}: cannot be read: {error.strerror}"
+                raise DataError(message) from error
+        return images
+
+    def describe(self) -> dict:
+        """Returns path, counts and what is odd about the list."""
+        return {
+            "set": self.name,
+            "path": str(self._list_path),
+            "folder": str(self._folder),
+            "images": len(self),
+            "pairs": len(self.issame),
+            "same": int(self.issame.sum()),
+            "header": list(self.header),
+            "notes": list(self.notes),
+        }
+
+
+def _parse(path: Path) -> tuple[list[str], list[int], np.ndarray, tuple[int, ...]]:
+    """Returns names and numbers of 2p images, issame [p], counts of the header."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    people: list[str] = []
+    numbers: list[int] = []
+    issame: list[bool] = []
+    header: tuple[int, ...] = ()
+    for row, line in enumerate(lines, start=1):
+        columns = [c for c in re.split(r"\t+" if "\t" in line else r"\s+", line) if c]
+        if not columns:
+            continue
+        if row == 1 and len(columns) <= 2 and all(c.isdigit() for c in columns):
+            header = tuple(int(c) for c in columns)
+            continue
+        same = len(columns) == 3
+        # `name i j` is short for `name i name j`.
+        full = [columns[0], columns[1], columns[0], columns[2]] if same else columns
+        if len(full) != 4 or not (full[1].isdigit() and full[3].isdigit()):
+            raise DataError(
+                f"{path}: line {row} is {line[:80]!r}, expected 'name i j' (same "
+                "person) or 'name i other j' (two persons)"
+            )
+        people += [full[0], full[2]]
+        numbers += [int(full[1]), int(full[3])]
+        issame.append(same)
+    if not issame:
+        raise DataError(f"{path}: holds no pair")
+    return people, numbers, np.asarray(issame), header
+
+
+def _find_images(
+    list_path: Path, folder: Path, people: list[str], numbers: list[int]
+) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; it should hold name/name_0001.jpg")
+    files: dict[Path, Path] = {}
+    paths, missing = [], []
+    for person, number in zip(people, numbers, strict=True):
+        stem = folder / person / f"{person}_{number:04d}"
+        if stem not in files:
+            candidates = (stem.with_name(stem.name + end) for end in _SUFFIXES)
+            path = next((file for file in candidates if file.is_file()), None)
+            if path is None:
+                missing.append(f"{person}/{stem.name}")
+                path = stem
+            files[stem] = path
+        paths.append(files[stem])
+    if missing:
+        shown = ", ".join(missing[:_SHOWN])
+        raise DataError(
+            f"{folder}: {len(missing)} of {len(files)} images of {list_path.name} are "
+            f"missing (.jpg or .png): {shown}{', ...' if len(missing) > _SHOWN else ''}"
+        )
+    return paths
 
 
 def open_pair_set(spec: str, eval_config: ConfigDict) -> PairSet:

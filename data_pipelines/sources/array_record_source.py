@@ -1,14 +1,16 @@
-"""An imported set (TensorFlow Datasets, ArrayRecord) as a source."""
+"""An imported set (TensorFlow Datasets, ArrayRecord) as a source.
+
+TensorFlow and its data sets are imported when a set is opened: that takes seconds.
+"""
 
 import bisect
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordReader
 
+from qface_jax.data_pipelines.sources.source import SourceEntry
 from qface_jax.errors import DataError
 
 LABELS_FILE = "labels.npy"
@@ -94,7 +96,9 @@ class ArrayRecordSource:
     def _start(self, shard: int) -> int:
         return int(self._ends[shard - 1]) if shard else 0
 
-    def _open_readers(self) -> list[ArrayRecordReader]:
+    def _open_readers(self) -> list[Any]:
+        from array_record.python.array_record_module import ArrayRecordReader
+
         missing = [file.name for file in self._files if not file.is_file()]
         if missing:
             raise DataError(
@@ -118,7 +122,10 @@ class ArrayRecordSource:
             readers.append(reader)
         return readers
 
-    def _read(self, shard: int, indices: np.ndarray) -> list[tf.train.Example]:
+    def _read(self, shard: int, indices: np.ndarray) -> list[Any]:
+        """Returns the examples (tf.train.Example) of some records of a shard."""
+        import tensorflow as tf
+
         try:
             records = self._readers[shard].read((indices - self._start(shard)).tolist())
         except RuntimeError as error:
@@ -153,7 +160,10 @@ class ArrayRecordSource:
         return labels.astype(np.int32)
 
 
-def _open_info(path: Path) -> tuple[tfds.core.DatasetInfo, tfds.core.SplitInfo]:
+def _open_info(path: Path) -> tuple[Any, Any]:
+    """Returns DatasetInfo and SplitInfo of a set."""
+    import tensorflow_datasets as tfds
+
     if not (path / "dataset_info.json").is_file():
         raise DataError(
             f"{path}: no dataset_info.json: expected a set made by `qface data import`"
@@ -172,3 +182,10 @@ def _open_info(path: Path) -> tuple[tfds.core.DatasetInfo, tfds.core.SplitInfo]:
     if "train" not in names and len(names) != 1:
         raise DataError(f"{path}: splits are {names}, expected train or a single one")
     return info, info.splits["train" if "train" in names else names[0]]
+
+
+def _detects(path: Path) -> bool:
+    return (path / "dataset_info.json").is_file()
+
+
+SOURCE = SourceEntry(ArrayRecordSource, detects=_detects)

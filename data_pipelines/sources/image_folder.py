@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qface_jax.data_pipelines.sources.source import SourceEntry
 from qface_jax.data_pipelines.tools.known_sets import compare_with_known
 from qface_jax.errors import DataError
 
@@ -133,3 +134,6 @@ def _entries(folder: Path) -> list[tuple[bytes, bool]]:
             f"{folder}: cannot be listed: {error.strerror}; expected a folder with one "
             "sub-folder per identity"
         ) from error
+
+
+SOURCE = SourceEntry(FolderSource, detects=Path.is_dir)

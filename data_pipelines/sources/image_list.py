@@ -13,21 +13,17 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from ml_collections import ConfigDict
 
-from qface_jax.data_pipelines.degradation.drawn_steps import SIDE
+from qface_jax.data_pipelines.degradation.recipe import SIDE
 from qface_jax.data_pipelines.sets.pair_pickle import load_pair_pickle
 from qface_jax.data_pipelines.sources.image_folder import (
     IMAGE_SUFFIXES,
     NameTable,
 )
-from qface_jax.data_pipelines.sources.source import (
-    SOURCES,
-    detect_source,
-    record_name,
-)
+from qface_jax.data_pipelines.sources.source import detect_source, record_name
 from qface_jax.data_pipelines.stream import decoding
 from qface_jax.errors import DataError
+from qface_jax.tables import SOURCES
 
 SUFFIXES = (*IMAGE_SUFFIXES, b".bmp", b".webp")
 OK, UNREADABLE, NOT_AN_IMAGE = "ok", "unreadable", "not_an_image"
@@ -129,6 +125,12 @@ def open_images(path: str | Path) -> ImageList:
     return _files(path) if kind == "folder" else _records(path, kind)
 
 
+def evenly_spread(total: int, count: int) -> np.ndarray:
+    """Returns at most `count` of the rows 0 .. total - 1, evenly spread, int64 [n]."""
+    rows = np.linspace(0, total - 1, min(count, total))
+    return rows.round().astype(np.int64)
+
+
 def decoded_batches(
     images: ImageList,
     *,
@@ -160,8 +162,8 @@ def decoded_batches(
         pending: Future | None = None
         for first in range(0, len(rows) + batch_size, batch_size):
             # Handed in before the batch in hand is given out, hence loaded meanwhile.
-            here = [int(row) for row in rows[first : first + batch_size]]
-            ready, pending = pending, ahead.submit(load, here) if here else None
+            batch = [int(row) for row in rows[first : first + batch_size]]
+            ready, pending = pending, ahead.submit(load, batch) if batch else None
             if ready is not None:
                 yield ready.result()
 
@@ -171,8 +173,8 @@ def _decoder(resize: str) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """Encoded [k] -> the crops [k, 112, 112, 3], heights and widths before [k, 2]."""
 
     def one(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        whole = decoding.pixels(encoded)
-        return decoding.fit(whole, resize), tf.shape(whole)[:2]
+        picture = decoding.pixels(encoded)
+        return decoding.fit(picture, resize), tf.shape(picture)[:2]
 
     crop = tf.TensorSpec([SIDE, SIDE, 3], tf.uint8)
     size = tf.TensorSpec([2], tf.int32)
@@ -201,16 +203,16 @@ def _load(
     together = tf.constant([read[place][0] for place in good], tf.string)
     # One by one only where one is not what it seems.
     try:
-        parts = [(good, decode(together))]
+        decoded = [(good, decode(together))]
     except tf.errors.InvalidArgumentError:
-        parts = []
+        decoded = []
         for place in good:
-            found = _decoded_alone(decode, read[place][0])
-            if found is None:
+            alone = _decoded_alone(decode, read[place][0])
+            if alone is None:
                 statuses[place] = _no_image(statuses[place].name, read[place][0])
             else:
-                parts.append(([place], found))
-    for places, (pictures, sizes) in parts:
+                decoded.append(([place], alone))
+    for places, (pictures, sizes) in decoded:
         batch[places] = pictures.numpy()
         for place, (height, width) in zip(places, sizes.numpy().tolist(), strict=True):
             statuses[place] = statuses[place]._replace(width=width, height=height)
@@ -223,8 +225,8 @@ def _read(images: ImageList, row: int) -> tuple[bytes, Status]:
     try:
         encoded = images.read(row)
     except (OSError, DataError) as error:
-        said = getattr(error, "strerror", None) or str(error)
-        return b"", Status(name, UNREADABLE, said)
+        reason = getattr(error, "strerror", None) or str(error)
+        return b"", Status(name, UNREADABLE, reason)
     plain = encoded if decoding.is_common(encoded) else decoding.transcode(encoded)
     if plain is None:
         return b"", _no_image(name, encoded)
@@ -246,12 +248,12 @@ def _decoded_alone(
 
 
 def _no_image(name: str, encoded: bytes) -> Status:
-    told = f"cannot be decoded: {len(encoded)} bytes that begin with {encoded[:8]!r}"
-    return Status(name, NOT_AN_IMAGE, told if encoded else "empty")
+    reason = f"cannot be decoded: {len(encoded)} bytes that begin with {encoded[:8]!r}"
+    return Status(name, NOT_AN_IMAGE, reason if encoded else "empty")
 
 
 def _records(path: Path, kind: str) -> ImageList:
-    source = SOURCES[kind](ConfigDict({"path": str(path)}))
+    source = SOURCES[kind].open(path)
     return ImageList(
         path,
         len(source),
@@ -263,7 +265,7 @@ def _records(path: Path, kind: str) -> ImageList:
 def _files(folder: Path) -> ImageList:
     """The images of a folder, without a Python object for each."""
     files, root = NameTable(), os.fsencode(folder)
-    found: list[bytes] = []
+    names_found: list[bytes] = []
     seen: set[bytes] = set()  # a link may lead back to where the walk has been
     for place, folders, names in os.walk(
         root, onerror=_refuse_unlisted, followlinks=True
@@ -277,8 +279,8 @@ def _files(folder: Path) -> ImageList:
         inside = os.path.relpath(place, root)
         for name in names:
             if not name.startswith(b".") and name.lower().endswith(SUFFIXES):
-                found.append(os.path.normpath(os.path.join(inside, name)))
-    for name in sorted(found):
+                names_found.append(os.path.normpath(os.path.join(inside, name)))
+    for name in sorted(names_found):
         files.append(name)
     if not len(files):
         raise DataError(

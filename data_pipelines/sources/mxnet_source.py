@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from qface_jax.data_pipelines.sources.recordio import RecordFile
+from qface_jax.data_pipelines.sources.source import SourceEntry
 from qface_jax.data_pipelines.tools.known_sets import compare_with_known
 from qface_jax.errors import DataError
 
@@ -56,7 +57,7 @@ class MxnetSource:
         return f"{self.path}: {word} {self._records.keys[index]}"
 
     def describe(self) -> dict:
-        """Returns the counts, the layout found and what is odd about it."""
+        """Returns the counts, the layout and what is odd about it."""
         records = self._records
         return {
             "source": self.name,
@@ -73,8 +74,8 @@ class MxnetSource:
 
     def _checked_labels(self) -> np.ndarray:
         stored = self._records.labels
-        whole = np.isfinite(stored) & (np.floor(stored) == stored)
-        self._refuse(~whole, "is no integer")
+        integral = np.isfinite(stored) & (np.floor(stored) == stored)
+        self._refuse(~integral, "is no integer")
         self._refuse(stored < 0, "is negative")
         self._refuse(
             stored >= _FLOAT32_INTEGERS,
@@ -141,14 +142,14 @@ def find_record_file(path: Path) -> Path:
         raise DataError(f"{path}: no such file or folder")
     if (path / "train.rec").is_file():
         return path / "train.rec"
-    found = sorted(path.glob("*.rec"))
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found[:5]) or "none"
+    files = sorted(path.glob("*.rec"))
+    if len(files) != 1:
+        names = ", ".join(file.name for file in files[:5]) or "none"
         raise DataError(
             f"{path}: expected train.rec or a single .rec file, got {names}; name the "
             "file itself"
         )
-    return found[0]
+    return files[0]
 
 
 def read_property(path: Path) -> int | None:
@@ -167,3 +168,10 @@ def read_property(path: Path) -> int | None:
             "'identities,height,width'; correct or remove the file"
         )
     return int(count)
+
+
+def _detects(path: Path) -> bool:
+    return path.suffix == ".rec" or (path.is_dir() and any(path.glob("*.rec")))
+
+
+SOURCE = SourceEntry(MxnetSource, detects=_detects)

@@ -1,16 +1,15 @@
 """Where training images come from, behind one protocol."""
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from qface_jax.data_pipelines.sources.image_folder import FolderSource
-from qface_jax.data_pipelines.sources.joined_source import JoinedSource
-from qface_jax.data_pipelines.sources.mxnet_source import MxnetSource
+from qface_jax import tables
 from qface_jax.errors import ConfigError, DataError
+from qface_jax.options import Option
 
 _log = logging.getLogger(__name__)
 
@@ -34,12 +33,36 @@ class Source(Protocol):
         """Returns json-able facts: source, path, images, identities, notes."""
 
 
+class SourceEntry(NamedTuple):
+    """A kind of source, an entry of `qface_jax.tables.SOURCES`.
+
+    Attributes:
+        open: path, and the options by keyword -> Source. Raises DataError where the
+            data does not hold what it should.
+        options: by name.
+        detects: whether what lies at a path looks like this kind.
+        needs_path: False: `open` looks at no path.
+    """
+
+    open: Callable[..., Source]
+    options: Mapping[str, Option] = {}
+    detects: Callable[[Path], bool] = lambda path: False
+    needs_path: bool = True
+
+
 @runtime_checkable
 class NamesRecords(Protocol):
     """A source that can say where a record comes from."""
 
     def record_name(self, index: int) -> str:
         """Returns file and key of record `index`, for messages."""
+
+
+def record_name(source: Source, index: int) -> str:
+    """Returns where record `index` of any source comes from, for messages."""
+    if isinstance(source, NamesRecords):
+        return source.record_name(index)
+    return f"{source.name}: record {index}"
 
 
 class LargeIdentities:
@@ -106,103 +129,134 @@ class LargeIdentities:
         }
 
 
-def record_name(source: Source, index: int) -> str:
-    """Returns where record `index` of any source comes from, for messages."""
-    if isinstance(source, NamesRecords):
-        return source.record_name(index)
-    return f"{source.name}: record {index}"
+class JoinedSource:
+    """Sets of images whose identities are taken to be different people.
+
+    Record i of set k is record n_1 + .. + n_{k-1} + i, and likewise its label.
+    """
+
+    def __init__(self, sources: list[Source]):
+        """Joins at least one source."""
+        self.name = " + ".join(source.name for source in sources)
+        self.num_classes = sum(source.num_classes for source in sources)
+        self._sources = sources
+        self._starts = np.cumsum([0, *(len(source) for source in sources)])
+        self._first = np.cumsum([0, *(source.num_classes for source in sources)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def labels(self) -> np.ndarray:
+        """Returns int32 [n], 0 .. num_classes-1."""
+        sources = zip(self._sources, self._first, strict=False)
+        labels = [source.labels() + first for source, first in sources]
+        return np.concatenate(labels).astype(np.int32)
+
+    def fetch(self, indices: np.ndarray) -> tuple[list[bytes], np.ndarray]:
+        """Returns encoded images and int32 labels of the records."""
+        indices = np.asarray(indices)
+        images: list[bytes] = [b""] * len(indices)
+        labels = np.empty(len(indices), np.int32)
+        owners = self._owners(indices)
+        for number in np.unique(owners):
+            rows = np.flatnonzero(owners == number)
+            encoded, source_labels = self._sources[number].fetch(
+                indices[rows] - self._starts[number]
+            )
+            labels[rows] = source_labels + self._first[number]
+            for row, image in zip(rows, encoded, strict=True):
+                images[row] = image
+        return images, labels
+
+    def record_name(self, index: int) -> str:
+        """Returns where record `index` comes from."""
+        number = int(self._owners(np.asarray(index)))
+        return record_name(self._sources[number], int(index - self._starts[number]))
+
+    def describe(self) -> dict:
+        """Returns the facts of each set and their sums."""
+        facts = [source.describe() for source in self._sources]
+        return {
+            "source": "joined",
+            "path": ", ".join(str(fact.get("path")) for fact in facts),
+            "images": len(self),
+            "identities": self.num_classes,
+            "joined": facts,
+            "notes": [note for fact in facts for note in fact.get("notes", [])],
+        }
+
+    def _owners(self, indices: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self._starts, indices, side="right") - 1
 
 
-def _open_synthetic(data: ConfigDict) -> Source:
-    from qface_jax.data_pipelines.synthetic.faces import SyntheticFaces
-
-    return SyntheticFaces(**data.synthetic.to_dict())
-
-
-def _open_mxnet(data: ConfigDict) -> Source:
-    return MxnetSource(_data_path(data))
-
-
-def _open_folder(data: ConfigDict) -> Source:
-    return FolderSource(_data_path(data))
-
-
-def _open_array_record(data: ConfigDict) -> Source:
-    # TensorFlow Datasets takes a second to import; the other sources do without.
-    from qface_jax.data_pipelines.sources.array_record_source import (
-        ArrayRecordSource,
-    )
-
-    return ArrayRecordSource(_data_path(data))
-
-
-SOURCES = {
-    "synthetic": _open_synthetic,
-    "mxnet": _open_mxnet,
-    "folder": _open_folder,
-    "array_record": _open_array_record,
-}
-
-
-def open_source(data: ConfigDict) -> Source:
-    """Opens the source that `config.data` names; what is odd about it is logged.
+def open_source(
+    name: str,
+    paths: Sequence[str | Path] = ("",),
+    options: Mapping[str, Any] | None = None,
+    *,
+    drop_small_identities: int = 0,
+) -> Source:
+    """Opens training images; what is odd about them is logged.
 
     Args:
-        data: the group `data` of a config.
+        name: of the kind of source, a key of `tables.SOURCES`.
+        paths: of the sets; the identities of each are taken to be different people.
+        options: of that kind; those left out have their defaults.
+        drop_small_identities: images an identity needs to stay; 0: all stay.
 
     Raises:
-        ConfigError: where the name is unknown or the path missing.
+        ConfigError: where the name is unknown or a path missing.
         DataError: where the data does not hold what it should.
     """
-    if data.source not in SOURCES:
+    entry: SourceEntry = tables.SOURCES[name]
+    options = {key: option.default for key, option in entry.options.items()} | dict(
+        options or {}
+    )
+    if entry.needs_path and not all(str(path) for path in paths):
         raise ConfigError(
-            f"data.source: got {data.source!r}, must be one of {', '.join(SOURCES)}"
+            f"data.path: empty, but data.source={name} needs a path; set "
+            "--config.data.path=PATH"
         )
-    parts = [_at(data, path) for path in (data.path, *data.more_paths)]
-    sources: list[Source] = [SOURCES[data.source](part) for part in parts]
-    for part, own in zip(parts, sources, strict=True):
-        for note in own.describe().get("notes", []):
-            _log.warning("%s: %s", part.path, note)
+    sources = [entry.open(Path(path).expanduser(), **options) for path in paths]
+    for path, source in zip(paths, sources, strict=True):
+        for note in source.describe().get("notes", []):
+            _log.warning("%s: %s", path, note)
     source = sources[0] if len(sources) == 1 else JoinedSource(sources)
-    if data.drop_small_identities > 0:
-        source = LargeIdentities(source, data.drop_small_identities)
+    if drop_small_identities > 0:
+        source = LargeIdentities(source, drop_small_identities)
         _log.warning(
             "data.drop_small_identities=%d: left out %d identities with %d images",
-            data.drop_small_identities,
+            drop_small_identities,
             source.left_out_identities,
             source.left_out_images,
         )
     return source
 
 
-def _at(data: ConfigDict, path: str) -> ConfigDict:
-    """The same group with another path."""
-    other = ConfigDict(data.to_dict())
-    other.path = path
-    return other
-
-
-def _data_path(data: ConfigDict) -> Path:
-    if not data.path:
-        raise ConfigError(
-            f"data.path: empty, but data.source={data.source} needs a path; set "
-            "--config.data.path=PATH"
-        )
-    return Path(data.path).expanduser()
+def training_source(config: Any) -> Source:
+    """Opens the source that a config names in its group `data`, as `open_source`."""
+    data = config.data
+    if tables.is_external(data.source):
+        options = config.own.source
+    else:
+        options = data[data.source] if data.source in data else {}
+    return open_source(
+        data.source,
+        (data.path, *data.more_paths),
+        dict(options),
+        drop_small_identities=data.drop_small_identities,
+    )
 
 
 def detect_source(path: Path) -> str:
-    """Returns the key of SOURCES that fits what lies at `path`.
+    """Returns the name of the kind of source that fits what lies at `path`.
 
     Raises:
         DataError: where nothing there looks like a set of images.
     """
-    if path.suffix == ".rec" or (path.is_dir() and any(path.glob("*.rec"))):
-        return "mxnet"
-    if (path / "dataset_info.json").is_file():
-        return "array_record"
-    if path.is_dir():
-        return "folder"
+    for name in tables.SOURCES:
+        if tables.SOURCES[name].detects(path):
+            return name
     raise DataError(
         f"{path}: neither a .rec file, an imported set nor a folder of images"
     )

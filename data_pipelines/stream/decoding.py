@@ -1,13 +1,17 @@
 """Encoded bytes to a face crop, and what to do with bytes that are no such thing."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
-from qface_jax.data_pipelines.degradation.drawn_steps import SIDE, rounded
+from qface_jax.data_pipelines.degradation.recipe import SIDE
+from qface_jax.data_pipelines.degradation.steps import rounded
+from qface_jax.errors import DataError
 
+Fetch = Callable[[np.ndarray], tuple[list[bytes], np.ndarray]]
 _TENSORFLOW_DECODES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # JPEG, PNG
 
 
@@ -116,3 +120,74 @@ def placeholder() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+class Records:
+    """Fetches batches for tf.data, and keeps what went wrong out of TensorFlow.
+
+    An exception that passes through TensorFlow comes out as pages of its own text. So
+    a failure is kept here by step, the step gets placeholders, and `faces` raises
+    the failure instead of handing that batch out.
+    """
+
+    def __init__(self, fetch: Fetch, name: Callable[[int], str]):
+        """Keeps the two functions.
+
+        Args:
+          fetch: indices [k] -> encoded images and int32 labels.
+          name: index of a record -> where it comes from, for messages.
+        """
+        self.failures: dict[int, Exception] = {}
+        self._fetch = fetch
+        self._name = name
+        self._odd: set[int] = set()  # records that only Pillow can decode
+
+    def load(self, step: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fetches a step's records: encoded [k] object, labels int32 [k]."""
+        encoded = np.empty(len(indices), object)
+        try:
+            images, labels = self._fetch(indices)
+            for row, (index, image) in enumerate(zip(indices, images, strict=True)):
+                encoded[row] = self._plain(int(index), image)
+        except Exception as error:
+            self.failures[int(step)] = error
+            encoded[:] = placeholder()
+            labels = np.zeros(len(indices), np.int32)
+        return encoded, np.asarray(labels, np.int32)
+
+    def learn(self, indices: np.ndarray) -> bool:
+        """Finds the records that TensorFlow could not decode, for another attempt.
+
+        Args:
+          indices: of the step in which decoding failed.
+
+        Returns:
+          Whether there are any: all of them are pictures to Pillow.
+
+        Raises:
+          DataError: one of them is no picture at all.
+        """
+        images, _ = self._fetch(indices)
+        any_odd = False
+        for index, image in zip(indices, images, strict=True):
+            if not reads(self._plain(int(index), image)):
+                if transcode(image) is None:
+                    raise self._no_picture(int(index), image)
+                self._odd.add(int(index))
+                any_odd = True
+        return any_odd
+
+    def _plain(self, index: int, image: bytes) -> bytes:
+        if index not in self._odd and is_common(image):
+            return image
+        plain = transcode(image)
+        if plain is None:
+            raise self._no_picture(index, image)
+        return plain
+
+    def _no_picture(self, index: int, image: bytes) -> DataError:
+        return DataError(
+            f"{self._name(index)}: not a picture, or a damaged one: {len(image)} bytes "
+            f"that begin with {image[:8]!r}; neither TensorFlow nor Pillow decodes it. "
+            "Fetch the data again, or leave the record out"
+        )

@@ -6,19 +6,20 @@ own threads, one picture at a time, in a fixed order.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from ml_collections import ConfigDict
 
-from qface_jax.data_pipelines.degradation.degrade import RECIPES, SIDE, down_up
-from qface_jax.data_pipelines.degradation.view_pairs import PAIR_RECIPES
+from qface_jax.data_pipelines.degradation.recipe import SIDE, Recipe
+from qface_jax.data_pipelines.degradation.steps import down_up
 from qface_jax.data_pipelines.sets.pair_sets import PairSet
-from qface_jax.data_pipelines.sources.record_fetching import Records
 from qface_jax.data_pipelines.sources.source import Source, record_name
 from qface_jax.data_pipelines.stream import decoding, order
+from qface_jax.data_pipelines.stream.decoding import Records
 from qface_jax.data_pipelines.stream.pair_plan import PairPlan
 from qface_jax.errors import ConfigError
+from qface_jax.tables import RECIPES
 
 _FETCHES_AT_ONCE = 2  # batches that are read side by side
 _BATCHES_AHEAD = 2
@@ -29,14 +30,14 @@ def stream(
     *,
     batch_size: int,
     recipe: str,
-    params: ConfigDict,
+    params: Any,
     seed: int,
     start_step: int,
     total_steps: int,
     host: int = 0,
     hosts: int = 1,
     workers: int = 0,
-    beside: ConfigDict | None = None,
+    beside: Any | None = None,
     plan: PairPlan | None = None,
     resize: str = "crop",
 ) -> Iterator[dict[str, np.ndarray]]:
@@ -49,16 +50,16 @@ def stream(
     Args:
       source: the records.
       batch_size: rows of all hosts together, a multiple of `hosts`.
-      recipe: a key of RECIPES, or of PAIR_RECIPES, which make two views.
-      params: `config.degrade[recipe]`.
+      recipe: of `tables.RECIPES`.
+      params: its options as attributes.
       seed: 0 .. 2^31 - 1.
       start_step: the first step, at least 0.
       total_steps: one past the last step.
       host: which rows, 0 .. hosts - 1.
       hosts: that share the batch.
       workers: threads that decode; 0: TensorFlow decides.
-      beside: `config.degrade.clean`: of every record there is a second view, by the
-        recipe clean. None: there are those of the recipe.
+      beside: options of the recipe clean, by which there is a second view of every
+        record. None: there are those of `recipe`.
       plan: of the same batch size, says which records a step takes. None: every epoch
         takes each record once.
       resize: of pictures that are not 112 px, as of `decoding.fit`.
@@ -73,8 +74,12 @@ def stream(
       ConfigError: unknown recipe, or a batch that the hosts cannot share.
       DataError: a record cannot be read or is no picture; names the record.
     """
-    _check(recipe, batch_size, hosts)
-    one = _views(recipe, params, seed, beside, resize)
+    if batch_size < 1 or batch_size % hosts:
+        raise ConfigError(
+            f"data.batch_size: got {batch_size}, must be a positive multiple of the "
+            f"{hosts} hosts"
+        )
+    one = _views(RECIPES[recipe], params, seed, beside, resize)
     records = Records(source.fetch, lambda index: record_name(source, index))
     place = {"batch_size": batch_size, "host": host, "hosts": hosts}
     select = _selection(len(source), plan, seed, **place)
@@ -111,36 +116,23 @@ def _selection(
 
 
 def _views(
-    recipe: str, params: ConfigDict, seed: int, beside: ConfigDict | None, resize: str
+    recipe: Recipe, params: Any, seed: int, beside: Any | None, resize: str
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], dict]:
     """What is done to each record: the element of the stream that it becomes."""
 
     def one(encoded: tf.Tensor, label: tf.Tensor, position: tf.Tensor) -> dict:
         picture = decoding.decode(encoded, resize)
         of_run = tf.constant(seed, tf.int64)
-        draw = {**RECIPES, **PAIR_RECIPES}[recipe]
-        image = draw(picture, tf.stack([of_run, position]), params)
+        image = recipe.draw(picture, tf.stack([of_run, position]), params)
         if beside is not None:
             # No position is negative, so no view shares its draws with another.
-            own = tf.stack([of_run, -1 - position])
-            image = tf.stack([image, RECIPES["clean"](picture, own, beside)])
+            clean = RECIPES["clean"].draw(
+                picture, tf.stack([of_run, -1 - position]), beside
+            )
+            image = tf.stack([image, clean])
         return {"images": image, "labels": label}
 
     return one
-
-
-def _check(recipe: str, batch_size: int, hosts: int) -> None:
-    """Raises ConfigError for an unknown recipe or a batch that hosts cannot share."""
-    known = (*RECIPES, *PAIR_RECIPES)
-    if recipe not in known:
-        raise ConfigError(
-            f"degrade.recipe: got {recipe!r}, must be one of {', '.join(known)}"
-        )
-    if batch_size < 1 or batch_size % hosts:
-        raise ConfigError(
-            f"data.batch_size: got {batch_size}, must be a positive multiple of the "
-            f"{hosts} hosts"
-        )
 
 
 def eval_batches(

@@ -5,12 +5,15 @@ different domains of the random generator, so they never meet.
 """
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from qface_jax.data_pipelines.sources.source import SourceEntry
 from qface_jax.data_pipelines.synthetic import drawing, parameters
 from qface_jax.errors import DataError
+from qface_jax.options import POSITIVE, SEED, Option
 
 JPEG_QUALITY = 95
 _AT_ONCE = 16  # pictures drawn together; more would fall out of the cache
@@ -181,3 +184,19 @@ def _check(identities: int, count: int, seed: int, count_name: str) -> None:
     ):
         if value < least:
             raise DataError(f"synthetic faces: {name}: got {value}, must be >= {least}")
+
+
+def _open(path: Path, **options: int) -> SyntheticFaces:
+    del path  # nothing is read
+    return SyntheticFaces(**options)
+
+
+SOURCE = SourceEntry(
+    _open,
+    {
+        "identities": Option(200, POSITIVE, "people that are drawn"),
+        "images_per_identity": Option(20, POSITIVE, "pictures of each of them"),
+        "seed": Option(0, SEED, "of the people"),
+    },
+    needs_path=False,
+)

@@ -21,13 +21,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
+from qface_jax.atomic_file import replace_file
 from qface_jax.data_pipelines.sources.array_record_source import LABELS_FILE
-from qface_jax.data_pipelines.sources.faces_builder import (
+from qface_jax.data_pipelines.sources.source import Source
+from qface_jax.data_pipelines.tools.faces_builder import (
     FacesBuilder,
     Part,
     PartExamples,
 )
-from qface_jax.data_pipelines.sources.source import Source
 from qface_jax.errors import DataError
 from qface_jax.runs.progress import Progress
 
@@ -112,9 +113,9 @@ def _finished_import(out: Path, work: Path, plan: dict) -> dict:
     file = out / REPORT_FILE
     report = json.loads(file.read_text()) if file.is_file() else {}
     if report.get("plan") != plan:
-        found = "another import" if report else "something else"
+        content = "another import" if report else "something else"
         raise DataError(
-            f"{out}: already exists and holds {found}; choose another folder, or "
+            f"{out}: already exists and holds {content}; choose another folder, or "
             "remove it"
         )
     shutil.rmtree(work, ignore_errors=True)
@@ -136,9 +137,7 @@ def _locked(path: Path) -> Iterator[None]:
 def _agree_on_plan(work: Path, plan: dict) -> None:
     file = work / "plan.json"
     if not file.exists():
-        aside = file.with_name("plan.json.tmp")
-        aside.write_text(json.dumps(plan))
-        os.replace(aside, file)
+        replace_file(file, json.dumps(plan).encode())
     if json.loads(file.read_text()) != json.loads(json.dumps(plan)):
         raise DataError(
             f"{work}: holds the unfinished import of another source, or of this one "
@@ -202,13 +201,13 @@ def _report(source: Source, parts: list[Part]) -> dict:
     examples: list[str] = []
     images = 0
     for part in parts:
-        found = part.report()
+        of_part = part.report()
         for key in report:
-            report[key] += found[key]
-        for kind, count in found["formats"].items():
+            report[key] += of_part[key]
+        for kind, count in of_part["formats"].items():
             formats[kind] = formats.get(kind, 0) + count
             images += count
-        examples += found["examples"]
+        examples += of_part["examples"]
     return {
         "images": images,
         "identities": source.num_classes,

@@ -2,21 +2,21 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from qface_jax.atomic_file import replace_file
+from qface_jax.data_pipelines.degradation.recipe import SIDE
 from qface_jax.data_pipelines.sets.pair_sets import PairSet
 from qface_jax.data_pipelines.sources.source import Source, record_name
 from qface_jax.data_pipelines.stream.image_header import BrokenImageError, read_header
+from qface_jax.data_pipelines.tools import sheet
 from qface_jax.errors import DataError
 
 SAMPLE_IMAGES = 2000
-_SIDE = 112
 _NAMED_IMAGES = 5
 # Mean difference of the channels (0-255) below which an image counts as grey, and
 # standard deviation of the brightness below which it counts as blank.
@@ -24,7 +24,6 @@ _GREY_DIFFERENCE = 1.0
 _BLANK_DEVIATION = 4.0
 # Skin is redder than blue: swapped channels show as blue faces in most images.
 _BLUE_SHARE = 0.5
-_TILE_LABEL_HEIGHT = 12
 
 
 def inspect_source(source: Source, sample: int = SAMPLE_IMAGES) -> dict:
@@ -45,13 +44,13 @@ def inspect_source(source: Source, sample: int = SAMPLE_IMAGES) -> dict:
     rows = _even_rows(len(source), sample)
     facts = source.describe()
     warnings = list(facts.pop("notes", []))
-    found = inspect_images(
+    of_sample = inspect_images(
         lambda row: source.fetch(np.asarray([row]))[0][0],
         rows,
         lambda row: record_name(source, row),
     )
-    duplicates = found.pop("duplicates")
-    warnings += found.pop("warnings")
+    duplicates = of_sample.pop("duplicates")
+    warnings += of_sample.pop("warnings")
     if duplicates:
         shown = "; ".join(duplicates[:_NAMED_IMAGES])
         warnings.append(f"{len(duplicates)} exact duplicates in the sample: {shown}")
@@ -70,7 +69,7 @@ def inspect_source(source: Source, sample: int = SAMPLE_IMAGES) -> dict:
             "max": int(present.max()),
         },
         "labels": {"min": int(labels.min()), "max": int(labels.max()), "gaps": gaps},
-        "sample": found | {"duplicates": len(duplicates)},
+        "sample": of_sample | {"duplicates": len(duplicates)},
         "warnings": warnings,
     }
 
@@ -87,7 +86,7 @@ def inspect_pairs(pairs: PairSet, sample: int = SAMPLE_IMAGES) -> dict:
     """
     facts = pairs.describe()
     warnings = list(facts.pop("notes", []))
-    found = inspect_images(
+    of_sample = inspect_images(
         lambda row: pairs.fetch(np.asarray([row]))[0],
         _even_rows(len(pairs), sample),
         lambda row: f"{pairs.name}: image {row}",
@@ -96,15 +95,15 @@ def inspect_pairs(pairs: PairSet, sample: int = SAMPLE_IMAGES) -> dict:
     if 2 * same != len(pairs.issame):
         warnings.append(f"{same} of {len(pairs.issame)} pairs are of one person")
     # An image may stand in many pairs, but not twice in one.
-    del found["duplicates"]
-    warnings += found.pop("warnings")
+    del of_sample["duplicates"]
+    warnings += of_sample.pop("warnings")
     twice = [i for i in _even_rows(len(pairs.issame), sample // 2) if _equal(pairs, i)]
     if twice:
         warnings.append(
             f"{len(twice)} pairs of the sample hold one image twice, the first is "
             f"pair {twice[0]}"
         )
-    return facts | {"sample": found, "warnings": warnings}
+    return facts | {"sample": of_sample, "warnings": warnings}
 
 
 def inspect_images(
@@ -154,7 +153,7 @@ def inspect_images(
         else:
             colours.append(pixels.mean(axis=(0, 1)))
     means = np.asarray(colours, np.float64).reshape(-1, 3)
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "images": len(rows),
         "formats": formats,
         "sizes": dict(sorted(sizes.items(), key=lambda item: -item[1])),
@@ -164,51 +163,8 @@ def inspect_images(
         "duplicates": duplicates,
         "mean_rgb": means.mean(axis=0).round(1).tolist() if len(means) else None,
     }
-    found["warnings"] = _image_warnings(found, means, broken)
-    return found
-
-
-def contact_sheet(
-    images: Sequence[np.ndarray], labels: Sequence[Any], path: Path, columns: int = 8
-) -> None:
-    """Writes images in rows under their labels as one PNG, aside and then renamed.
-
-    Args:
-        images: uint8 [h, w, 3] each, RGB; any sizes.
-        labels: one per image, shown as text; may be "".
-        path: of the PNG.
-        columns: images per row.
-
-    Raises:
-        DataError: where there is no image, or the file cannot be written.
-    """
-    if len(images) == 0:
-        raise DataError(f"{path}: no image to draw")
-    width = max(image.shape[1] for image in images)
-    height = max(image.shape[0] for image in images) + _TILE_LABEL_HEIGHT
-    rows = -(-len(images) // columns)
-    size = (min(columns, len(images)) * width, rows * height)
-    sheet = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(sheet)
-    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
-        left, top = index % columns * width, index // columns * height
-        draw.text((left + 2, top), str(label)[: width // 6], fill="black")
-        sheet.paste(Image.fromarray(image), (left, top + _TILE_LABEL_HEIGHT))
-    write_png(sheet, path)
-
-
-def write_png(picture: Image.Image, path: Path) -> None:
-    """Writes a picture as PNG, aside and then renamed.
-
-    Raises:
-        DataError: where the file cannot be written.
-    """
-    encoded = io.BytesIO()
-    picture.save(encoded, format="PNG")
-    try:
-        replace_file(path, encoded.getvalue())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+    facts["warnings"] = _image_warnings(facts, means, broken)
+    return facts
 
 
 def source_sheet(source: Source, path: Path, count: int = 64) -> None:
@@ -233,14 +189,14 @@ def _sheet_of(
     images, labels = [], []
     for row, name in zip(rows.tolist(), names, strict=True):
         try:
-            image = _decode(fetch_one(row), max_side=_SIDE)
+            image = _decode(fetch_one(row), max_side=SIDE)
         except (DataError, BrokenImageError):
-            images.append(np.full((_SIDE, _SIDE, 3), (255, 0, 0), np.uint8))
+            images.append(np.full((SIDE, SIDE, 3), sheet.LOW, np.uint8))
             labels.append(f"{name} broken")
             continue
         images.append(image.astype(np.uint8))
         labels.append(name)
-    contact_sheet(images, labels, path)
+    sheet.contact_sheet(images, labels, path)
 
 
 def _decode(data: bytes, max_side: int | None = None) -> np.ndarray:
@@ -267,17 +223,17 @@ def _count(counts: dict[str, int], key: str) -> None:
     counts[key] = counts.get(key, 0) + 1
 
 
-def _image_warnings(found: dict, means: np.ndarray, broken: list[str]) -> list[str]:
+def _image_warnings(facts: dict, means: np.ndarray, broken: list[str]) -> list[str]:
     warnings = []
     if broken:
         shown = "; ".join(broken[:_NAMED_IMAGES])
         warnings.append(f"{len(broken)} broken images in the sample: {shown}")
-    other = {size: n for size, n in found["sizes"].items() if size != "112x112"}
+    other = {size: n for size, n in facts["sizes"].items() if size != "112x112"}
     if other:
         warnings.append(f"{sum(other.values())} images of the sample are not 112x112")
     for key in ("grayscale", "blank"):
-        if found[key]:
-            warnings.append(f"{found[key]} images of the sample are {key}")
+        if facts[key]:
+            warnings.append(f"{facts[key]} images of the sample are {key}")
     if len(means):
         blue = float((means[:, 2] > means[:, 0]).mean())
         if blue > _BLUE_SHARE:

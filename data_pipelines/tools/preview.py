@@ -2,43 +2,43 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from qface_jax.data_pipelines.degradation.degrade import RECIPES, SIDE
-from qface_jax.data_pipelines.degradation.unrecognizable import (
+from qface_jax.data_pipelines.degradation.recipe import params_of
+from qface_jax.data_pipelines.sources.image_list import (
+    OK,
+    decoded_batches,
+    evenly_spread,
+    open_images,
+)
+from qface_jax.data_pipelines.sources.source import (
+    Source,
+    record_name,
+    training_source,
+)
+from qface_jax.data_pipelines.sources.unrecognizable_images import (
     RECIPE,
     given_rows,
     made_records,
     made_unrecognizable,
 )
-from qface_jax.data_pipelines.degradation.view_pairs import PAIR_RECIPES
-from qface_jax.data_pipelines.sources.image_list import (
-    OK,
-    decoded_batches,
-    open_images,
-)
-from qface_jax.data_pipelines.sources.source import (
-    Source,
-    open_source,
-    record_name,
-)
 from qface_jax.data_pipelines.stream import decoding, order
 from qface_jax.data_pipelines.stream.pair_plan import PairPlan
-from qface_jax.data_pipelines.tools.inspection import contact_sheet, write_png
-from qface_jax.data_pipelines.tools.preview_sheet import (
-    DRAWS,
-    PAPER,
-    Tile,
-    draw_sheet,
-    settings_lines,
+from qface_jax.data_pipelines.tools.sheet import (
+    HIGH,
+    LOW,
+    Band,
+    contact_sheet,
+    write_sheet,
 )
 from qface_jax.errors import ConfigError, DataError
+from qface_jax.tables import RECIPES
 
-LOW, HIGH = (214, 39, 40), (44, 160, 44)  # frames, red and green
+DRAWS = 7  # pictures beside the original
 # Above the originals and above the draws, by the views of each picture.
 _HEADS = {
     1: ("original", "what the network sees"),
@@ -103,12 +103,9 @@ def preview(
     """
     if count < 1:
         raise ConfigError(f"count: got {count}, must be at least 1")
-    name, known = config.degrade.recipe, (*RECIPES, *PAIR_RECIPES)
-    if name not in known:
-        raise ConfigError(
-            f"degrade.recipe: got {name!r}, must be one of {', '.join(known)}"
-        )
-    source = open_source(config.data)
+    name = config.degrade.recipe
+    pairs = RECIPES[name].views == 2
+    source = training_source(config)
     indices, epoch = _first_records(config, source, count)
     originals, captions = _originals(source, indices, config.data.resize)
     drawn = _draws(config, originals, epoch)
@@ -116,25 +113,21 @@ def preview(
     facts = [f"{source.name}: {len(source)} images of {source.num_classes} identities"]
     facts += [
         f"recipe {name}, seed {config.seed}",
-        *settings_lines(config.degrade[name]),
+        *_settings_lines(params_of(config)),
     ]
     facts += [] if verdict is None else verdict.facts
-    if name in PAIR_RECIPES:
-        heads = _HEADS["both"]
-        rows = _two_lines(_rows(originals, drawn, verdict, views=1))
-        captions = [line for caption in captions for line in ("", caption)]
-    else:
-        heads, rows = _HEADS[views], _rows(originals, drawn, verdict, views)
-    write_png(draw_sheet(rows, captions, facts, heads), out)
+    heads, captioned_views = ("both", 1) if pairs else (views, views)
+    bands = _bands(originals, drawn, captions, _HEADS[heads], verdict, captioned_views)
+    write_sheet(out, _two_lines(bands) if pairs else bands, facts)
     return out
 
 
 def preview_unrecognizable(config: ConfigDict, out: Path, count: int) -> Path:
-    """Writes a PNG sheet of the unrecognizable images (UIs) of a config.
+    """Writes a PNG sheet of the unrecognizable images of a config.
 
-    Of made ones there is a row for each: the training image, its UI, and what other
-    draws would have made of it. Of given ones there are evenly spread ones with their
-    names; what cannot be read is red.
+    Of made ones there is a row for each: the training image, what was made of it, and
+    what other draws would have made of it. Of given ones there are evenly spread ones
+    with their names; what cannot be read is red.
 
     Args:
       config: complete; recognizability, data, degrade and seed are used.
@@ -153,7 +146,7 @@ def preview_unrecognizable(config: ConfigDict, out: Path, count: int) -> Path:
     if config.recognizability.ui_path:
         _given_sheet(config, out, count)
         return out
-    source = open_source(config.data)
+    source = training_source(config)
     indices = made_records(config, source, count)
     originals, captions = _originals(source, indices, config.data.resize)
     places = np.arange(len(originals))[:, None] + np.arange(DRAWS) * len(source)
@@ -165,23 +158,21 @@ def preview_unrecognizable(config: ConfigDict, out: Path, count: int) -> Path:
     facts = [f"{source.name}: {len(source)} images of {source.num_classes} identities"]
     facts += [
         f"recipe {RECIPE}, seed {config.seed}",
-        *settings_lines(config.degrade[RECIPE]),
+        *_settings_lines(config.degrade[RECIPE]),
     ]
-    rows = _rows(originals, drawn, None, views=1)
-    write_png(draw_sheet(rows, captions, facts, _HEADS[RECIPE]), out)
+    write_sheet(out, _bands(originals, drawn, captions, _HEADS[RECIPE]), facts)
     return out
 
 
 def _given_sheet(config: ConfigDict, out: Path, count: int) -> None:
-    """Draws some of the UIs that lie in a folder."""
+    """Draws some of the unrecognizable images that lie in a folder."""
     images = open_images(config.recognizability.ui_path)
     rows = given_rows(config, images)
-    spread = np.linspace(0, len(rows) - 1, min(count, len(rows)))
     batches = decoded_batches(
         images,
         batch_size=count,
         resize=config.data.resize,
-        rows=rows[spread.round().astype(int)],
+        rows=rows[evenly_spread(len(rows), count)],
     )
     for pictures, statuses in batches:
         for picture, status in zip(pictures, statuses, strict=True):
@@ -194,7 +185,7 @@ def _first_records(
     config: ConfigDict, source: Source, count: int
 ) -> tuple[np.ndarray, int]:
     """The records of the run's first rows, and how many rows an epoch has."""
-    if config.degrade.recipe not in PAIR_RECIPES:
+    if RECIPES[config.degrade.recipe].views == 1:
         return order.first_records(
             count, seed=config.seed, num_records=len(source)
         ), len(source)
@@ -230,16 +221,15 @@ def _draws(config: ConfigDict, originals: np.ndarray, epoch: int) -> np.ndarray:
 
     Of a recipe of two views the draws hold the others first, then the degraded ones.
     """
-    name = config.degrade.recipe
-    recipe, params = {**RECIPES, **PAIR_RECIPES}[name], config.degrade[name]
+    recipe, params = RECIPES[config.degrade.recipe], params_of(config)
 
     def degrade(original: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         pair = tf.stack([tf.constant(config.seed, tf.int64), position])
-        return recipe(original, pair, params)
+        return recipe.draw(original, pair, params)
 
     places = np.arange(len(originals))[:, None] + np.arange(DRAWS) * epoch
     drawn = _drawn(degrade, originals, places)
-    if name not in PAIR_RECIPES:
+    if recipe.views == 1:
         return drawn
     degraded, others = np.moveaxis(drawn, 2, 0)
     return np.concatenate([others, degraded], axis=1)
@@ -251,40 +241,79 @@ def _drawn(
     places: np.ndarray,
 ) -> np.ndarray:
     """Applies a recipe to each original at its places [n, k], uint8 [n, k, ...]."""
-    whole = tf.function(degrade, autograph=False)
+    compiled = tf.function(degrade, autograph=False)
     return np.array(
         [
-            [whole(original, tf.constant(place, tf.int64)).numpy() for place in row]
+            [compiled(original, tf.constant(place, tf.int64)).numpy() for place in row]
             for original, row in zip(originals, places, strict=True)
         ]
     )
 
 
-def _rows(
-    originals: np.ndarray, drawn: np.ndarray, verdict: Verdict | None, views: int
-) -> list[list[Tile]]:
-    """Puts the original and its draws side by side, with what the verdict says."""
-    if verdict is None:
-        pairs = zip(originals, drawn, strict=True)
-        return [[Tile(picture) for picture in (one, *some)] for one, some in pairs]
-    rows = []
-    for row, original in enumerate(originals):
-        u = verdict.u_originals[row]
-        own = f"u {u:.2f}" if views == 1 else f"u_k {u:.2f}"
-        tiles = [Tile(original, own)]
-        for column, picture in enumerate(drawn[row]):
-            u = verdict.u_drawn[row, column]
-            caption = f"u {u:.2f}" if views == 1 else f"u_q {u:.2f}  {own}"
-            frame = None
+def _bands(
+    originals: np.ndarray,
+    drawn: np.ndarray,
+    titles: list[str],
+    heads: tuple[str, str],
+    verdict: Verdict | None = None,
+    views: int = 1,
+) -> list[Band]:
+    """Puts each original and its draws in a row, with what the verdict says.
+
+    The heads stand above the original and the first draw of the first row.
+    """
+    q, k = ("u", "u") if views == 1 else ("u_q", "u_k")
+    bands = []
+    for row, (original, degraded) in enumerate(zip(originals, drawn, strict=True)):
+        blank = [""] * (len(degraded) - 1)
+        band = Band(
+            titles[row],
+            [original, *degraded],
+            heads=[*heads, *blank] if row == 0 else (),
+        )
+        if verdict is not None:
+            of_original = f"{k} {verdict.u_originals[row]:.2f}"
+            beside = "" if views == 1 else f"  {of_original}"
+            of_draws = [f"{q} {u:.2f}{beside}" for u in verdict.u_drawn[row]]
+            band = band._replace(captions=[[of_original], *([u] for u in of_draws)])
             if verdict.low is not None:
-                frame = LOW if verdict.low[row, column] else HIGH
-            tiles.append(Tile(picture, caption, frame))
-        rows.append(tiles)
-    return rows
+                frames = [LOW if low else HIGH for low in verdict.low[row]]
+                band = band._replace(frames=[None, *frames])
+        bands.append(band)
+    return bands
 
 
-def _two_lines(rows: list[list[Tile]]) -> list[list[Tile]]:
+def _two_lines(bands: list[Band]) -> list[Band]:
     """Cuts each row in two, the second half of the draws below the first."""
-    blank = Tile(np.full((SIDE, SIDE, 3), PAPER, np.uint8))
     half = 1 + DRAWS
-    return [part for row in rows for part in (row[:half], [blank, *row[half:]])]
+    lines = []
+    for band in bands:
+        lines.append(
+            band._replace(
+                pictures=band.pictures[:half],
+                captions=band.captions[:half],
+                heads=band.heads[:half],
+                frames=band.frames[:half],
+            )
+        )
+        lines.append(
+            Band(
+                "",
+                [None, *band.pictures[half:]],
+                captions=[[], *band.captions[half:]] if band.captions else (),
+                frames=[None, *band.frames[half:]] if band.frames else (),
+            )
+        )
+    return lines
+
+
+def _settings_lines(params: Any) -> list[str]:
+    """Returns a recipe's settings as text, two to a line."""
+    settings = [f"{key} = {_plain(value)}" for key, value in sorted(params.items())]
+    return ["    ".join(settings[at : at + 2]) for at in range(0, len(settings), 2)]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return " .. ".join(map(_plain, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -12,6 +12,7 @@ from qface_jax.ablation.submission import SEED, Run, plan, with_drawn_faces
 from qface_jax.configs.ablations import ABLATIONS, Ablation
 from qface_jax.errors import ConfigError
 from qface_jax.launch.children import Children
+from qface_jax.launch.commands.command import Command
 from qface_jax.processes import hosts
 
 DESCRIPTION = """Train every setting of a table with every seed, one run after another,
@@ -155,13 +156,13 @@ def _train(runs: list[Run], submit: list[str], children: Children) -> list[str]:
 def _finished(folder: Path, wanted: Any) -> bool:
     """Whether the run was evaluated after its last step, with this very config."""
     from qface_jax.ablation import table as ablation
-    from qface_jax.settings import config as configs
+    from qface_jax.configs import document
 
     try:
         found = ablation.read_run(folder, _last_step)
     except ConfigError:
         return False  # not begun, or qface train says what is wrong with it
-    return found.finished and not configs.differences(found.config, wanted)
+    return found.finished and not document.differences(found.config, wanted)
 
 
 def _last_step(config: Any, images: int) -> int:
@@ -181,3 +182,11 @@ def _show(
     print(table_text.text(found))
     for path in table_text.write(found, workdir):
         print(f"table: {path}")
+
+
+COMMAND = Command(
+    summary="train and compare the rows of a table",
+    description=DESCRIPTION,
+    add_arguments=add_arguments,
+    run=run,
+)

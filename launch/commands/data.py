@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from qface_jax.errors import ConfigError
+from qface_jax.launch.commands.command import Command
+from qface_jax.tables import SOURCES, is_external, trust
 
 DESCRIPTION = "import, inspect and preview sets of face images"
-_IMPORTABLE = ("mxnet", "folder", "synthetic", "array_record")
+_PAIRS = "pairs"
 # What may differ from the run that judges: what is shown, and how it is partitioned.
 _SHOWN = tuple(
     f"--config.{key}"
@@ -48,12 +50,7 @@ def _add_import(actions: Any) -> None:
         help="folder or .rec file; for synthetic faces IDENTITIESxIMAGES, as in 200x20",
     )
     parser.add_argument("out", type=Path, help="folder to make")
-    parser.add_argument(
-        "--source",
-        choices=("auto", *_IMPORTABLE),
-        default="auto",
-        help="what PATH is (default: found out)",
-    )
+    _add_source(parser)
     parser.add_argument(
         "--skip-broken", action="store_true", help="leave out records without an image"
     )
@@ -76,17 +73,32 @@ def _add_inspect(actions: Any) -> None:
     parser.add_argument(
         "path", help="folder, .rec or .bin file, or 'pairs.txt::image folder'"
     )
-    parser.add_argument(
-        "--source",
-        choices=("auto", "mxnet", "folder", "array_record", "pairs"),
-        default="auto",
-        help="what PATH is (default: found out)",
-    )
+    _add_source(parser, _PAIRS)
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw a sample")
     parser.add_argument(
         "--sample", type=_positive, default=2000, help="images to decode at most"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_source(parser: argparse.ArgumentParser, *more: str) -> None:
+    names = ("auto", *SOURCES, *more)
+
+    def name(word: str) -> str:
+        if word not in names and not is_external(word):
+            raise argparse.ArgumentTypeError(
+                f"got {word!r}, must be one of {', '.join(names)}, or module:object"
+            )
+        return word
+
+    parser.add_argument(
+        "--source",
+        type=name,
+        default="auto",
+        metavar="KIND",
+        help=f"what PATH is: {', '.join(names)}, or module:object for your own; "
+        "default: found out",
+    )
 
 
 def _add_preview(actions: Any) -> None:
@@ -146,7 +158,7 @@ def _inspect(args: argparse.Namespace) -> int:
     from qface_jax.data_pipelines.tools import inspection
 
     is_pairs = args.path.endswith(".bin") or "::" in args.path
-    if args.source == "pairs" or (args.source == "auto" and is_pairs):
+    if args.source == _PAIRS or (args.source == "auto" and is_pairs):
         pairs = open_pair_set(args.path, get_config().eval)
         facts = inspection.inspect_pairs(pairs, args.sample)
         if args.sheet:
@@ -199,9 +211,8 @@ def _shown_config(args: argparse.Namespace) -> Any:
             )
         return configs.load(args.config, args.overrides)
     _refuse_foreign(args.overrides)
-    found = run_folder.read(args.checkpoint)
     if args.config is None:
-        return configs.override(found.config, args.overrides)
+        return configs.override(run_folder.read(args.checkpoint).config, args.overrides)
     return configs.load(args.config, args.overrides)
 
 
@@ -217,28 +228,28 @@ def _refuse_foreign(overrides: list[str]) -> None:
 
 
 def _open(path: str, kind: str, seed: int = 0, drop_small: int = 0) -> Any:
-    from qface_jax.configs.base import get_config
-    from qface_jax.data_pipelines.sources.source import (
-        detect_source,
-        open_source,
-    )
+    from qface_jax.data_pipelines.sources.source import detect_source, open_source
 
-    data = get_config().data
     if kind == "auto":
         kind = detect_source(Path(path).expanduser())
-    data.source, data.path = kind, path
-    data.drop_small_identities = drop_small
-    if kind == "synthetic":
-        identities, _, images = path.partition("x")
-        if not (identities.isdigit() and images.isdigit()):
-            raise ConfigError(
-                f"synthetic faces: got {path!r}, expected IDENTITIESxIMAGES as in "
-                "200x20"
-            )
-        data.synthetic.identities = int(identities)
-        data.synthetic.images_per_identity = int(images)
-        data.synthetic.seed = seed
-    return open_source(data)
+    if is_external(kind):
+        trust(kind)  # it stood on the command line
+    options = _drawn_faces(path, seed) if kind == "synthetic" else {}
+    return open_source(kind, [path], options, drop_small_identities=drop_small)
+
+
+def _drawn_faces(text: str, seed: int) -> dict[str, int]:
+    """Returns the options of synthetic faces of the form IDENTITIESxIMAGES."""
+    identities, _, images = text.partition("x")
+    if not (identities.isdigit() and images.isdigit()):
+        raise ConfigError(
+            f"synthetic faces: got {text!r}, expected IDENTITIESxIMAGES as in 200x20"
+        )
+    return {
+        "identities": int(identities),
+        "images_per_identity": int(images),
+        "seed": seed,
+    }
 
 
 def _lines(facts: dict, indent: str = "") -> list[str]:
@@ -265,3 +276,11 @@ def _positive(text: str) -> int:
 
 
 _ACTIONS = {"import": _import, "inspect": _inspect, "preview": _preview}
+
+
+COMMAND = Command(
+    summary="import, inspect or preview images",
+    description=DESCRIPTION,
+    add_arguments=add_arguments,
+    run=run,
+)

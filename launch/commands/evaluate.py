@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from qface_jax.launch import cluster
+from qface_jax.launch.commands.command import Command
 from qface_jax.processes import hosts
 
 DESCRIPTION = """Evaluate a checkpoint of a run: ten-fold verification of every set at
@@ -76,3 +77,11 @@ def run(args: argparse.Namespace) -> int:
     if hosts.first():
         print(f"report: {write_report(found.path)}")
     return 0
+
+
+COMMAND = Command(
+    summary="judge a run on its benchmarks",
+    description=DESCRIPTION,
+    add_arguments=add_arguments,
+    run=run,
+)

@@ -4,6 +4,8 @@ import argparse
 import math
 from pathlib import Path
 
+from qface_jax.launch.commands.command import Command
+
 DESCRIPTION = """Draw how strongly each margin function pulls on a sample (|gradient
 scaling term|, AdaFace Fig. 3) over its angle and image quality, and print a table. The
 margins' numbers are changed by --config.loss.NAME.KEY=VALUE."""
@@ -59,3 +61,11 @@ def run(args: argparse.Namespace) -> int:
     print(gst_picture.table(names, loss, **grid))
     print(f"picture: {args.out}")
     return 0
+
+
+COMMAND = Command(
+    summary="draw the gradient scaling term of margins",
+    description=DESCRIPTION,
+    add_arguments=add_arguments,
+    run=run,
+)

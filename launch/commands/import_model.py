@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from qface_jax.launch.commands.command import Command
+
 DESCRIPTION = """Read a face recognition model and write it as the folder of a run, OUT:
 `qface eval --checkpoint=OUT` judges it, `qface train --init-from=OUT` trains it on.
 
@@ -151,3 +153,11 @@ def _report(args: argparse.Namespace, read: Any, checked: str) -> None:
         "train it:  qface train --config=NAME --config.model.backbone=init_from "
         f"--init-from={args.out}"
     )
+
+
+COMMAND = Command(
+    summary="make a run of a model from PyTorch, safetensors or ONNX",
+    description=DESCRIPTION,
+    add_arguments=add_arguments,
+    run=run,
+)

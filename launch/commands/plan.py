@@ -2,6 +2,8 @@
 
 import argparse
 
+from qface_jax.launch.commands.command import Command
+
 DESCRIPTION = """Compile a config's training step for a number of devices that need not
 exist and print, for each of them, the bytes that it needs, by item, what it computes
 and sends in a step, the global batch and the number of steps; when it does not fit,
@@ -71,3 +73,11 @@ def run(args: argparse.Namespace) -> int:
     advice = plan_text.advice(needs, config, int(args.memory * 2**30))
     print("\n".join(advice) if advice else f"fits into {args.memory:g} GiB per device")
     return 3 if advice else 0
+
+
+COMMAND = Command(
+    summary="bytes per device, before anything is launched",
+    description=DESCRIPTION,
+    add_arguments=add_arguments,
+    run=run,
+)

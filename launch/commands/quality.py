@@ -8,6 +8,7 @@ from qface_jax.launch.commands import (
     quality_score,
     quality_unrecognizable,
 )
+from qface_jax.launch.commands.command import Command
 
 DESCRIPTION = """Score faces by how well a run can recognise them, and judge the scores:
 feature norm (every run), ERS and recognizability index RI (runs with objective
@@ -41,3 +42,11 @@ def run(args: argparse.Namespace) -> int:
     """Runs the chosen action; returns the exit status."""
     module, _ = ACTIONS[args.action]
     return module.run(args)
+
+
+COMMAND = Command(
+    summary="score faces, judge the scores, draw where a model looks",
+    description=DESCRIPTION,
+    add_arguments=add_arguments,
+    run=run,
+)

@@ -58,14 +58,14 @@ def run(args: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from qface_jax.data_pipelines.degradation.degrade import down_up
+    from qface_jax.data_pipelines.degradation.steps import down_up
     from qface_jax.data_pipelines.tools.sample_images import sample
     from qface_jax.inference.face_maps import face_maps
     from qface_jax.report.heat_map import write_maps
     from qface_jax.runs import run_folder
 
     found = run_folder.read(args.run)
-    pictures = sample(args.images, args.count)
+    pictures = sample(args.images, args.count, found.config.data.resize)
     antialias = found.config.eval.antialias
     shown = [
         down_up(picture, side=side, antialias=antialias)

@@ -105,8 +105,10 @@ def run(args: argparse.Namespace) -> int:
             f"{args.out} says why of each"
         )
     if args.sheet is not None:
+        from qface_jax.data_pipelines.tools.sheet import write_sheet
+
         resize = args.resize or found.config.data.resize
-        face_scores.score_sheet(args.sheet, list(_bands(images, tally, resize)))
+        write_sheet(args.sheet, list(_bands(images, tally, resize)))
         print(f"sheet: {args.sheet}")
     return 0
 
@@ -129,6 +131,7 @@ def _bands(images: Any, tally: Any, resize: str) -> Iterator[Any]:
     import numpy as np
 
     from qface_jax.data_pipelines.sources.image_list import decoded_batches
+    from qface_jax.data_pipelines.tools.sheet import Band
     from qface_jax.evals.measures.quality_scores import NORM, TITLES
     from qface_jax.report import face_scores
 
@@ -145,7 +148,7 @@ def _bands(images: Any, tally: Any, resize: str) -> Iterator[Any]:
                 images, batch_size=_BESIDE, resize=resize, rows=places[rows]
             )
             pictures, _ = next(batches)
-            yield face_scores.Band(
+            yield Band(
                 f"{word} {TITLES[name]}",
                 pictures,
                 face_scores.captions(shown, rows),

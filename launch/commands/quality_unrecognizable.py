@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the distances and draws them."""
-    from qface_jax.data_pipelines.sources.source import open_source
+    from qface_jax.data_pipelines.sources.source import training_source
     from qface_jax.errors import ConfigError
     from qface_jax.inference import unrecognizable_cluster
     from qface_jax.inference.embedding import run_embedder
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         config = configs.override(found.config, args.overrides)
     else:
         config = configs.load(args.config, args.overrides)
-    source = open_source(config.data)
+    source = training_source(config)
     step, embed = run_embedder(found, args.which)
     print(f"{args.run}, step {step}")
     measured = unrecognizable_cluster.measure(config, source, embed, count=args.count)

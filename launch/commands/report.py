@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from qface_jax.launch.commands.command import Command
+
 DESCRIPTION = "write one self-contained HTML page about a run, or about several"
 
 
@@ -36,3 +38,11 @@ def run(args: argparse.Namespace) -> int:
         print(write_report(folder))
     print(write_comparison(args.runs, args.out or Path("comparison.html")))
     return 0
+
+
+COMMAND = Command(
+    summary="write a run's report as one HTML page",
+    description=DESCRIPTION,
+    add_arguments=add_arguments,
+    run=run,
+)

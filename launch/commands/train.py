@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from qface_jax.launch import cluster
+from qface_jax.launch.commands.command import Command
 from qface_jax.processes import hosts
 
 DESCRIPTION = """Train a model. A run lives in --workdir; the same command goes on with
@@ -82,3 +83,11 @@ def run(args: argparse.Namespace) -> int:
                 print(change_table(*pair))
         print(f"report: {write_report(workdir)}")
     return 0
+
+
+COMMAND = Command(
+    summary="train a model, or go on with a run",
+    description=DESCRIPTION,
+    add_arguments=add_arguments,
+    run=run,
+)

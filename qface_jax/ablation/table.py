@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from qface_jax.configs import document
 from qface_jax.configs.ablations import Ablation, Setting
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import results
@@ -144,7 +145,7 @@ def read_run(folder: Path, last_step: LastStep) -> RunRecord:
             continue
         if result.checkpoint.get("step") == last:
             found.append(result)
-    own = sum(result.config_hash == configs.digest(run.config) for result in found)
+    own = sum(result.config_hash == document.digest(run.config) for result in found)
     finished = own >= len(run.config.eval.sets)
     return RunRecord(run.config, data, finished, found, notes)
 
@@ -276,9 +277,9 @@ def _incomparable(records: dict[str, RunRecord]) -> list[str]:
 
 def _overridden(run: str, record: RunRecord) -> set[str]:
     """Its data, and each key that is not as the config of that name has it."""
-    shipped = dict(configs.flatten(configs.shipped()[run.rpartition("-seed")[0]]()))
+    shipped = dict(document.flatten(configs.shipped()[run.rpartition("-seed")[0]]()))
     return {record.data} | {
         f"{path}={value!r}"
-        for path, value in configs.flatten(record.config)
+        for path, value in document.flatten(record.config)
         if path not in _MAY_DIFFER and value != shipped[path]
     }

@@ -140,15 +140,15 @@ def _maps(backbone, stats, head, images, *, config, mesh):
     model = models.build(config.model)
     pixels = models.to_float(images)
 
-    def run(added):
-        outputs, _ = model.apply_with_map(
-            backbone, stats, pixels, train=False, key=None, added=added
-        )
-        return outputs
-
     shape = models.feature_map_shape(config.model)
-    zeros = jnp.zeros((len(images), *shape), jnp.float32)
-    features, pull_back, feature_map = jax.vjp(run, zeros, has_aux=True)
+    output, _ = model.trunk(backbone, stats, pixels, train=False, key=None)
+    feature_map = output.map
+
+    def neck(feature_map):
+        moved = output._replace(map=feature_map)
+        return model.neck(backbone, stats, moved, train=False, key=None)[0]
+
+    features, pull_back = jax.vjp(neck, feature_map)
     if CENTRES in head:
         nearest = nearest_centres(features, head[CENTRES], mesh=mesh)
         towards = jax.grad(lambda f: jnp.sum(unit(f) * nearest))(features)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from qface_jax.data_pipelines.degradation.view_pairs import PAIR_RECIPES
+from qface_jax.data_pipelines.degradation.recipe import draws_pairs
 from qface_jax.errors import ConfigError
 from qface_jax.inference import pair_quality
 from qface_jax.inference.embedding import run_embedder
@@ -56,7 +56,7 @@ def judge_by(
 
     judge = partial(pair_quality.judge_views, quality=quality, group=group)
     # A recipe that draws both views leaves no original among the pairs.
-    if views == 2 and config.degrade.recipe not in PAIR_RECIPES:
+    if views == 2 and not draws_pairs(config.degrade.recipe):
         judge = partial(
             pair_quality.judge_pairs,
             quality=quality,

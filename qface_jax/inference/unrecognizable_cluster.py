@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from qface_jax.data_pipelines.degradation import unrecognizable
-from qface_jax.data_pipelines.sources import chosen_records
+from qface_jax.data_pipelines.sources import chosen_records, unrecognizable_images
 from qface_jax.data_pipelines.stream import faces
 from qface_jax.evals.measures.verification import unit
 from qface_jax.inference.embed import Embedded, embed_images
@@ -55,7 +54,7 @@ def cluster_of(found: Embedded, gather: Callable[[np.ndarray], np.ndarray]) -> C
 
 
 def ui_batches(
-    images: unrecognizable.UIImages, batch_size: int
+    images: unrecognizable_images.UnrecognizableImages, batch_size: int
 ) -> tuple[Batches, int, int]:
     """Returns this host's batches of UIs, how many images, and how many batches.
 
@@ -97,7 +96,7 @@ def measure(config: ConfigDict, source: Any, embed: Embed, *, count: int) -> Mea
         embed: Takes this host's share of `eval.batch_size` images.
         count: Of the faces, at most.
     """
-    images = unrecognizable.open_ui_images(config, source)
+    images = unrecognizable_images.open_unrecognizable(config, source)
     place, total = hosts.here(), config.eval.batch_size
     run = partial(
         embed_images, embed=embed, batch_size=total // place.count, flip=False

@@ -1,8 +1,6 @@
 """Backbones: images to features. The only folder that knows Flax Linen."""
 
 from qface_jax.models.factory import (
-    BACKBONES,
-    DTYPES,
     IMAGE_SIDE,
     INIT_FROM,
     Model,
@@ -11,10 +9,10 @@ from qface_jax.models.factory import (
     feature_map_shape,
     to_float,
 )
+from qface_jax.tables import BACKBONES
 
 __all__ = [
     "BACKBONES",
-    "DTYPES",
     "IMAGE_SIDE",
     "INIT_FROM",
     "Model",

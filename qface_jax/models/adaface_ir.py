@@ -16,13 +16,13 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from qface_jax.models.blocks import (
-    KAIMING_FAN_OUT,
     BatchNorm,
     Conv,
+    FlatNeck,
     PReLU,
-    mark_last_map,
     rematerialised,
 )
+from qface_jax.models.network import Backbone, BackboneEntry
 
 _WIDTHS = (64, 128, 256, 512)
 _SQUEEZE = 16  # channels of an SE block per channel of its bottleneck
@@ -92,34 +92,26 @@ class IRBlock(nn.Module):
         return x + y
 
 
-class AdaFaceIR(nn.Module):
-    """Images to features.
+class AdaFaceTrunk(nn.Module):
+    """Images to the last feature map.
 
     Attributes:
         units: residual blocks in each of the four stages.
         squeeze: SE blocks (IR-SE).
-        embedding_dim: d, length of a feature.
-        dropout: probability, before the last linear layer; the reference has 0.4.
-        dtype: of the compute up to the last feature map; the rest is float32.
+        dtype: of the compute; the map is float32.
         remat: recompute each block's activations in the backward pass.
-
-    References:
-        Kim, Jain, Liu, "AdaFace: Quality Adaptive Margin for Face Recognition",
-        CVPR 2022, and its repository.
     """
 
     units: tuple[int, int, int, int]
     squeeze: bool
-    embedding_dim: int
-    dropout: float
     dtype: jnp.dtype
     remat: bool
 
     @nn.compact
     def __call__(
         self, images: Float[Array, "b h w 3"], train: bool
-    ) -> Float[Array, "b d"]:
-        """Returns the features, float32, not normalised."""
+    ) -> Float[Array, "b p q c"]:
+        """Returns the map, normalised."""
         x = Conv(64, dtype=self.dtype, name="input_layer_0")(images)
         x = BatchNorm(dtype=self.dtype, name="input_layer_1")(x, train)
         x = PReLU(name="input_layer_2")(x)
@@ -132,12 +124,28 @@ class AdaFaceIR(nn.Module):
         for index, (width, stride) in enumerate(strides):
             name = f"body_{index}"
             x = block(width, stride, self.squeeze, self.dtype, name=name)(x, train)
-        x = BatchNorm(name="output_layer_0")(x, train)
-        x = mark_last_map(self, x)
-        x = x.reshape(x.shape[0], -1)
-        x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        x = nn.Dense(
-            self.embedding_dim, kernel_init=KAIMING_FAN_OUT, name="output_layer_3"
-        )(x)
-        norm = BatchNorm(use_scale=False, use_bias=False, name="output_layer_4")
-        return norm(x, train)
+        return BatchNorm(name="output_layer_0")(x, train)
+
+
+def _build(units, squeeze=False, *, embedding_dim, dropout, dtype, remat):
+    """Returns the backbone; the reference has a dropout of 0.4.
+
+    References:
+        Kim, Jain, Liu, "AdaFace: Quality Adaptive Margin for Face Recognition",
+        CVPR 2022, and its repository.
+    """
+    neck = FlatNeck(
+        embedding_dim,
+        dropout,
+        linear="output_layer_3",
+        norm="output_layer_4",
+        norm_bias=False,
+    )
+    return Backbone(AdaFaceTrunk(units, squeeze, dtype, remat), neck)
+
+
+IR_18 = BackboneEntry(functools.partial(_build, (2, 2, 2, 2)))
+IR_34 = BackboneEntry(functools.partial(_build, (3, 4, 6, 3)))
+IR_50 = BackboneEntry(functools.partial(_build, (3, 4, 14, 3)))
+IR_101 = BackboneEntry(functools.partial(_build, (3, 13, 30, 3)))
+IR_SE_50 = BackboneEntry(functools.partial(_build, (3, 4, 14, 3), True))

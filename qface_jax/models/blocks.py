@@ -15,9 +15,6 @@ from qface_jax.models.convolution import conv2d
 
 Initializer = Callable[..., jax.Array]
 
-# Collections of the last feature map and of what is added to it, and the name in both.
-FEATURE_MAP, ADDED, LAST = "feature_map", "added", "last"
-
 # torch.nn.init.kaiming_normal_(mode="fan_out", nonlinearity="relu"); not truncated.
 KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 # torch.nn.Linear's own: uniform within 1 / sqrt(fan_in).
@@ -148,37 +145,6 @@ class PReLU(nn.Module):
         return jnp.where(x >= 0, x, x * _over(x, slope.astype(x.dtype)))
 
 
-def marks_last_map(module: nn.Module) -> bool:
-    """Whether somebody asked this backbone for its last feature map."""
-    asked = module.is_mutable_collection(FEATURE_MAP)
-    return asked and not module.is_initializing()
-
-
-def mark_last_map(
-    module: nn.Module, x: Float[Array, "b h w c"]
-) -> Float[Array, "b h w c"]:
-    """Keeps the last feature map for whoever asked for it; if nobody did, does nothing.
-
-    What was given to be added to the map is added first.
-
-    Args:
-        module: the backbone itself, not a layer of it.
-        x: the map.
-
-    Returns:
-        The map with what was added, in x's dtype.
-    """
-    if not marks_last_map(module):
-        return x
-    marked = x.astype(jnp.float32)
-    if module.has_variable(ADDED, LAST):
-        marked = marked + module.get_variable(ADDED, LAST)
-    module.sow(
-        FEATURE_MAP, LAST, marked, reduce_fn=lambda _, new: new, init_fn=lambda: None
-    )
-    return marked.astype(x.dtype)
-
-
 def _over(x, vector):
     """Returns a per-channel vector shaped to act on x."""
     return vector.reshape((1,) * (x.ndim - 1) + vector.shape)
@@ -192,3 +158,42 @@ def rematerialised(block: type[nn.Module], remat: bool) -> type[nn.Module]:
         remat: False returns the class as it is.
     """
     return nn.remat(block, static_argnums=(2,)) if remat else block
+
+
+class FlatNeck(nn.Module):
+    """All pixels of the map through a linear layer and a batch norm, in float32.
+
+    Attributes:
+        embedding_dim: d, length of a feature.
+        dropout: probability, before the linear layer.
+        linear: name of the linear layer.
+        norm: name of the batch norm.
+        kernel_init: initial values of the linear layer's kernel.
+        bias_bound: inputs -> largest initial bias; None: the biases start at 0.
+        norm_bias: learn the batch norm's bias; its scale is 1.
+    """
+
+    embedding_dim: int
+    dropout: float
+    linear: str = "fc"
+    norm: str = "features"
+    kernel_init: Initializer = KAIMING_FAN_OUT
+    bias_bound: Callable[[int], float] | None = None
+    norm_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b d"]:
+        """Returns the features, float32, not normalised."""
+        x = x.reshape(x.shape[0], -1)
+        x = nn.Dropout(self.dropout)(x, deterministic=not train)
+        bias_init = nn.initializers.zeros
+        if self.bias_bound is not None:
+            bias_init = uniform_within(self.bias_bound(x.shape[-1]))
+        x = nn.Dense(
+            self.embedding_dim,
+            kernel_init=self.kernel_init,
+            bias_init=bias_init,
+            name=self.linear,
+        )(x)
+        norm = BatchNorm(use_scale=False, use_bias=self.norm_bias, name=self.norm)
+        return norm(x, train)

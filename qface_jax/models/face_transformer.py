@@ -8,6 +8,7 @@ flattens them [channel, row, column]: an importer permutes the rows of
 patch_to_embedding/kernel. The published weights take pixels 0..255 as they are.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -16,14 +17,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from qface_jax.models.blocks import (
-    TORCH_LINEAR,
-    mark_last_map,
-    marks_last_map,
-    rematerialised,
-    uniform_within,
-)
+from qface_jax.models.blocks import TORCH_LINEAR, rematerialised, uniform_within
 from qface_jax.models.convolution import conv2d
+from qface_jax.models.network import Backbone, BackboneEntry
 
 _PATCH = 8  # px between the centres of neighbouring patches
 _MLP = 4  # width of the hidden layer, in widths of a token
@@ -172,7 +168,7 @@ class Transformer(nn.Module):
     """Attention and feed-forward layers in turn.
 
     Attributes:
-        depth: number of each.
+        layers: number of each, counted through trunk and neck.
         heads: of an attention layer.
         head_width: of each head.
         dropout: probability.
@@ -180,7 +176,7 @@ class Transformer(nn.Module):
         remat: recompute each layer's activations in the backward pass.
     """
 
-    depth: int
+    layers: range
     heads: int
     head_width: int
     dropout: float
@@ -188,13 +184,8 @@ class Transformer(nn.Module):
     remat: bool
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "b n d"],
-        train: bool,
-        mark: Callable[[Array], Array],
-    ) -> Float[Array, "b n d"]:
-        """Returns the tokens after all layers; the last attention gets mark(tokens)."""
+    def __call__(self, x: Float[Array, "b n d"], train: bool) -> Float[Array, "b n d"]:
+        """Returns the tokens after all layers."""
 
         def attention(name):
             sizes = (self.heads, self.head_width, self.dropout, self.dtype)
@@ -204,49 +195,39 @@ class Transformer(nn.Module):
             return FeedForward(self.dropout, self.dtype, name=name)
 
         block = rematerialised(Residual, self.remat)
-        for index in range(self.depth):
-            x = mark(x) if index == self.depth - 1 else x
+        for index in self.layers:
             for part, layer in enumerate((attention, feed_forward)):
                 x = block(layer, self.dtype, name=f"layers_{index}_{part}")(x, train)
         return x
 
 
-class FaceTransformer(nn.Module):
-    """Images to features: the class token behind the last layer, normalised.
+class FaceTransformerTrunk(nn.Module):
+    """Images to the patches' tokens that the last attention gets.
 
-    A token is as wide as a feature. Nothing here is averaged over images, so there are
-    no running statistics.
+    Behind it only the class token is read: what the last layers make of the patches
+    has no part in the feature. Nothing here is averaged over images, so there are no
+    running statistics.
 
     Attributes:
         side: of a patch, in pixels: 8, or 12 for overlapping ones, 8 px apart.
-        depth: layers of each kind.
-        heads: of an attention layer.
-        head_width: of each head.
-        embedding_dim: d, length of a feature and of a token; the reference has 512.
-        dropout: probability, everywhere; the reference has 0.1.
-        dtype: of the compute; norms and the feature are float32.
-        remat: recompute each layer's activations in the backward pass.
-
-    References:
-        Zhong, Deng, "Face Transformer for Recognition", 2021, and its repository
-        (zhongyy/Face-Transformer).
+        width: of a token.
+        dropout: probability.
+        layers: name= -> all layers but the last attention and feed-forward.
+        dtype: of the compute; norms are float32.
     """
 
     side: int
-    depth: int
-    heads: int
-    head_width: int
-    embedding_dim: int
+    width: int
     dropout: float
+    layers: Callable[..., Transformer]
     dtype: jnp.dtype
-    remat: bool
 
     @nn.compact
     def __call__(
         self, images: Float[Array, "b h w 3"], train: bool
-    ) -> Float[Array, "b d"]:
-        """Returns the features, float32, not normalised."""
-        width = self.embedding_dim
+    ) -> tuple[Float[Array, "b p q d"], Float[Array, "b 1 d"]]:
+        """Returns the patches' tokens as a map, and the class token."""
+        width = self.width
         patches = PatchEmbedding(
             width, self.side, self.dtype, name="patch_to_embedding"
         )
@@ -259,28 +240,74 @@ class FaceTransformer(nn.Module):
         first = jnp.broadcast_to(token.astype(self.dtype), (batch, 1, width))
         x = jnp.concatenate([first, x], axis=1) + places.astype(self.dtype)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        x = Transformer(
-            self.depth,
-            self.heads,
-            self.head_width,
-            self.dropout,
-            self.dtype,
-            self.remat,
-            name="transformer",
-        )(x, train, self._mark)
+        x = self.layers(name="transformer")(x, train)
+        side = math.isqrt(count)
+        return x[:, 1:].reshape(batch, side, side, width), x[:, :1]
+
+
+class FaceTransformerNeck(nn.Module):
+    """The last attention and feed-forward layer, then the class token, normalised.
+
+    Attributes:
+        layers: name= -> the last attention and feed-forward layer.
+        dtype: of the compute; norms and the feature are float32.
+    """
+
+    layers: Callable[..., Transformer]
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b p q d"],
+        train: bool,
+        class_token: Float[Array, "b 1 d"],
+    ) -> Float[Array, "b d"]:
+        """Returns the features, float32, not normalised."""
+        patches = x.astype(self.dtype).reshape(len(x), -1, x.shape[-1])
+        x = jnp.concatenate([class_token, patches], axis=1)
+        x = self.layers(name="transformer")(x, train)
         norm = nn.LayerNorm(epsilon=_EPSILON, dtype=jnp.float32, name="mlp_head_0")
         return norm(x[:, 0].astype(jnp.float32))
 
-    def _mark(self, tokens):
-        """The feature map is the patches' tokens that the last attention gets.
 
-        Behind it only the class token is read: what the last layers make of the patches
-        has no part in the feature.
-        """
-        if not marks_last_map(self):
-            return tokens
-        batch, count, width = tokens.shape
-        side = math.isqrt(count - 1)
-        patches = tokens[:, 1:].reshape(batch, side, side, width)
-        patches = mark_last_map(self, patches).reshape(batch, count - 1, width)
-        return jnp.concatenate([tokens[:, :1], patches], axis=1)
+def build(
+    side: int,
+    depth: int = 20,
+    heads: int = 8,
+    head_width: int = 64,
+    *,
+    embedding_dim: int,
+    dropout: float,
+    dtype: jnp.dtype,
+    remat: bool,
+) -> Backbone:
+    """Returns the transformer: images to the class token behind the last layer.
+
+    Args:
+        side: of a patch, in pixels: 8, or 12 for overlapping ones, 8 px apart.
+        depth: layers of each kind, at least 1.
+        heads: of an attention layer.
+        head_width: of each head.
+        embedding_dim: d, length of a feature and of a token; the reference has 512.
+        dropout: probability, everywhere; the reference has 0.1.
+        dtype: of the compute; norms and the feature are float32.
+        remat: recompute each layer's activations in the backward pass.
+
+    References:
+        Zhong, Deng, "Face Transformer for Recognition", 2021, and its repository
+        (zhongyy/Face-Transformer).
+    """
+    sizes = (heads, head_width, dropout, dtype, remat)
+    before, last = (
+        functools.partial(Transformer, layers, *sizes)
+        for layers in (range(depth - 1), range(depth - 1, depth))
+    )
+    return Backbone(
+        FaceTransformerTrunk(side, embedding_dim, dropout, before, dtype),
+        FaceTransformerNeck(last, dtype),
+    )
+
+
+FACE_TRANSFORMER = BackboneEntry(functools.partial(build, 8))
+FACE_TRANSFORMER_P12S8 = BackboneEntry(functools.partial(build, 12))

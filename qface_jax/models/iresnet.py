@@ -18,11 +18,11 @@ from qface_jax.models.blocks import (
     TORCH_LINEAR,
     BatchNorm,
     Conv,
+    FlatNeck,
     PReLU,
-    mark_last_map,
     rematerialised,
-    uniform_within,
 )
+from qface_jax.models.network import Backbone, BackboneEntry
 
 _NORMAL = nn.initializers.normal(0.1)  # of every convolution, as in the reference
 _WIDTHS = (64, 128, 256, 512)
@@ -62,32 +62,24 @@ class IResNetBlock(nn.Module):
         return x + y
 
 
-class IResNet(nn.Module):
-    """Images to features.
+class IResNetTrunk(nn.Module):
+    """Images to the last feature map.
 
     Attributes:
         units: residual blocks in each of the four stages.
-        embedding_dim: d, length of a feature.
-        dropout: probability, before the last linear layer.
-        dtype: of the compute up to the last feature map; the rest is float32.
+        dtype: of the compute; the map is float32.
         remat: recompute each block's activations in the backward pass.
-
-    References:
-        Deng, Guo, Xue, Zafeiriou, "ArcFace: Additive Angular Margin Loss for Deep Face
-        Recognition", CVPR 2019; insightface, recognition/arcface_torch.
     """
 
     units: tuple[int, int, int, int]
-    embedding_dim: int
-    dropout: float
     dtype: jnp.dtype
     remat: bool
 
     @nn.compact
     def __call__(
         self, images: Float[Array, "b h w 3"], train: bool
-    ) -> Float[Array, "b d"]:
-        """Returns the features, float32, not normalised."""
+    ) -> Float[Array, "b p q c"]:
+        """Returns the map, normalised."""
         x = Conv(64, dtype=self.dtype, kernel_init=_NORMAL, name="conv1")(images)
         x = BatchNorm(dtype=self.dtype, name="bn1")(x, train)
         x = PReLU(name="prelu")(x)
@@ -99,16 +91,27 @@ class IResNet(nn.Module):
                 stride = 2 if index == 0 else 1
                 name = f"layer{stage}_{index}"
                 x = block(width, stride, self.dtype, name=name)(x, train)
-        x = BatchNorm(name="bn2")(x, train)
-        x = mark_last_map(self, x)
-        x = x.reshape(x.shape[0], -1)
-        x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        bound = 1 / math.sqrt(x.shape[-1])
-        x = nn.Dense(
-            self.embedding_dim,
-            kernel_init=TORCH_LINEAR,
-            bias_init=uniform_within(bound),
-            name="fc",
-        )(x)
-        # The reference holds this layer's scale at 1 and learns only its bias.
-        return BatchNorm(use_scale=False, name="features")(x, train)
+        return BatchNorm(name="bn2")(x, train)
+
+
+def _build(units, *, embedding_dim, dropout, dtype, remat):
+    """Returns the backbone with that many residual blocks in each stage.
+
+    References:
+        Deng, Guo, Xue, Zafeiriou, "ArcFace: Additive Angular Margin Loss for Deep Face
+        Recognition", CVPR 2019; insightface, recognition/arcface_torch.
+    """
+    neck = FlatNeck(
+        embedding_dim,
+        dropout,
+        kernel_init=TORCH_LINEAR,
+        bias_bound=lambda inputs: 1 / math.sqrt(inputs),
+    )
+    return Backbone(IResNetTrunk(units, dtype, remat), neck)
+
+
+IRESNET18 = BackboneEntry(functools.partial(_build, (2, 2, 2, 2)))
+IRESNET34 = BackboneEntry(functools.partial(_build, (3, 4, 6, 3)))
+IRESNET50 = BackboneEntry(functools.partial(_build, (3, 4, 14, 3)))
+IRESNET100 = BackboneEntry(functools.partial(_build, (3, 13, 30, 3)))
+IRESNET200 = BackboneEntry(functools.partial(_build, (6, 26, 60, 6)))

@@ -10,13 +10,13 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from qface_jax.models.blocks import (
-    KAIMING_FAN_OUT,
     BatchNorm,
     Conv,
+    FlatNeck,
     PReLU,
-    mark_last_map,
     rematerialised,
 )
+from qface_jax.models.network import Backbone, BackboneEntry
 
 
 class SmallBlock(nn.Module):
@@ -53,32 +53,28 @@ class SmallBlock(nn.Module):
         return x + y
 
 
-class SmallResNet(nn.Module):
-    """Images to features.
+class SmallTrunk(nn.Module):
+    """Images to the last feature map.
 
     Attributes:
         cell: the stem makes each cell x cell square of pixels one pixel's channels.
         widths: channels of each stage; every stage after the first halves the map.
         units: residual blocks of each stage.
-        embedding_dim: d, length of a feature.
-        dropout: probability, before the last linear layer.
-        dtype: of the compute up to the last feature map; the rest is float32.
+        dtype: of the compute; the map is float32.
         remat: recompute each block's activations in the backward pass.
     """
 
     cell: int
     widths: tuple[int, ...]
     units: tuple[int, ...]
-    embedding_dim: int
-    dropout: float
     dtype: jnp.dtype
     remat: bool
 
     @nn.compact
     def __call__(
         self, images: Float[Array, "b h w 3"], train: bool
-    ) -> Float[Array, "b d"]:
-        """Returns the features, float32, not normalised."""
+    ) -> Float[Array, "b p q c"]:
+        """Returns the map, normalised."""
         x = space_to_depth(images.astype(self.dtype), cell=self.cell)
         x = Conv(self.widths[0], stride=2, dtype=self.dtype, name="conv1")(x)
         x = BatchNorm(dtype=self.dtype, name="bn1")(x, train)
@@ -90,12 +86,7 @@ class SmallResNet(nn.Module):
                 stride = 2 if stage > 1 and index == 0 else 1
                 name = f"layer{stage}_{index}"
                 x = block(width, stride, self.dtype, name=name)(x, train)
-        x = BatchNorm(name="bn2")(x, train)
-        x = mark_last_map(self, x)
-        x = x.reshape(x.shape[0], -1)
-        x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        x = nn.Dense(self.embedding_dim, kernel_init=KAIMING_FAN_OUT, name="fc")(x)
-        return BatchNorm(use_scale=False, name="features")(x, train)
+        return BatchNorm(name="bn2")(x, train)
 
 
 def space_to_depth(
@@ -114,3 +105,12 @@ def space_to_depth(
     squares = images.reshape(b, h // cell, cell, w // cell, cell, c)
     squares = squares.transpose(0, 1, 3, 2, 4, 5)
     return squares.reshape(b, h // cell, w // cell, cell * cell * c)
+
+
+def _build(cell, widths, units, *, embedding_dim, dropout, dtype, remat):
+    trunk = SmallTrunk(cell, widths, units, dtype, remat)
+    return Backbone(trunk, FlatNeck(embedding_dim, dropout))
+
+
+MINI = BackboneEntry(functools.partial(_build, 2, (32, 64, 128), (1, 1, 2)))
+TINY = BackboneEntry(functools.partial(_build, 8, (8, 16), (1, 1)))

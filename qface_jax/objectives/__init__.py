@@ -6,9 +6,9 @@ from typing import Any
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from qface_jax.data_pipelines.degradation.view_pairs import PAIR_RECIPES
+from qface_jax.data_pipelines.degradation.recipe import draws_pairs
 from qface_jax.objectives.objective import Hooks, Objective, ObjectiveEntry
-from qface_jax.tables import OBJECTIVES, is_external
+from qface_jax.tables import OBJECTIVES, RECIPES, is_external
 
 __all__ = ["OBJECTIVES", "build", "entry", "hooks", "problems"]
 
@@ -31,11 +31,12 @@ def _options(config: ConfigDict) -> dict[str, Any]:
 def problems(config: ConfigDict) -> list[str]:
     """Returns a line for each value that does not go with the config's objective."""
     named, recipe, lines = entry(config), config.degrade.recipe, []
-    if named.pairs != (recipe in PAIR_RECIPES):
+    if named.pairs != draws_pairs(recipe):
+        recipes = ", ".join(filter(draws_pairs, RECIPES))
         pairs = ", ".join(name for name in OBJECTIVES if OBJECTIVES[name].pairs)
         lines.append(
             f"degrade.recipe: got {recipe} with objective {config.objective}; "
-            f"objective {pairs} goes with {', '.join(PAIR_RECIPES)} and with no other"
+            f"objective {pairs} goes with {recipes} and with no other"
         )
     if named.pairs and config.data.batch_size % 2:
         lines.append(

@@ -8,9 +8,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
-from qface_jax import models
 from qface_jax.losses.contrast import unit
 from qface_jax.losses.margins.margin_family import MARGINS, Margin
+from qface_jax.models.factory import DTYPES
 from qface_jax.objectives.objective import Objective, ObjectiveEntry, Outcome
 from qface_jax.sharded import classifier
 from qface_jax.sharded.class_sample import ClassSample, sample_classes
@@ -173,7 +173,7 @@ def build_head(config: ConfigDict, num_classes: int, mesh: Mesh) -> Head:
             mesh=mesh,
             blocks=config.classifier.pad_to,
             num_classes=num_classes,
-            dtype=models.DTYPES[config.classifier.dtype],
+            dtype=DTYPES[config.classifier.dtype],
         )
         return {CENTRES: centres}
 

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from qface_jax.data_pipelines.sets.pair_sets import PairSet
 from qface_jax.data_pipelines.sources import chosen_records
 from qface_jax.data_pipelines.stream import faces
+from qface_jax.data_pipelines.tools.sheet import Band, write_sheet
 from qface_jax.evals.measures import error_discard
 from qface_jax.evals.measures.quality_scores import RI, TITLES
 from qface_jax.evals.results import Result, result_path
@@ -22,7 +23,6 @@ from qface_jax.inference import face_maps, unrecognizable_cluster
 from qface_jax.objectives.objective import Snapshot
 from qface_jax.processes import hosts
 from qface_jax.report import face_scores, unrecognizable_distances
-from qface_jax.report.face_scores import Band
 from qface_jax.report.heat_map import write_maps
 from qface_jax.runs.run_folder import SAMPLES
 
@@ -107,7 +107,7 @@ def write_extremes(
             bands.append(Band(title, _at(config, pair_set, rows, side), shown))
     if bands:
         path = folder / f"scores_{result_path(folder, pair_set.name).stem}.png"
-        face_scores.score_sheet(path, bands)
+        write_sheet(path, bands)
 
 
 def _some(resolutions: Any) -> list[int]:

@@ -12,8 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from qface_jax.data_pipelines.degradation import unrecognizable
-from qface_jax.data_pipelines.sources import chosen_records
+from qface_jax.data_pipelines.sources import chosen_records, unrecognizable_images
 from qface_jax.evals.measures import quality_scores
 from qface_jax.evals.measures.quality_scores import RI
 from qface_jax.inference import run_scorer
@@ -58,7 +57,7 @@ class Refresh(Hooks):
         """
         self._config, self._source, self._mesh = config, source, mesh
         self._interval = options["refresh_interval"]
-        self._images = unrecognizable.open_ui_images(config, source)
+        self._images = unrecognizable_images.open_unrecognizable(config, source)
         self._probe = chosen_records.first_of_run(
             source, options["probe_images"], seed=config.seed
         )

@@ -1,7 +1,7 @@
-"""What the processes of a run tell each other, so that all of them do the same.
+"""Collectives over the processes of a run, by which all of them do the same.
 
-Every function here must be called by all processes, in the same order. With one
-process each of them is what it would be without.
+Every function must be called by all processes, in the same order. In a run of one
+process each does what it says without any communication.
 """
 
 import hashlib
@@ -31,9 +31,9 @@ def gather_rows(rows: np.ndarray) -> np.ndarray:
     counts = multihost_utils.process_allgather(np.int32(len(rows)))
     padded = np.zeros((int(counts.max()), size), np.uint8)
     padded[: len(rows)] = rows.reshape(len(rows), -1).view(np.uint8)
-    everyone = multihost_utils.process_allgather(padded)
+    gathered = multihost_utils.process_allgather(padded)
     joined = np.concatenate(
-        [part[:count] for part, count in zip(everyone, counts, strict=True)]
+        [block[:count] for block, count in zip(gathered, counts, strict=True)]
     )
     return joined.reshape(-1).view(rows.dtype).reshape(-1, *rows.shape[1:])
 
@@ -44,18 +44,19 @@ def first_says(answer: bool) -> bool:
 
 
 def meet() -> None:
-    """Waits until all processes have come here."""
+    """Waits until all processes have called this (a barrier)."""
     gather_rows(np.zeros(1, np.uint8))
 
 
-def refuse_difference(what: str, here: str) -> None:
+def refuse_difference(what: str, text: str) -> None:
     """Raises ConfigError where a process has another text than process 0.
 
     Args:
-        what: Names it, and says how to mend a difference: "the config: give all ...".
-        here: The text of this process.
+        what: What the text is and how to mend a difference, for the message: "the
+            config: give all ...".
+        text: The text of this process.
     """
-    digest = np.frombuffer(hashlib.sha256(here.encode()).digest(), np.uint8)
+    digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
     digests = gather_rows(digest[None])
     other = np.flatnonzero((digests != digests[0]).any(axis=1))
     if len(other):
@@ -71,7 +72,7 @@ def lagged_max(shardings: Shardings) -> Callable[[int], int]:
     same answer from the same call.
 
     Args:
-        shardings: Those of the mesh of all devices.
+        shardings: Of a mesh that has all devices of the run.
     """
     if hosts.here().count == 1:
         return int

@@ -1,22 +1,22 @@
-"""Which of the run's processes this one is; no JAX, so that everybody may ask.
+"""Which of the run's processes this one is; without JAX, so that any module may ask.
 
-`qface_jax.launch.cluster` says it once, before anything else starts.
+`qface_jax.launch.cluster` sets it once, before anything else starts.
 """
 
 import sys
 from typing import NamedTuple
 
-# The exit status where another process did not join or fell out (EX_TEMPFAIL): the
-# same command, started again on all of them, goes on.
+# The exit status if another process did not join or was lost (EX_TEMPFAIL): the same
+# command, started again on all of them, goes on.
 EXIT_LOST = 75
 
 
 class Place(NamedTuple):
-    """A process among those of the run.
+    """The place of a process among those of the run.
 
     Attributes:
-        index: 0 .. count - 1; process 0 writes for all.
-        count: Processes of the run.
+        index: Number of the process, 0 .. count - 1; process 0 writes for all.
+        count: Number of processes.
         names: Host name of each process.
     """
 
@@ -29,18 +29,18 @@ _place = Place()
 
 
 def here() -> Place:
-    """Returns this process's place; the only one where none was told."""
+    """Returns this process's place; that of the only one before `settle`."""
     return _place
 
 
 def settle(place: Place) -> None:
-    """Tells this process its place."""
+    """Sets the place of this process."""
     global _place
     _place = place
 
 
 def first() -> bool:
-    """Whether this process is the one that speaks and writes for all."""
+    """Returns whether this process is the one that prints and writes for all."""
     return _place.index == 0
 
 
@@ -50,13 +50,13 @@ def named(index: int) -> str:
 
 
 def prefix() -> str:
-    """Returns what begins a line that only this process says; '' where it is alone."""
+    """Returns the start of a line that only this process prints; '' if it is alone."""
     if _place.count == 1:
         return ""
     return f"[process {_place.index} {_place.names[_place.index]}] "
 
 
 def say(text: str) -> None:
-    """Prints a line of progress, once for all processes, apart from the answers."""
+    """Prints a line on standard error, once for all processes."""
     if first():
         print(text, file=sys.stderr, flush=True)

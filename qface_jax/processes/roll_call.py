@@ -1,27 +1,102 @@
 """Who takes part in a run, by name, and whether all of them are still there.
 
-JAX's own service aborts the survivors of a lost process without naming its host, and
-does not say who failed to join. So the processes also hold one TCP connection each to
-process 0: it carries their names at the start, a beat now and then, and the reason when
-one of them has to give up. A process that dies closes its connection, which is noticed
-at once; one that freezes, or whose host goes dark, is noticed by its missing beats.
+JAX's coordination service has a heartbeat too. What it does not give, and this does:
+
+- It aborts the survivors of a lost process (SIGABRT, which is no exit status of ours)
+  and does not name its host; here a callback gets the number and the reason.
+- It finds a dead process when its heartbeat has timed out; here the closed connection
+  is noticed at once, and only a frozen process or a dark host by its missing beats.
+- A process that gives up with an error leaves the others waiting in a collective; here
+  it says why, and they end with the same exit status.
+- At the start it says that a barrier timed out; here it names who did not join, and
+  who was started twice or for another number of processes.
+
+So each process holds one TCP connection to process 0, which carries the names at the
+start, a beat now and then, and the reason when one of them has to give up.
 """
 
+import contextlib
+import json
 import selectors
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from qface_jax.errors import ConfigError, UserError
-from qface_jax.processes.message_line import MessageLine
 
 _BEATS = 6  # in the time after which a silent process counts as lost
+_LINE = 65536  # most bytes of a message
 
 
 class NotJoinedError(UserError):
     """Some processes of the run did not come together in time."""
+
+
+class MessageLine:
+    """A TCP connection that carries one JSON object per line, both ways.
+
+    Attributes:
+        socket: The connection.
+        heard: Time of the last message from the other side, of the monotonic clock.
+        ended: Whether the other side said goodbye: its silence then means nothing.
+    """
+
+    def __init__(self, connection: socket.socket):
+        self.socket = connection
+        self.heard = time.monotonic()
+        self.ended = False
+        self._rest = b""
+        self._lock = threading.Lock()
+
+    def send(self, message: dict[str, Any]) -> bool:
+        """Sends a message; returns False if the other side is gone."""
+        data = json.dumps(message).encode() + b"\n"
+        try:
+            with self._lock:
+                self.socket.sendall(data)
+        except OSError:
+            return False
+        return True
+
+    def hang_up(self) -> None:
+        """Ends the connection; whoever waits on it, on either side, is woken."""
+        with contextlib.suppress(OSError):  # it may be over already
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    def receive(self) -> list[dict[str, Any]] | None:
+        """Returns the messages that have come; None if the other side is gone."""
+        try:
+            data = self.socket.recv(_LINE)
+        except TimeoutError:
+            raise
+        except OSError:
+            return None
+        if not data:
+            return None
+        self.heard = time.monotonic()
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > _LINE:
+            return None
+        try:
+            messages = [json.loads(line) for line in lines if line]
+        except ValueError:
+            return None
+        return messages if all(isinstance(m, dict) for m in messages) else None
+
+    def first_message(self, deadline: float) -> dict[str, Any] | None:
+        """Waits for one message and returns it; None if none comes in time."""
+        while (left := deadline - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            try:
+                messages = self.receive()
+            except TimeoutError:
+                return None
+            if messages is None or messages:
+                return messages[0] if messages else None
+        return None
 
 
 class RollCall:
@@ -39,9 +114,10 @@ class RollCall:
         """Made by `gather`.
 
         Args:
-            index: This process.
+            index: Number of this process.
             names: Host names of all processes.
-            lines: Connection to each process that this one hears.
+            lines: Number of a process -> connection: process 0's to all others, the
+                others' to process 0.
             silence: Seconds after which a process that says nothing is lost.
             on_end: Called, in another thread, as on_end(process, status, why) when a
                 process is lost (status 0) or gave up (its exit status).
@@ -100,7 +176,7 @@ class RollCall:
                 self._check_silence()
 
     def _hear(self, index: int) -> bool:
-        """Takes what has come from a process; False where its connection is over."""
+        """Handles a process's messages; returns False if its connection is over."""
         line = self._lines[index]
         messages = line.receive()
         for message in messages or ():
@@ -142,7 +218,7 @@ def gather(
     """Waits until all processes are there; process 0 listens, the others call it.
 
     Args:
-        index: This process, 0 .. count - 1.
+        index: Number of this process, 0 .. count - 1.
         count: Processes of the run.
         address: Host and port where process 0 listens.
         patience: Seconds to wait for the others.
@@ -190,17 +266,17 @@ def _listen(name, count, address, deadline, patience):
             lines[hello["hello"]] = line
     missing = [str(i) for i in range(count) if i not in names]
     if missing:
-        there = ", ".join(f"{i} ({names[i]})" for i in sorted(names))
+        joined = ", ".join(f"{i} ({names[i]})" for i in sorted(names))
         problem = (
             f"process {', '.join(missing)} of {count} did not join within {patience:g} "
-            f"s; there are {there}; start all {count} with the same command, or wait "
+            f"s; there are {joined}; start all {count} with the same command, or wait "
             "longer with --join-timeout"
         )
         _refuse(lines.values(), problem, NotJoinedError)
-    whole = tuple(names[i] for i in range(count))
+    all_names = tuple(names[i] for i in range(count))
     for line in lines.values():
-        line.send({"names": whole})
-    return whole, lines
+        line.send({"names": all_names})
+    return all_names, lines
 
 
 def _refuse(lines, problem, error):

@@ -1,26 +1,21 @@
-"""Quality scores of single faces: as a table, in numbers, as a sheet of extremes."""
+"""Quality scores of single faces: as a table, in numbers, the extremes of them."""
 
 import array
 import collections
 import csv
-import io
 import itertools
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-from qface_jax.atomic_file import replace_file
+from qface_jax.atomic_file import replacing
 from qface_jax.evals.measures.quality_scores import TITLES, rank_correlation
 
 OK, NON_FINITE = "ok", "non_finite"
 COLUMNS = ("name", "status", *TITLES, "width", "height", "message")
 QUANTILES = {"min": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "max": 1.0}
-_SIDE, _GAP, _LINE = 112, 6, 14
-_INK, _PAPER = (40, 40, 40), (250, 250, 248)
 
 
 class FaceScore(NamedTuple):
@@ -43,20 +38,6 @@ class FaceScore(NamedTuple):
     width: int = 0
     height: int = 0
     message: str = ""
-
-
-class Band(NamedTuple):
-    """One row of a sheet.
-
-    Attributes:
-        title: above the pictures.
-        pictures: uint8 [k, 112, 112, 3].
-        captions: lines below each picture, k of them.
-    """
-
-    title: str
-    pictures: np.ndarray
-    captions: Sequence[Sequence[str]]
 
 
 class Tally:
@@ -114,21 +95,14 @@ def write_csv(path: Path, rows: Iterable[FaceScore]) -> None:
         path: file to write or replace; its folder is made if need be.
         rows: any number of them.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        # Names of files need not be text; what is not comes out as it went in.
-        with aside.open(
-            "w", newline="", encoding="utf-8", errors="surrogateescape"
-        ) as file:
-            table = csv.writer(file)
-            table.writerow(COLUMNS)
-            table.writerows(_line(row) for row in rows)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    # Names of files need not be text; what is not comes out as it went in.
+    with (
+        replacing(path) as aside,
+        aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+        table.writerows(_line(row) for row in rows)
 
 
 def summary(tally: Tally) -> list[str]:
@@ -146,13 +120,13 @@ def summary(tally: Tally) -> list[str]:
     if scores:
         lines.append(f"{'':14}" + "".join(f"{name:>11}" for name in QUANTILES))
     for name, values in scores.items():
-        found = np.quantile(values, list(QUANTILES.values()))
-        numbers = "".join(f"{value:11.4g}" for value in found)
+        quantiles = np.quantile(values, list(QUANTILES.values()))
+        numbers = "".join(f"{value:11.4g}" for value in quantiles)
         lines.append(f"{TITLES[name]:14}{numbers}")
     for one, other in itertools.combinations(scores, 2):
         value = rank_correlation(scores[one], scores[other])
-        told = "none" if value is None else f"{value:+.3f}"
-        lines.append(f"rank correlation of {TITLES[one]} and {TITLES[other]}: {told}")
+        shown = "none" if value is None else f"{value:+.3f}"
+        lines.append(f"rank correlation of {TITLES[one]} and {TITLES[other]}: {shown}")
     return lines
 
 
@@ -182,43 +156,6 @@ def captions(scores: dict[str, np.ndarray], rows: np.ndarray) -> list[list[str]]
         [f"{TITLES[name]} {values[row]:.3g}" for name, values in scores.items()]
         for row in rows
     ]
-
-
-def score_sheet(path: Path, bands: Sequence[Band]) -> None:
-    """Writes bands of pictures with their scores as one PNG, aside and then renamed.
-
-    Args:
-        path: of the PNG.
-        bands: from the top; those without pictures are left out.
-
-    Raises:
-        ValueError: there is no picture at all.
-    """
-    bands = [band for band in bands if len(band.pictures)]
-    if not bands:
-        raise ValueError("bands: got no picture, expected at least one")
-    cell = _SIDE + _GAP
-    heights = [
-        _LINE + _SIDE + _LINE * max(map(len, band.captions)) + _GAP for band in bands
-    ]
-    columns = max(len(band.pictures) for band in bands)
-    # Titles may be longer than one or two pictures are wide.
-    size = (_GAP + cell * max(columns, 3), _GAP + sum(heights))
-    page = Image.new("RGB", size, _PAPER)
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default()
-    top = _GAP
-    for band, height in zip(bands, heights, strict=True):
-        pen.text((_GAP, top), band.title, _INK, font)
-        for column, picture in enumerate(band.pictures):
-            left = _GAP + column * cell
-            page.paste(Image.fromarray(picture), (left, top + _LINE))
-            for line, text in enumerate(band.captions[column]):
-                below = top + _LINE + _SIDE + line * _LINE
-                pen.text((left, below), text, _INK, font)
-        top += height
-    encoded = io.BytesIO()
-    page.save(encoded, "PNG")
-    replace_file(path, encoded.getvalue())
 
 
 def _line(row: FaceScore) -> list:

@@ -1,22 +1,19 @@
 """Maps over pictures: where a network looks, as colours on the face."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from qface_jax.atomic_file import replace_file
+from qface_jax.data_pipelines.degradation.recipe import SIDE
+from qface_jax.data_pipelines.tools.sheet import Band, write_sheet
 from qface_jax.errors import DataError
 
-SIDE = 112  # of a picture, in pixels
 _COLOURS = "turbo"
 _OPACITY = 0.5
-_GAP, _LINE, _MARGIN = 4, 14, 74  # px; the margin holds the names of the rows
-_PAPER, _INK = (250, 250, 248), (40, 40, 40)
 
 
 def overlay(
@@ -57,7 +54,7 @@ def write_maps(
     """Writes pictures and below each its maps as one PNG, aside and then renamed.
 
     Args:
-        path: Of the PNG.
+        path: Where the PNG goes.
         images: uint8 [112, 112, 3] each, RGB.
         maps: Name of a row -> float [n, h, w], a map of each picture.
         captions: Above each picture; may be "".
@@ -68,8 +65,6 @@ def write_maps(
             written.
         ValueError: There are not as many maps or captions as pictures.
     """
-    if len(images) == 0:
-        raise DataError(f"{path}: no picture to draw")
     for name, values in {"captions": captions, **maps}.items():
         if len(values) != len(images):
             raise ValueError(
@@ -82,36 +77,16 @@ def write_maps(
             f"{path}: {counts} of {len(images)} maps are NaN or infinite; the model's "
             "weights or features are not finite, so there is nothing to draw"
         )
-    encoded = io.BytesIO()
-    _sheet(images, maps, captions, min(columns, len(images))).save(encoded, "PNG")
-    try:
-        replace_file(path, encoded.getvalue())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def _sheet(images, maps, captions, columns):
-    rows = {"picture": lambda index: images[index]} | {
-        name: lambda index, values=values: overlay(images[index], values[index])
-        for name, values in maps.items()
-    }
-    cell = SIDE + _GAP
-    block = _LINE + len(rows) * cell + _GAP
-    blocks = -(-len(images) // columns)
-    page = Image.new("RGB", (_MARGIN + columns * cell, blocks * block), _PAPER)
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default()
+    bands = []
     for first in range(0, len(images), columns):
-        top = first // columns * block
-        for number, (name, picture) in enumerate(rows.items()):
-            y = top + _LINE + number * cell
-            pen.text((_GAP, y + SIDE // 2), name, fill=_INK, font=font)
-            for index in range(first, min(first + columns, len(images))):
-                x = _MARGIN + (index - first) * cell
-                page.paste(Image.fromarray(picture(index)), (x, y))
-        for index in range(first, min(first + columns, len(images))):
-            x = _MARGIN + (index - first) * cell
-            pen.text((x, top + 1), str(captions[index]), fill=_INK, font=font)
-    return page
+        block = range(first, min(first + columns, len(images)))
+        heads = [str(captions[index]) for index in block]
+        pictures = [images[index] for index in block]
+        bands.append(Band("", pictures, heads=heads, name="picture"))
+        for name, values in maps.items():
+            covered = [overlay(images[index], values[index]) for index in block]
+            bands.append(Band("", covered, name=name))
+    write_sheet(path, bands)
 
 
 def _enlarged(values):

@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from qface_jax.atomic_file import replace_file
+from qface_jax.configs import document
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import results
 from qface_jax.evals.results import Result
@@ -19,7 +20,6 @@ from qface_jax.report.pictures import read_samples
 from qface_jax.report.results import compare_results, flat, result_context
 from qface_jax.report.training_log import Log, read_log
 from qface_jax.report.training_log import panels as log_panels
-from qface_jax.settings import config as configs
 
 # What a reader wants to know first: label -> place in the config.
 _FACTS = {
@@ -213,7 +213,7 @@ def _facts(run_dir: Path, config: dict, log: Log | None) -> list[tuple[str, str]
         if value not in (None, ""):
             if isinstance(value, list):
                 value = ", ".join(map(str, value))
-            facts.append((label, configs.shortened(str(value))))
+            facts.append((label, document.shortened(str(value))))
     if log is not None and log.last_step is not None:
         facts.append(("Last logged step", f"{log.last_step:,}"))
     saved = sorted(
@@ -241,7 +241,7 @@ def _config_text(config: dict) -> str | None:
     def shown(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: shown(own) for key, own in value.items()}
-        return configs.shortened(value) if isinstance(value, str) else value
+        return document.shortened(value) if isinstance(value, str) else value
 
     return json.dumps(shown(config), indent=2, ensure_ascii=False)
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines.sets.pair_sets import PairSet
 from qface_jax.data_pipelines.stream import faces
-from qface_jax.data_pipelines.tools.inspection import contact_sheet
+from qface_jax.data_pipelines.tools.sheet import contact_sheet
 from qface_jax.report import gst_picture
 from qface_jax.runs.run_folder import SAMPLES
 

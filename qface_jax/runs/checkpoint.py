@@ -8,7 +8,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from orbax.checkpoint import v1 as ocp
 from qface_jax.errors import ConfigError, UserError
 from qface_jax.runs.run_folder import BEST, CHECKPOINTS
 
+State = TypeVar("State")  # a pytree of arrays
 policies = ocp.training.preservation_policies
 SPARE = 1.1  # share of the state's size that must be free before it is written
 
@@ -137,7 +138,7 @@ class Checkpoints:
         """Score of the best checkpoint; -inf where there is none."""
         return self._best_score
 
-    def restore_latest(self, abstract: Any) -> Any | None:
+    def restore_latest(self, abstract: State) -> State | None:
         """Returns the newest state laid out as `abstract` says; None if there is none.
 
         Raises:

@@ -1,38 +1,32 @@
-"""A progress line with rate and time left, for whatever takes more than seconds."""
+"""A progress line with rate and time left, for whatever takes more than seconds.
 
-import collections
+It is tqdm's, which knows terminals and notebooks. Here is what tqdm lacks: where the
+output is a file, a line of its own now and then; of several processes, one that speaks.
+"""
+
+import io
 import shutil
 import sys
-import time
-from collections.abc import Callable
 from typing import TextIO
+
+from tqdm import std
+from tqdm.auto import tqdm
 
 from qface_jax.processes import hosts
 
 # Seconds between two lines: a terminal's line is overwritten, a file's line stays.
 _TERMINAL_INTERVAL = 1.0
 _PLAIN_INTERVAL = 10.0
-# Rate and time left look back this far, so a slow start (compilation) is forgotten.
-_WINDOW_SECONDS = 30.0
 
 
-class Progress:
-    """Counts units of work and says, now and then, how far and how fast.
+class Progress(tqdm):
+    """Counts units of work and shows how far the work is and how fast it goes.
 
-    Of the processes of a run only the first writes lines.
-
-    Use as a context manager; leaving it writes a summary line. An exception inside
-    leaves the summary as "stopped".
-
-    Args:
-        total: units of the whole work, or None when it is not known.
-        unit: plural of what is counted, such as "images".
-        label: what is being done; begins every line.
-        start: units done before (a resumed run); they count towards the total, not
-            towards the rate.
-        stream: where the lines go; standard error by default.
-        clock: seconds, monotonic.
+    Of the processes of a run only the first writes lines. Use as a context manager;
+    leaving it writes the last line, whose rate is that of the whole work.
     """
+
+    monitor_interval = 0  # no thread of tqdm's: a program that forks has enough of them
 
     def __init__(
         self,
@@ -42,105 +36,65 @@ class Progress:
         *,
         start: int = 0,
         stream: TextIO | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ):
-        self._total, self._unit, self._label = total, unit, label
-        self._stream = sys.stderr if stream is None else stream
-        self._clock = clock
-        self._terminal = self._stream.isatty()
-        self._interval = _TERMINAL_INTERVAL if self._terminal else _PLAIN_INTERVAL
-        self._start = self._done = start
-        self._begun = self._written = clock()
-        self._recent = collections.deque([(self._begun, start)])
-        self._width = 0
-        self._closed = False
+        """Shows the first line.
+
+        Args:
+            total: Units of the whole work; None where it is not known.
+            unit: Plural of what is counted, such as "images".
+            label: What is being done; begins every line.
+            start: Units done before (a resumed run); they count towards the total, not
+                towards the rate.
+            stream: Where the lines go; standard error by default.
+        """
+        stream = sys.stderr if stream is None else stream
+        # A notebook's stream is no terminal, but tqdm draws a widget there.
+        in_notebook = tqdm.status_printer is not std.tqdm.status_printer
+        in_place = stream.isatty() or in_notebook
+        line = f"{{n:,}} {unit} in {{elapsed}}, {{rate_noinv_fmt}}"
+        if total is not None:
+            line = (
+                f"{{n:,}}/{{total:,}} {unit} ({{percentage:.0f}}%) in {{elapsed}}, "
+                "{rate_noinv_fmt}, {remaining} left"
+            )
+        # tqdm shows nothing in a terminal that does not tell its size.
+        columns = shutil.get_terminal_size().columns
+        bar = "{bar} " if in_place else ""
+        super().__init__(
+            desc=label,
+            total=total,
+            unit=f" {unit}",
+            initial=start,
+            file=stream if in_place and hosts.first() else _Lines(stream),
+            mininterval=_TERMINAL_INTERVAL if in_place else _PLAIN_INTERVAL,
+            miniters=1,
+            ncols=columns - 1 if stream.isatty() else None,
+            nrows=20,
+            bar_format=f"{{desc}}: {bar}{line}{{postfix}}",
+        )
 
     def update(self, n: int, note: str = "") -> None:
         """Adds `n` units; `note` is shown at the end of the line."""
-        self._done += n
-        now = self._clock()
-        if now - self._written < self._interval:
-            return
-        self._recent.append((now, self._done))
-        while len(self._recent) > 2 and self._recent[1][0] < now - _WINDOW_SECONDS:
-            self._recent.popleft()
-        self._written = now
-        self._show(self._line(note))
+        self.set_postfix_str(note, refresh=False)
+        super().update(n)
 
     def rate(self) -> float:
         """Returns units per second since the beginning (0 before any time passed)."""
-        seconds = self._clock() - self._begun
-        return (self._done - self._start) / seconds if seconds > 0 else 0.0
-
-    def close(self, note: str = "", *, stopped: bool = False) -> None:
-        """Writes the summary line, once."""
-        if self._closed:
-            return
-        self._closed = True
-        seconds = self._clock() - self._begun
-        count = f"{self._done:,} {self._unit}"
-        if stopped and self._total is not None:
-            count = f"stopped after {self._done:,} of {self._total:,} {self._unit}"
-        parts = [count, f"in {duration(seconds)}", f"({self._speed(self.rate())})"]
-        line = f"{self._label}: {' '.join(parts)}" + (f", {note}" if note else "")
-        self._show(line)
-        if self._terminal:
-            self._write("\n")
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        self.close(stopped=kind is not None)
-
-    def _line(self, note: str) -> str:
-        (then, before), (now, done) = self._recent[0], self._recent[-1]
-        rate = (done - before) / (now - then) if now > then else 0.0
-        if self._total is None:
-            parts = [f"{done:,} {self._unit}"]
-        else:
-            share = done / self._total if self._total else 1.0
-            parts = [f"{done:,}/{self._total:,} {self._unit} ({share:.0%})"]
-        parts.append(self._speed(rate))
-        if self._total is not None and rate > 0:
-            left = max(self._total - done, 0) / rate
-            parts.append(f"{duration(left)} left")
-        if note:
-            parts.append(note)
-        return f"{self._label}: " + ", ".join(parts)
-
-    def _speed(self, rate: float) -> str:
-        digits = 0 if rate >= 100 else 1 if rate >= 10 else 2
-        return f"{rate:,.{digits}f} {self._unit}/s"
-
-    def _show(self, line: str) -> None:
-        if not self._terminal:
-            self._write(line + "\n")
-            return
-        # A wrapped line cannot be overwritten by a carriage return.
-        line = line[: shutil.get_terminal_size().columns - 1]
-        self._write("\r" + line.ljust(self._width))
-        self._width = len(line)
-
-    def _write(self, text: str) -> None:
-        if not hosts.first():
-            return
-        self._stream.write(text)
-        self._stream.flush()
+        state = self.format_dict
+        done, seconds = state["n"] - state["initial"], state["elapsed"]
+        return done / seconds if seconds > 0 else 0.0
 
 
-def duration(seconds: float) -> str:
-    """Returns a time span for reading.
+class _Lines(io.TextIOBase):
+    """Takes tqdm's line, which is to overwrite the one before, as a line of its own."""
 
-    >>> duration(4.2), duration(75), duration(7384)
-    ('4.2 s', '1 min 15 s', '2 h 03 min')
-    """
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes the line, if any, where this process is the one that speaks."""
+        line = " ".join(text.split())
+        if line and hosts.first():
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+        return len(text)

@@ -1,4 +1,9 @@
-"""The folder of a run: where its parts lie and what it was started with."""
+"""The folder of a run: the names of its files, and `config.json`, which describes it.
+
+`config.json` has a format number. Format 1 is that of the versions that wrote none; it
+has the same keys. The number rises when this version could no longer be read by one
+before it, or the other way round.
+"""
 
 import contextlib
 import fcntl
@@ -6,17 +11,17 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from qface_jax.atomic_file import replace_file
+from qface_jax.configs import document
 from qface_jax.errors import ConfigError
-from qface_jax.settings import config as configs
+from qface_jax.runs.versions import installed
 
-PACKAGES = ("qface-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+FORMAT = 2
 CONFIG, CHECKPOINTS, BEST = "config.json", "checkpoints", "best"
 EVAL, SAMPLES, METRICS, EVENTS = "eval", "samples", "metrics.jsonl", "tensorboard"
 LOCK = ".lock"
@@ -28,9 +33,9 @@ class Run(NamedTuple):
 
     Attributes:
         path: Folder of the run.
-        config: Its resolved config.
-        num_classes: Identities of its training set.
-        facts: Everything else: data, versions, commit, colour order.
+        config: Resolved config, locked.
+        num_classes: Identities of the training set.
+        facts: All other entries: data, versions, commit, colour order.
     """
 
     path: Path
@@ -39,22 +44,18 @@ class Run(NamedTuple):
     facts: dict[str, Any]
 
 
-def versions() -> dict[str, str]:
-    """Returns the versions of the packages that decide a result."""
-    return {name: metadata.version(name) for name in PACKAGES}
-
-
 def commit() -> str | None:
     """Returns the commit of the source tree, '+' where it has changes; None outside."""
-    here = Path(__file__).parent
+    source = Path(__file__)
 
     def git(*words):
+        command = ("git", "-C", str(source.parent), *words)
         return subprocess.run(
-            ("git", "-C", str(here), *words), capture_output=True, text=True, check=True
+            command, capture_output=True, text=True, check=True
         ).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # not another's tree
+        git("ls-files", "--error-unmatch", source.name)  # not another project
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
@@ -64,7 +65,8 @@ def read(path: str | Path) -> Run:
     """Returns what the run in that folder was started with.
 
     Raises:
-        ConfigError: if the folder is not a run's.
+        ConfigError: if the folder is not a run's, or is of a format that this version
+            does not know.
     """
     path = Path(path)
     file = path / CONFIG
@@ -75,15 +77,23 @@ def read(path: str | Path) -> Run:
         )
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+        written_as = content.pop("format", 1)
+        if written_as not in range(1, FORMAT + 1):
+            writer = content.get("versions", {}).get("qface-jax", "of unknown version")
+            raise ConfigError(
+                f"{file}: is of format {written_as}, written by qface-jax {writer}; "
+                f"this is qface-jax {installed()['qface-jax']}, which reads formats "
+                f"1 to {FORMAT}: use the version that wrote it, or a newer one"
+            )
         saved, num_classes = content.pop("config"), content["num_classes"]
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ConfigError(f"{file}: is no run's config ({error})") from error
-    return Run(path, configs.from_dict(saved), num_classes, content)
+    return Run(path, document.from_dict(saved), num_classes, content)
 
 
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Keeps a second training out of the folder; ends with the process at the latest.
+    """Keeps a second training out of the folder until it is left or the process ends.
 
     Raises:
         ConfigError: if another process trains in it.
@@ -101,7 +111,7 @@ def lock(path: Path) -> Iterator[None]:
 
 
 def fingerprint(path: Path, patience: float = 30.0) -> str:
-    """Returns what `config.json` says; '' where it stays away for `patience` seconds.
+    """Returns the text of `config.json`; '' if it does not appear within `patience` s.
 
     Folders shared over a network show a new file on other hosts a little later.
     """
@@ -116,7 +126,7 @@ def fingerprint(path: Path, patience: float = 30.0) -> str:
 
 def _check_same(run, config, num_classes, images, allow_config_change):
     """Raises where a run was started with another config or other data."""
-    path, changed = run.path, configs.differences(run.config, config)
+    path, changed = run.path, document.differences(run.config, config)
     if IMPORTED in run.facts:
         raise ConfigError(
             f"{path}: holds an imported model, which stays as it is; to train from it "
@@ -157,7 +167,7 @@ def open_or_create(
         path: Folder of the run; made if it does not exist.
         config: Resolved config.
         num_classes: Identities of the training set.
-        data: `describe()` of the training set.
+        data: `describe()` of the training source, a dict that JSON can hold.
         init_from: The run whose weights a new run started with.
         allow_config_change: Go on although the config differs.
 
@@ -167,7 +177,7 @@ def open_or_create(
     if (path / CONFIG).is_file():
         run = read(path)
         _check_same(run, config, num_classes, data["images"], allow_config_change)
-        if not configs.differences(run.config, config):
+        if not document.differences(run.config, config):
             return
         init_from = run.facts["init_from"]
     elif path.is_dir() and any(p.name != LOCK for p in path.iterdir()):
@@ -191,7 +201,7 @@ def write_imported(
         path: Folder of the run.
         config: Config whose `model` group describes the model.
         num_classes: Identities of its class centres; 0 where it has none.
-        imported: Where the weights came from.
+        imported: Origin of the weights: file, its hash, its layout.
     """
     facts = {"data": None, "init_from": None, IMPORTED: imported}
     _write(path, config, num_classes, facts)
@@ -199,13 +209,14 @@ def write_imported(
 
 def _write(path, config, num_classes, facts) -> None:
     content = {
-        "config": configs.to_dict(config),
-        "config_digest": configs.digest(config),
+        "format": FORMAT,
+        "config": document.to_dict(config),
+        "config_digest": document.digest(config),
         "num_classes": num_classes,
         **facts,
         "color_order": "RGB",
         "pixel_scale": "x / 127.5 - 1",
-        "versions": versions(),
+        "versions": installed(),
         "commit": commit(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

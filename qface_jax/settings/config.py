@@ -6,12 +6,9 @@ come from `configs/base.py`; all problems are reported at once.
 """
 
 import ast
-import functools
-import hashlib
 import importlib
 import importlib.resources
 import importlib.util
-import json
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,11 +17,18 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from qface_jax.configs import base
+from qface_jax.configs.document import (
+    assign,
+    declared_type,
+    expected,
+    fits,
+    flatten,
+    from_dict,
+    to_dict,
+)
 from qface_jax.errors import ConfigError
 
 PREFIX = "--config."
-_LONG = 200  # characters: paths are shorter, the packed graph of a model is not
-_SHOWN = 60  # of a longer value
 
 
 def shipped() -> dict[str, Callable[[], ConfigDict]]:
@@ -86,68 +90,6 @@ def _checked(config: ConfigDict, overrides: list[str], name: str) -> ConfigDict:
     return config.lock()
 
 
-def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields (dotted path, value) of every leaf, in the order of the file."""
-    for key in config:
-        value = config[key]
-        if isinstance(value, ConfigDict):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def to_dict(config: ConfigDict) -> dict[str, Any]:
-    """Returns the config as what JSON can hold."""
-    return json.loads(config.to_json())
-
-
-def from_dict(values: dict[str, Any]) -> ConfigDict:
-    """Returns the config that `to_dict` wrote, with the types of today's base.
-
-    Raises:
-        ConfigError: if a key is no longer known or has another type.
-    """
-    config = base.get_config()
-    known = dict(flatten(config))
-    problems = []
-    for path, value in flatten(ConfigDict(values)):
-        if path not in known:
-            problems.append(f"{path}: unknown key")
-            continue
-        problem = _assign(config, path, _as_tuple(value))
-        if problem:
-            problems.append(problem)
-    if problems:
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise ConfigError(f"the saved config does not fit this version\n{lines}")
-    return config.lock()
-
-
-def digest(config: ConfigDict) -> str:
-    """Returns a short hash of every key and value."""
-    text = json.dumps(to_dict(config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """Returns one line for each key whose value differs."""
-    before, after = dict(flatten(old)), dict(flatten(new))
-    return [
-        f"{path}: was {shortened(repr(before[path]))}, "
-        f"now {shortened(repr(after[path]))}"
-        for path in before
-        if before[path] != after[path]
-    ]
-
-
-def shortened(text: str) -> str:
-    """Returns the text; of one that no line can hold its beginning, length and hash."""
-    if len(text) <= _LONG:
-        return text
-    mark = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:12]
-    return f"{text[:_SHOWN]}... ({len(text):,} characters, hash {mark})"
-
-
 def _read(name: str) -> ConfigDict:
     if not name.endswith(".py"):
         known = shipped()
@@ -190,8 +132,8 @@ def _structure_problems(config: ConfigDict) -> Iterator[str]:
     for path, value in given.items():
         if path not in known:
             yield f"{path}: unknown key{_similar(path, known)}"
-        elif not _fits(path, value):
-            yield f"{path}: got {value!r}, expected {_expected(path)}"
+        elif not fits(path, value):
+            yield f"{path}: got {value!r}, expected {expected(path)}"
     for path in known:
         if path not in given:
             yield f"{path}: missing key"
@@ -202,45 +144,6 @@ def _similar(path: str, known: dict[str, Any]) -> str:
 
     close = difflib.get_close_matches(path, known, n=1, cutoff=0.7)
     return f" (did you mean {close[0]}?)" if close else ""
-
-
-@functools.cache
-def _declared_type(path: str) -> tuple[type, bool]:
-    """The type of a key in base, and whether None is allowed."""
-    *groups, leaf = path.split(".")
-    config = base.get_config()
-    for group in groups:
-        config = config[group]
-    return config.get_type(leaf), config[leaf] is None
-
-
-def _expected(path: str) -> str:
-    declared, optional = _declared_type(path)
-    return declared.__name__ + (" or None" if optional else "")
-
-
-def _fits(path: str, value: Any) -> bool:
-    declared, optional = _declared_type(path)
-    if value is None:
-        return optional
-    if declared is float:
-        return _is_number(value)
-    if declared is tuple and isinstance(value, tuple):
-        # The default says what is in it; where it is empty, numbers are.
-        default = dict(flatten(base.get_config()))[path]
-        texts = path in base.TEXTS or (bool(default) and isinstance(default[0], str))
-        return all(isinstance(v, str) if texts else _is_number(v) for v in value)
-    return isinstance(value, declared) and (
-        declared is bool or not isinstance(value, bool)
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _parse(text: str, declared: type) -> Any:
@@ -266,17 +169,4 @@ def _override(config: ConfigDict, word: str) -> str | None:
         return f"{word}: expected {PREFIX}key=value"
     if path not in known:
         return f"{path}: unknown key{_similar(path, known)}"
-    return _assign(config, path, _parse(text, _declared_type(path)[0]))
-
-
-def _assign(config: ConfigDict, path: str, value: Any) -> str | None:
-    if not _fits(path, value):
-        return f"{path}: got {value!r}, expected {_expected(path)}"
-    *groups, leaf = path.split(".")
-    for group in groups:
-        config = config[group]
-    if value is not None and _declared_type(path)[0] is float:
-        value = float(value)
-    with config.ignore_type(), config.unlocked():
-        config[leaf] = value
-    return None
+    return assign(config, path, _parse(text, declared_type(path)[0]))

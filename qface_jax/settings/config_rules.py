@@ -2,13 +2,15 @@
 
 from ml_collections import ConfigDict
 
+from qface_jax.data_pipelines.degradation.recipe import draws_pairs
 from qface_jax.errors import ConfigError
 from qface_jax.settings.config_ranges import RULES
+from qface_jax.tables import RECIPES, SOURCES
 
 
 def value_problems(config: ConfigDict) -> list[str]:
     """Returns a line for each value that is out of range or does not fit another."""
-    from qface_jax.settings.config import flatten
+    from qface_jax.configs.document import flatten
 
     problems = []
     for path, value in flatten(config):
@@ -21,9 +23,6 @@ def value_problems(config: ConfigDict) -> list[str]:
 def _unknown_names(config: ConfigDict) -> list[str]:
     """Values that name something must be a key of its table."""
     # The tables live in modules that load JAX and TensorFlow.
-    from qface_jax.data_pipelines.degradation.degrade import RECIPES
-    from qface_jax.data_pipelines.degradation.view_pairs import PAIR_RECIPES
-    from qface_jax.data_pipelines.sources.source import SOURCES
     from qface_jax.evals.protocols.protocol import PROTOCOLS
     from qface_jax.losses.margins.margin_family import MARGINS
     from qface_jax.losses.quality_partition import PAIR_QUALITIES
@@ -39,7 +38,7 @@ def _unknown_names(config: ConfigDict) -> list[str]:
         ("qgface.queue", config.qgface.queue, ENTERING),
         ("qgface.partition", config.qgface.partition, (*PAIR_QUALITIES, ALL)),
         ("data.source", config.data.source, SOURCES),
-        ("degrade.recipe", config.degrade.recipe, (*RECIPES, *PAIR_RECIPES)),
+        ("degrade.recipe", config.degrade.recipe, RECIPES),
         ("eval.protocol", config.eval.protocol, PROTOCOLS),
         ("optim.name", config.optim.name, OPTIMIZERS),
         ("optim.schedule", config.optim.schedule, SCHEDULES),
@@ -107,14 +106,14 @@ def _conflicts(config: ConfigDict) -> list[str]:
 
 def _octuplet_conflicts(config: ConfigDict) -> list[str]:
     """What pairs of images ask of the other keys, and the other way round."""
-    from qface_jax.data_pipelines.degradation.view_pairs import PAIR_RECIPES
     from qface_jax.train.parameter_groups import parse
 
     problems, recipe = [], config.degrade.recipe
-    if (config.objective == "octuplet") != (recipe in PAIR_RECIPES):
+    pairs = ", ".join(filter(draws_pairs, RECIPES))
+    if (config.objective == "octuplet") != draws_pairs(recipe):
         problems.append(
             f"degrade.recipe: got {recipe} with objective {config.objective}; "
-            f"objective octuplet goes with {', '.join(PAIR_RECIPES)} and with no other"
+            f"objective octuplet goes with {pairs} and with no other"
         )
     if config.objective == "octuplet" and config.data.batch_size % 2:
         problems.append(
@@ -138,7 +137,7 @@ def device_problems(
     config: ConfigDict, sizes: tuple[str, ...], devices: int, hosts: int
 ) -> list[str]:
     """Returns a line for each of the sizes that cannot be cut over the devices."""
-    from qface_jax.settings.config import flatten
+    from qface_jax.configs.document import flatten
 
     problems, values = [], dict(flatten(config))
     for path in sizes:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from qface_jax.configs import document
 from qface_jax.data_pipelines.sets import pair_sets
 from qface_jax.data_pipelines.stream import faces
 from qface_jax.errors import ConfigError, DataError
@@ -20,7 +21,6 @@ from qface_jax.inference import run_scorer
 from qface_jax.inference.embedding import Embed, embedder
 from qface_jax.inference.share import Share
 from qface_jax.processes import agreement, hosts
-from qface_jax.settings import config as configs
 from qface_jax.sharded import parallel
 
 
@@ -102,7 +102,7 @@ class Evaluation:
                 batch_size=batch_size,
                 antialias=group.antialias,
                 checkpoint=checkpoint,
-                config_hash=configs.digest(self._config),
+                config_hash=document.digest(self._config),
                 scorer=scorer,
                 discard_fmr=group.discard_fmr,
                 share=share,

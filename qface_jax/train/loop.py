@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from qface_jax import objectives
+from qface_jax.configs import document
 from qface_jax.data_pipelines.sources import source as sources
 from qface_jax.evals import results
 from qface_jax.evals.results import Result
@@ -18,7 +19,6 @@ from qface_jax.report.table import percent
 from qface_jax.runs import run_folder
 from qface_jax.runs.checkpoint import Checkpoints
 from qface_jax.runs.metrics import Metrics, NoMetrics
-from qface_jax.settings import config as configs
 from qface_jax.sharded import parallel
 from qface_jax.train import start
 from qface_jax.train.evaluation import Evaluation, EvaluationStopped, evaluate_state
@@ -54,7 +54,7 @@ def train(
     """
     with contextlib.ExitStack() as stack:
         # Open. A start that fails leaves nothing behind: the folder comes last.
-        source = sources.open_source(config.data)
+        source = sources.training_source(config)
         _refuse_other_run(config, source)
         setup = build(config, source, parallel.make_mesh() if mesh is None else mesh)
         evaluation = Evaluation(config, setup.shard)
@@ -164,7 +164,7 @@ def _refuse_other_run(config: ConfigDict, source: Any) -> None:
     """Raises where another process was started with another config or other data."""
     agreement.refuse_difference(
         "its config: give all processes the same --config and --config.KEY=VALUE",
-        configs.digest(config),
+        document.digest(config),
     )
     agreement.refuse_difference(
         f"its training data; here {len(source):,} images of {source.num_classes:,} "

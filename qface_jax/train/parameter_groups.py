@@ -121,16 +121,14 @@ def learning(model: Model, groups: list[Group]) -> Model:
         factor = _factor(groups, f"{BACKBONE}/{_name(path)}")
         return leaf if factor else jax.lax.stop_gradient(leaf)
 
-    def of(apply):
-        def apply_learning(params, *rest, **named):
+    def of(function):
+        def learning_function(params, *rest, **named):
             params = jax.tree_util.tree_map_with_path(stop, params)
-            return apply(params, *rest, **named)
+            return function(params, *rest, **named)
 
-        return apply_learning
+        return learning_function
 
-    return model._replace(
-        apply=of(model.apply), apply_with_map=of(model.apply_with_map)
-    )
+    return model._replace(trunk=of(model.trunk), neck=of(model.neck))
 
 
 def _name(path):

@@ -10,8 +10,8 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from qface_jax import models, objectives
-from qface_jax.data_pipelines.degradation.view_pairs import PAIR_RECIPES
+from qface_jax import models, objectives, tables
+from qface_jax.data_pipelines.degradation.recipe import draws_pairs, params_of
 from qface_jax.data_pipelines.sources.source import Source
 from qface_jax.data_pipelines.stream import faces
 from qface_jax.data_pipelines.stream.pair_plan import PairPlan
@@ -103,7 +103,9 @@ def build(
     length = optim.length(config, images)
     tx, learning_rate = optim.build(config.optim, length)
     if model is None:
-        model = models.build(config.model, devices=mesh.size)
+        external = tables.is_external(config.model.backbone)
+        options = config.own.backbone if external else None
+        model = models.build(config.model, devices=mesh.size, options=options)
     objective = objectives.build(config, source.num_classes, mesh)
     create = partial(state.create, model=model, objective=objective, tx=tx)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
@@ -159,12 +161,12 @@ def _batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """This host's rows of the batches of steps start .. end - 1."""
     recipe = config.degrade.recipe
-    alone = objectives.entry(config).views == 1 or recipe in PAIR_RECIPES
+    alone = objectives.entry(config).views == 1 or draws_pairs(recipe)
     return faces.stream(
         source,
         batch_size=config.data.batch_size,
         recipe=recipe,
-        params=config.degrade[recipe],
+        params=params_of(config),
         beside=None if alone else config.degrade.clean,
         plan=plan,
         seed=config.seed,

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from qface_jax.configs import document
 from qface_jax.errors import ConfigError
 from qface_jax.models import INIT_FROM
 from qface_jax.objectives.objective import Objective
 from qface_jax.processes import hosts
 from qface_jax.runs import checkpoint, run_folder
 from qface_jax.runs.checkpoint import Checkpoints
-from qface_jax.settings import config as configs
 from qface_jax.train.class_means import with_class_means
 from qface_jax.train.setup import Setup, fresh_state
 from qface_jax.train.state import TrainState, is_under
@@ -46,7 +46,7 @@ def resolve(config: ConfigDict, init_from: Path | None, run: Path) -> ConfigDict
             "file), or --config.model.backbone=NAME"
         )
     model = run_folder.read(source).config.model
-    resolved = configs.from_dict(configs.to_dict(config))
+    resolved = document.from_dict(document.to_dict(config))
     with resolved.unlocked():
         for key in _MODEL_KEYS:
             resolved.model[key] = model[key]

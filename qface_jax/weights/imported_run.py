@@ -1,13 +1,12 @@
 """An imported model as the folder of a run, so that every command takes it as one."""
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from qface_jax.atomic_file import replacing
 from qface_jax.configs.base import get_config
 from qface_jax.errors import ConfigError
 from qface_jax.runs import checkpoint, run_folder
@@ -81,9 +80,8 @@ def write(out: Path, imported: ImportedModel) -> None:
         "parameters": parameter_count(imported.params),
         "batch_norms": len(_norms(imported.stats)),
     }
-    aside = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        aside.mkdir(parents=True)
+    with replacing(out) as aside:
+        aside.mkdir()
         head = {}
         if centres is not None:
             head = {"centres": _padded(centres, config.classifier.pad_to)}
@@ -98,11 +96,6 @@ def write(out: Path, imported: ImportedModel) -> None:
         run_folder.write_imported(
             aside, config, num_classes=num_classes, imported=facts
         )
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def parameter_count(params: dict[str, Any]) -> int:

@@ -267,8 +267,9 @@ def _embedding_dim(path, graph, params, stats):
     images = jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
     key = jax.eval_shape(functools.partial(jax.random.key, 0))
     try:
-        features = jax.eval_shape(network.evaluate, params, stats, images)
-        jax.eval_shape(network.train, params, stats, images, key)
+        features, _ = jax.eval_shape(network.apply, params, stats, images)
+        train = functools.partial(network.apply, train=True)
+        jax.eval_shape(train, params, stats, images, key=key)
     except ValueError as error:
         raise DataError(f"{path}: cannot be mapped: {error}") from error
     return features.shape[1]

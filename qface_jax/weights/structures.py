@@ -19,7 +19,7 @@ class Family(NamedTuple):
     Attributes:
         title: For messages.
         marker: Name of a tensor that they all have and no other family.
-        backbones: Keys of models.factory.BACKBONES.
+        backbones: Keys of tables.BACKBONES.
         tell: Names without prefix, with their shapes -> the key; None where the depth
             or width is none of ours.
         embedding: Tensor whose first axis is as long as a feature.
@@ -47,7 +47,7 @@ class Found(NamedTuple):
 
     Attributes:
         family: Its family.
-        backbone: Key of models.factory.BACKBONES.
+        backbone: Key of tables.BACKBONES.
         prefix: Before all names of the backbone, as "module.".
         embedding_dim: d, length of a feature.
         convention: Key of convention.PRESETS.

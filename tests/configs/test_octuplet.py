@@ -2,6 +2,7 @@
 
 import pytest
 
+from qface_jax.configs import document
 from qface_jax.settings import config as configs
 from qface_jax.train import optim
 
@@ -43,7 +44,7 @@ RECIPES = {
 
 def values(name, *words):
     loaded = configs.load(name, ["--config.data.path=somewhere", *words])
-    return dict(configs.flatten(loaded))
+    return dict(document.flatten(loaded))
 
 
 @pytest.mark.parametrize("name", RECIPES)

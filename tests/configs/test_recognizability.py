@@ -2,6 +2,7 @@
 
 import pytest
 
+from qface_jax.configs import document
 from qface_jax.errors import ConfigError
 from qface_jax.settings import config as configs
 from qface_jax.train import optim, parameter_groups
@@ -53,7 +54,7 @@ def load(backbone, data):
 
 @pytest.mark.parametrize(("backbone", "data"), RATES)
 def test_a_recipe_has_the_papers_numbers(backbone, data):
-    found = dict(configs.flatten(load(backbone, data)))
+    found = dict(document.flatten(load(backbone, data)))
     assert found.items() >= (PAPER | DATA[data]).items()
 
 
@@ -88,7 +89,7 @@ def test_the_rate_falls_after_the_epoch_of_the_table():
 
 def test_the_recipe_for_small_data_shrinks_sharp_pictures():
     config = configs.load("recognizability_small", ["--config.data.path=somewhere"])
-    found = dict(configs.flatten(config))
+    found = dict(document.flatten(config))
     assert found.items() >= SHARED.items()
     assert found["degrade.recognizability.low_probability"] > 0
     assert found["classifier.centres"] == "class_means"

@@ -56,39 +56,70 @@ def test_unknown_words_are_refused(arguments, capsys):
     assert arguments[-1].split("=")[0] in capsys.readouterr().err
 
 
-def test_no_space_and_faults_have_their_own_exit_codes(monkeypatch, capsys):
-    import errno
+FAULTS = """
+import errno
 
-    from qface_jax.launch.commands import report
+from qface_jax.launch.commands.command import Command
 
-    def full(args):
-        raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/file")
 
-    monkeypatch.setattr(report, "run", full)
-    assert main.main(["report", "run"]) == 2
-    said = capsys.readouterr().err
-    assert "no space left on the disk at /somewhere/file" in said
-    assert "Traceback" not in said
+def command(error):
+    def run(args):
+        raise error
 
-    def forbidden(args):
-        raise PermissionError(errno.EACCES, "Permission denied", "/some/file")
+    return Command("fails", "Fails.", lambda parser: None, run)
 
-    monkeypatch.setattr(report, "run", forbidden)
-    assert main.main(["report", "run"]) == 2
-    assert "error: Permission denied at /some/file; change" in capsys.readouterr().err
 
-    def broken(args):
-        raise ZeroDivisionError("oops")
+full = command(OSError(errno.ENOSPC, "No space left on device", "/somewhere/file"))
+forbidden = command(PermissionError(errno.EACCES, "Permission denied", "/some/file"))
+broken = command(ZeroDivisionError("oops"))
+stopped = command(KeyboardInterrupt())
+"""
 
-    monkeypatch.setattr(report, "run", broken)
-    assert main.main(["report", "run"]) == 1
-    assert "oops" in capsys.readouterr().err
 
-    def stopped(args):
-        raise KeyboardInterrupt
+def test_no_space_and_faults_have_their_own_exit_codes(tmp_path, capsys):
+    (tmp_path / "faults.py").write_text(FAULTS)
+    statuses, messages = {}, {}
+    for name in ("full", "forbidden", "broken", "stopped"):
+        statuses[name] = main.main([f"{tmp_path / 'faults.py'}:{name}"])
+        messages[name] = capsys.readouterr().err
+    assert statuses == {"full": 2, "forbidden": 2, "broken": 1, "stopped": 130}
+    assert "no space left on the disk at /somewhere/file" in messages["full"]
+    assert "Traceback" not in messages["full"]
+    assert "error: Permission denied at /some/file; change" in messages["forbidden"]
+    assert "oops" in messages["broken"]
 
-    monkeypatch.setattr(report, "run", stopped)
-    assert main.main(["report", "run"]) == 130
+
+TOY = """
+from qface_jax.launch.commands.command import Command
+
+
+def add_arguments(parser):
+    parser.add_argument("name")
+
+
+def run(args):
+    print(f"hello {args.name}")
+    return 0
+
+
+HELLO = Command("greets", "Greets somebody.", add_arguments, run)
+"""
+
+
+def test_a_command_of_ones_own_is_named_by_its_module(tmp_path, monkeypatch, capsys):
+    (tmp_path / "toy_command.py").write_text(TOY)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main.main(["toy_command:HELLO", "world"]) == 0
+    assert capsys.readouterr().out == "hello world\n"
+    with pytest.raises(SystemExit):
+        main.main(["toy_command:HELLO", "--help"])
+    assert "Greets somebody." in capsys.readouterr().out
+    assert main.main(["toy_command:nothing"]) == 2
+    assert "toy_command has no nothing; it has:" in capsys.readouterr().err
+    assert main.main(["toy_command:run"]) == 2
+    assert "expected a qface_jax.launch.commands.command.Command" in (
+        capsys.readouterr().err
+    )
 
 
 def test_user_errors_are_one_message_without_traceback(capsys):

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from qface_jax.models import build
-from qface_jax.models.face_transformer import FaceTransformer
+from qface_jax.models import build, face_transformer
 
 HEADS, HEAD_WIDTH, WIDTH, PIXELS = 2, 3, 8, 32
 DEPTH = {8: 2, 12: 1}  # by the side of a patch
@@ -21,29 +20,32 @@ gelu = np.vectorize(lambda x: 0.5 * x * (1 + math.erf(x / math.sqrt(2))))
 
 
 def small(side=12, *, dropout=0.0, dtype=jnp.float32, remat=False):
-    sizes = (side, DEPTH[side], HEADS, HEAD_WIDTH, WIDTH)
-    return FaceTransformer(*sizes, dropout, dtype, remat)
+    backbone = face_transformer.build(
+        *(side, DEPTH[side], HEADS, HEAD_WIDTH),
+        embedding_dim=WIDTH, dropout=dropout, dtype=dtype, remat=remat,
+    )  # fmt: skip
+    return backbone.network(image_side=PIXELS, freeze_batch_norm=False)
 
 
 @functools.cache
 def initial(side):
     """Parameters, none of them at a value that hides its part."""
-    init = functools.partial(small(side).init, jax.random.key(1), IMAGES, False)
+    shapes, _ = jax.eval_shape(small(side).init, jax.random.key(1))
     rng = np.random.default_rng(2)
 
     def value(leaf):
         deviation = 0.5 if leaf.ndim == 1 else leaf.shape[0] ** -0.5
         return (deviation * rng.normal(size=leaf.shape)).astype(np.float32)
 
-    return jax.tree.map(value, jax.eval_shape(init)["params"])
+    return jax.tree.map(value, shapes)
 
 
 @functools.cache
-def features_and_gradient(module):
+def features_and_gradient(network):
     @jax.jit
     def run(params):
         def loss(params):
-            features = module.apply({"params": params}, IMAGES, False)
+            features, _ = network.apply(params, {}, IMAGES)
             weights = jnp.cos(jnp.arange(features.size, dtype=jnp.float32))
             return jnp.sum(features * weights.reshape(features.shape)), features
 
@@ -136,8 +138,7 @@ def test_remat_changes_nothing():
 def test_bfloat16_is_close():
     params = initial(12)
     want, _ = features_and_gradient(small())(params)
-    half = jax.jit(small(dtype=jnp.bfloat16).apply, static_argnums=2)
-    got = half({"params": params}, IMAGES, False)
+    got, _ = jax.jit(small(dtype=jnp.bfloat16).apply)(params, {}, IMAGES)
     assert got.dtype == jnp.float32
     assert 1e-5 < np.abs(got - want).max() < 0.2
 
@@ -146,15 +147,13 @@ def test_dropout_in_training_and_by_the_key():
     params = initial(12)
     want, _ = features_and_gradient(small())(params)
     dropping = small(dropout=0.3)
-    evaluated = jax.jit(dropping.apply, static_argnums=2)(
-        {"params": params}, IMAGES, False
-    )
+    evaluated, _ = jax.jit(dropping.apply)(params, {}, IMAGES)
     assert_allclose(evaluated, want, rtol=1e-6, atol=1e-6)
 
     @jax.jit
     def train(seed):
-        rngs = {"dropout": jax.random.key(seed)}
-        return dropping.apply({"params": params}, IMAGES, True, rngs=rngs)
+        key = jax.random.key(seed)
+        return dropping.apply(params, {}, IMAGES, train=True, key=key)[0]
 
     first, again, other = (train(seed) for seed in (0, 0, 1))
     assert_array_equal(first, again)

@@ -1,4 +1,4 @@
-"""The last feature map: which one it is, and that asking for it changes nothing."""
+"""Trunk and neck: which map lies between them, and that they make the features."""
 
 import functools
 
@@ -6,15 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from numpy.testing import assert_allclose, assert_array_equal
 
 from models.onnx.test_backbone import RESIDUAL
 from qface_jax.errors import ConfigError
-from qface_jax.models import build, feature_map_shape
-from qface_jax.models.face_transformer import FaceTransformer
-from qface_jax.models.network import from_module
+from qface_jax.models import build, face_transformer, feature_map_shape
+from qface_jax.models.network import Backbone, TrunkOutput
 from qface_jax.models.onnx import backbone as onnx_backbone
-from qface_jax.models.onnx.feature_map import marked
 from support.onnx_model import SIDE, Case, ints, model, read
 
 IMAGES = jax.random.uniform(
@@ -33,16 +32,6 @@ def drawn(model, key=0):
         lambda x: np.abs(draw(0, 1, x.shape)).astype(np.float32) + 0.5, stats
     )
     return params, stats
-
-
-@functools.cache
-def plain(model, *, train):
-    return jax.jit(functools.partial(model.apply, train=train))
-
-
-@functools.cache
-def mapped(model, *, train):
-    return jax.jit(functools.partial(model.apply_with_map, train=train))
 
 
 @pytest.mark.parametrize(
@@ -74,40 +63,45 @@ def test_each_family_has_one(backbone, shape, model_config):
     ],
     ids=["evaluation", "training", "groups", "frozen", "bfloat16"],
 )
-def test_the_features_are_those_without_it(train, changes, model_config):
+def test_the_neck_makes_the_features_of_the_trunk_s_map(train, changes, model_config):
     model = build(model_config(**changes))
     params, stats = drawn(model)
-    key = jax.random.key(1)
-    features, new = plain(model, train=train)(params, stats, IMAGES, key=key)
-    (again, found), new_again = mapped(model, train=train)(
-        params, stats, IMAGES, key=key
-    )
-    jax.tree.map(assert_array_equal, (again, new_again), (features, new))
-    assert (found.shape, found.dtype) == ((4, 4, 4, 16), jnp.float32)
+
+    @jax.jit
+    def run(key):
+        options = {"train": train, "key": key}
+        output, new = model.trunk(params, stats, IMAGES, **options)
+        features, new = model.neck(params, new, output, **options)
+        whole = model.apply(params, stats, IMAGES, **options)
+        return output.map, (features, new), whole
+
+    feature_map, separate, whole = run(jax.random.key(1))
+    jax.tree.map(assert_array_equal, separate, whole)
+    assert (feature_map.shape, feature_map.dtype) == ((4, 4, 4, 16), jnp.float32)
+    # The neck leaves the trunk's statistics, and the other way round.
+    changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), separate[1], stats)
+    learns = train and not changes.get("freeze_batch_norm")
+    assert all(value == learns for value in jax.tree.leaves(changed))
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_the_gradient_of_what_is_added_is_the_map_s(train, model_config):
+def test_the_gradient_of_the_map(train, model_config):
     """By hand: behind tiny's map are a linear layer and a batch norm."""
     model = build(model_config(batch_norm_groups=2, freeze_batch_norm=True))
     params, stats = drawn(model)
     weights = np.random.default_rng(3).normal(size=(4, 16)).astype(np.float32)
+    moved = np.random.default_rng(4).normal(size=(4, 4, 4, 16)).astype(np.float32)
 
     @jax.jit
-    def run(added):
-        def total(added):
-            (features, found), _ = model.apply_with_map(
-                params, stats, IMAGES, train=train, key=None, added=added
-            )
-            return jnp.sum(features * weights), (features, found)
+    def run(feature_map):
+        def total(feature_map):
+            output = TrunkOutput(feature_map)
+            features, _ = model.neck(params, stats, output, train=train, key=None)
+            return jnp.sum(features * weights), features
 
-        return jax.grad(total, has_aux=True)(added)
+        return jax.grad(total, has_aux=True)(feature_map)
 
-    _, (_, found) = run(np.zeros((4, 4, 4, 16), np.float32))
-    shift = np.random.default_rng(4).normal(size=found.shape).astype(np.float32)
-    gradient, (features, moved) = run(shift)
-    assert_allclose(moved, found + shift, rtol=1e-5, atol=1e-5)
-
+    gradient, features = run(moved)
     kernel, bias = (np.float64(params["fc"][name]) for name in ("kernel", "bias"))
     mean, var = (np.float64(stats["features"][name]) for name in ("mean", "var"))
     factor = 1 / np.sqrt(var + 1e-5)
@@ -119,25 +113,39 @@ def test_the_gradient_of_what_is_added_is_the_map_s(train, model_config):
 
 
 def test_the_last_attention_of_a_transformer_reads_it():
-    module = FaceTransformer(12, 2, 2, 8, 16, 0.0, jnp.bfloat16, True)
-    network = from_module(module, image_side=112, freeze_batch_norm=False)
+    backbone = face_transformer.build(
+        12, 2, 2, 8, embedding_dim=16, dropout=0.0, dtype=jnp.bfloat16, remat=True
+    )
+    network = backbone.network(image_side=112, freeze_batch_norm=False)
     params, stats = drawn(network)
-    features = jax.jit(network.evaluate)(params, stats, IMAGES[:1])
 
     @jax.jit
-    def run(added):
-        def total(added):
-            features, found = network.evaluate_with_map(
-                params, stats, IMAGES[:1], added
-            )
-            return jnp.sum(jnp.sin(features)), (features, found)
+    def run(params):
+        output, _ = network.trunk(params, stats, IMAGES[:1], False, None)
 
-        return jax.grad(total, has_aux=True)(added)
+        def total(feature_map):
+            moved = output._replace(map=feature_map)
+            features, _ = network.neck(params, stats, moved, False, None)
+            return jnp.sum(jnp.sin(features))
 
-    gradient, (again, found) = run(np.zeros((1, 14, 14, 16), np.float32))
-    assert found.dtype == jnp.float32
-    assert_allclose(again, features, rtol=0.02, atol=0.02)  # bfloat16, fused otherwise
+        return output.map, jax.grad(total)(output.map)
+
+    feature_map, gradient = run(params)
+    assert (feature_map.shape, feature_map.dtype) == ((1, 14, 14, 16), jnp.float32)
     assert (np.abs(gradient).max(-1) > 0).all(), "a patch has no part in the feature"
+
+
+def test_trunk_and_neck_share_no_parameter():
+    backbone = Backbone(_Plain(), _Plain())
+    network = backbone.network(image_side=8, freeze_batch_norm=False)
+    with pytest.raises(ValueError, match="layer/kernel: trunk and neck both have"):
+        jax.eval_shape(network.init, jax.random.key(0))
+
+
+class _Plain(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(3, name="layer")(x)
 
 
 @pytest.fixture(scope="module")
@@ -154,14 +162,10 @@ def test_the_factory_gives_that_of_an_imported_graph(large, model_config):
     )
     assert feature_map_shape(config) == (2, 2, 4)
     config.batch_norm_groups = 2
-    model_ = build(config)
-    (features, found), _ = mapped(model_, train=True)(
-        large.params, large.stats, IMAGES, key=None
-    )
-    expected, _ = plain(model_, train=True)(large.params, large.stats, IMAGES, key=None)
-    assert_array_equal(features, expected)
+    run = functools.partial(build(config).apply_with_map, train=True, key=None)
+    (features, feature_map), _ = jax.jit(run)(large.params, large.stats, IMAGES)
     # What RESIDUAL makes of its map: the mean over the pixels of a channel.
-    assert_allclose(found.mean((1, 2)), features, rtol=1e-5, atol=1e-5)
+    assert_allclose(feature_map.mean((1, 2)), features, rtol=1e-5, atol=1e-5)
 
 
 # From the reshape on it is computed image by image, and so is the map.
@@ -187,57 +191,49 @@ def as_it_is(maps):
     ids=["batched", "mapped"],
 )
 def test_an_imported_graph(case, batch, size, tail, remat, tmp_path):
-    found = read(model(case, batch=batch), tmp_path)
-    network = onnx_backbone.build(found.graph, remat=remat)
+    imported = read(model(case, batch=batch), tmp_path)
+    network = onnx_backbone.build(imported.graph, remat=remat)
     side, channels = size
-    shift = np.random.default_rng(0).normal(size=(3, side, side, channels))
-    shift = shift.astype(np.float32)
-    weights = (found.params, found.stats)
+    weights = (imported.params, imported.stats)
 
     @jax.jit
-    def without(images):
-        given = (*weights, images)
-        return (
-            (network.train(*given, None), network.evaluate(*given)),
-            (
-                network.train_with_map(*given, None, None),
-                network.evaluate_with_map(*given, None),
-            ),
-        )
+    def run(images, shift):
+        output, _ = network.trunk(*weights, images, True, None)
 
-    @jax.jit
-    def moved(added):
-        def total(added):
-            (features, maps), _ = network.train_with_map(
-                *weights, PICTURES, None, added
-            )
-            return jnp.sum(jnp.sin(features)), (features, maps)
+        def total(feature_map):
+            moved = output._replace(map=feature_map)
+            features, _ = network.neck(*weights, moved, True, None)
+            return jnp.sum(jnp.sin(features)), features
 
-        return jax.grad(total, has_aux=True)(added)
+        moved = output.map + shift
+        gradient, features = jax.grad(total, has_aux=True)(moved)
+        by_hand = jax.grad(lambda maps: jnp.sum(jnp.sin(tail(maps))))(moved)
+        trained, _ = network.apply(*weights, images, train=True)
+        return output.map, (features, tail(moved)), (gradient, by_hand), trained
 
-    plain, (((trained, maps), new), (evaluated, evaluated_maps)) = without(PICTURES)
-    # Compiled together they share their parts, so not even the last bit differs.
-    jax.tree.map(assert_array_equal, ((trained, new), evaluated), plain)
-    assert maps.shape == evaluated_maps.shape == shift.shape
-    assert maps.dtype == jnp.float32
-    gradient, (features, moved_maps) = moved(shift)
-    assert_allclose(moved_maps, maps + shift, rtol=1e-4, atol=1e-4)
-    assert_allclose(features, tail(moved_maps), rtol=1e-5, atol=1e-5)
-    by_hand = jax.grad(lambda maps: jnp.sum(jnp.sin(tail(maps))))(moved_maps)
-    assert_allclose(gradient, by_hand, rtol=1e-4, atol=1e-5)
+    shape = (3, side, side, channels)
+    shift = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    feature_map, features, gradients, trained = run(PICTURES, shift)
+    assert (feature_map.shape, feature_map.dtype) == (shape, jnp.float32)
+    assert_allclose(trained, tail(feature_map), rtol=1e-5, atol=1e-5)
+    assert_allclose(*features, rtol=1e-5, atol=1e-5)
+    assert_allclose(*gradients, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("remat", [False, True])
 def test_an_imported_graph_in_bfloat16(remat, tmp_path):
-    found = read(model(RESIDUAL), tmp_path)
-    network = onnx_backbone.build(found.graph, dtype=jnp.bfloat16, remat=remat)
-    zeros = np.zeros((3, 3, 3, 4), np.float32)
-    for added in (None, zeros):
-        features, maps = jax.jit(network.evaluate_with_map)(
-            found.params, found.stats, PICTURES, added
-        )
-        assert (features.dtype, maps.dtype) == (jnp.float32, jnp.float32)
-        assert_allclose(maps.mean((1, 2)), features, rtol=0.02, atol=0.02)
+    imported = read(model(RESIDUAL), tmp_path)
+    network = onnx_backbone.build(imported.graph, dtype=jnp.bfloat16, remat=remat)
+
+    @jax.jit
+    def run(params, stats):
+        output, _ = network.trunk(params, stats, PICTURES, False, None)
+        features, _ = network.neck(params, stats, output, False, None)
+        return output.map, features
+
+    feature_map, features = run(imported.params, imported.stats)
+    assert (features.dtype, feature_map.dtype) == (jnp.float32, jnp.float32)
+    assert_allclose(feature_map.mean((1, 2)), features, rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize(
@@ -260,16 +256,20 @@ def test_an_imported_graph_in_bfloat16(remat, tmp_path):
     ],
 )
 def test_which_value_of_a_graph_it_is(body, weights, name, tmp_path):
-    found = read(model(Case(body, weights), batch=1), tmp_path)
-    graph = found.graph
-    assert marked(graph, onnx_backbone._shapes(graph), adds=False).marked == name
+    graph = read(model(Case(body, weights), batch=1), tmp_path).graph
+    assert onnx_backbone._cut(graph, jnp.float32).map == name
 
 
-def test_a_graph_without_pictures_says_so(tmp_path):
+def test_a_graph_without_pictures_says_so(model_config, tmp_path):
     case = Case("r = Reshape (x, one) h = Gemm (r, w)", {
-        "one": ints(1, 108), "w": (108, 4)
+        "one": ints(1, 3 * 112**2), "w": (3 * 112**2, 4)
     })  # fmt: skip
-    network = onnx_backbone.build(read(model(case, batch=1), tmp_path).graph)
-    params, stats = jax.eval_shape(network.init, jax.random.key(0))
+    packed = read(model(case, batch=1, side=112), tmp_path).graph.pack()
+    config = model_config(backbone="onnx", graph=packed, embedding_dim=4)
+    network = build(config)
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    run = functools.partial(network.apply, train=True, key=None)
+    features, _ = jax.eval_shape(run, *shapes, IMAGES)
+    assert features.shape == (4, 4)
     with pytest.raises(ConfigError, match="has no feature map: no convolution"):
-        jax.eval_shape(network.evaluate_with_map, params, stats, PICTURES, None)
+        feature_map_shape(config)

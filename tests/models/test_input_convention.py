@@ -84,9 +84,15 @@ def test_frozen_batch_norms_let_dropout_be(model_config, weights):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"color_order": "GRB"}, r"model.color_order: got 'GRB', known are RGB, BGR"),
-        ({"input_mean": (1.0, 2.0)}, r"model.input_mean: got \(1.0, 2.0\), expected 3"),
-        ({"input_std": (1.0, 0.0, 1.0)}, r"model.input_std: got .*, must be above 0"),
+        (
+            {"color_order": "GRB"},
+            r"model.color_order: got 'GRB', must be one of BGR, RGB",
+        ),
+        (
+            {"input_mean": (1.0, 2.0)},
+            r"model.input_mean: got \(1.0, 2.0\), must be three",
+        ),
+        ({"input_std": (1.0, 0.0, 1.0)}, r"model.input_std: got .*, must be .* > 0"),
     ],
 )
 def test_a_convention_that_cannot_be_is_refused(changes, says, model_config):

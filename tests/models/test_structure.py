@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from qface_jax.errors import ConfigError
-from qface_jax.models import BACKBONES, build
+from qface_jax.models import build
+from qface_jax.tables import BACKBONES
 
 # All but imported graphs, which have the structure that they come with.
 OWN = [name for name in BACKBONES if name != "onnx"]
@@ -167,9 +168,12 @@ def test_initial_values_spread_as_in_the_references(
     [
         (
             {"backbone": "vgg"},
-            r"model\.backbone: got 'vgg', known are iresnet18, .*mini",
+            r"backbone 'vgg': unknown; must be one of .*iresnet18, .*mini",
         ),
-        ({"dtype": "float16"}, r"model\.dtype: got 'float16', known are float32, bfl"),
+        (
+            {"dtype": "float16"},
+            r"model\.dtype: got 'float16', must be one of bfloat16, fl",
+        ),
         ({"embedding_dim": 0}, r"model\.embedding_dim: got 0"),
         ({"dropout": 1.0}, r"model\.dropout: got 1\.0"),
     ],

@@ -9,6 +9,7 @@ import pytest
 
 from qface_jax import models, objectives
 from qface_jax.losses import recognizability as kernels
+from qface_jax.models.network import TrunkOutput
 from qface_jax.sharded import parallel
 from support import small_step
 from support.small_run import small
@@ -25,19 +26,23 @@ def config_of(*words):
                  *words)  # fmt: skip
 
 
-def with_map(params, stats, images, *, train, key, added=None):
-    """The linear backbone, and a map of the size that the config's one has."""
-    features, stats = small_step.LINEAR.apply(
-        params, stats, images, train=train, key=key
-    )
+def trunk(params, stats, images, *, train, key):
+    """A map of the size that the config's one has, beside the linear one's."""
     shape = models.feature_map_shape(config_of().model)
     pixels = images[:, ::8, ::8, :][:, : shape[0], : shape[1]]
     feature_map = jnp.repeat(pixels, -(-shape[2] // 3), axis=3)[..., : shape[2]]
     scale = jnp.mean(params["kernel"] ** 2)
-    return (features, scale * feature_map), stats
+    linear, stats = small_step.LINEAR.trunk(params, stats, images, train=train, key=key)
+    return TrunkOutput(scale * feature_map, (linear,)), stats
 
 
-MODEL = small_step.LINEAR._replace(apply_with_map=with_map)
+def neck(params, stats, output, *, train, key):
+    """The linear backbone's."""
+    (linear,) = output.beside
+    return small_step.LINEAR.neck(params, stats, linear, train=train, key=key)
+
+
+MODEL = small_step.LINEAR._replace(trunk=trunk, neck=neck)
 
 
 def case(config, seed=0):

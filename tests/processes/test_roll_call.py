@@ -9,8 +9,7 @@ from typing import ClassVar
 import pytest
 
 from qface_jax.errors import ConfigError
-from qface_jax.processes.message_line import MessageLine
-from qface_jax.processes.roll_call import NotJoinedError, gather
+from qface_jax.processes.roll_call import MessageLine, NotJoinedError, gather
 
 WAIT = 10.0  # more than any of this takes
 

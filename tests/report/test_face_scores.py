@@ -5,10 +5,9 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from qface_jax.report import face_scores
-from qface_jax.report.face_scores import NON_FINITE, OK, Band, FaceScore, Tally
+from qface_jax.report.face_scores import NON_FINITE, OK, FaceScore, Tally
 
 
 def row(name, norm, ers):
@@ -141,38 +140,3 @@ def test_captions_tell_every_score():
         ["ERS 1", "RI 0.001"],
         ["ERS 0.123", "RI -2"],
     ]
-
-
-def test_the_sheet_holds_the_bands_in_order(tmp_path):
-    rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (5, 112, 112, 3)).astype(np.uint8)
-    bands = [
-        Band("lowest", pictures[:3], [["ERS 0.1", "RI 1"]] * 3),
-        Band("none", pictures[:0], []),
-        Band("highest", pictures[3:], [["ERS 0.9", "RI 9"]] * 2),
-    ]
-    path = tmp_path / "sheet.png"
-    face_scores.score_sheet(path, bands)
-    with Image.open(path) as sheet:
-        page = np.asarray(sheet.convert("RGB"))
-    tops = []
-    for number, picture in enumerate(pictures):
-        left = 6 + 118 * (number if number < 3 else number - 3)
-        column = page[:, left : left + 112]
-        tops.append(
-            [
-                top
-                for top in range(len(page) - 111)
-                if np.array_equal(column[top : top + 112], picture)
-            ]
-        )
-    assert [len(found) for found in tops] == [1] * 5
-    assert tops[0] == tops[2] < tops[3] == tops[4]
-    below = page[tops[0][0] + 112 : tops[3][0], 6:118]
-    assert (below.max(axis=2) < 150).sum() > 20  # the values
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_sheet_of_nothing_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="got no picture"):
-        face_scores.score_sheet(tmp_path / "a.png", [Band("none", np.zeros((0,)), [])])

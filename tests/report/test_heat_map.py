@@ -6,8 +6,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
+from qface_jax.data_pipelines.tools.sheet import GAP, LINE
 from qface_jax.errors import DataError
-from qface_jax.report import heat_map
 from qface_jax.report.heat_map import overlay, write_maps
 
 TURBO = 255 * np.asarray(matplotlib.colormaps["turbo"]([0.0, 1.0]))[:, :3]
@@ -55,13 +55,13 @@ def test_the_sheet(tmp_path):
     write_maps(path, images, maps, [f"{i} px" for i in range(5)], columns=3)
     with Image.open(path) as sheet:
         page = np.asarray(sheet)
-    cell, line = 112 + heat_map._GAP, heat_map._LINE
-    block = line + 3 * cell + heat_map._GAP
-    assert page.shape == (2 * block, heat_map._MARGIN + 3 * cell, 3)
+    cell, margin = 112 + GAP, GAP + 74  # beside the names of the rows
+    block = LINE + 3 * cell
+    assert page.shape == (GAP + 2 * block, margin + 3 * cell, 3)
 
     def tile(index, row):
-        y = index // 3 * block + line + row * cell
-        x = heat_map._MARGIN + index % 3 * cell
+        y = GAP + index // 3 * block + LINE + row * cell
+        x = margin + index % 3 * cell
         return page[y : y + 112, x : x + 112]
 
     for index in (0, 2, 4):

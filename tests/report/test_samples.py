@@ -37,6 +37,7 @@ def test_a_small_batch_of_pairs_is_written(tmp_path):
     samples.write_batch(tmp_path, {"images": images, "labels": np.arange(3)})
     with Image.open(tmp_path / "samples" / "train_batch.png") as sheet:
         page = np.asarray(sheet)
-    assert page.shape[1] == 6 * 112
+    assert page.shape[1] == 6 + 6 * 118
     red = (page == (200, 10, 10)).all(axis=2).mean(axis=0) > 0.5
-    np.testing.assert_array_equal(red, np.arange(6 * 112) // 112 % 2 == 0)
+    place, column = np.divmod(np.arange(6 * 118), 118)
+    np.testing.assert_array_equal(red[6:], (place % 2 == 0) & (column < 112))

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from qface_jax.configs import base
+from qface_jax.configs import base, document
 from qface_jax.errors import ConfigError
 from qface_jax.settings import config as configs
 from qface_jax.settings import config_rules
@@ -40,15 +40,15 @@ CLASSIFIED = {"objective": "classification"}
 )
 def test_settings_of_qgface_differ_in_what_its_tables_vary(family, setting, changes):
     shipped = configs.shipped()
-    proposed = dict(configs.flatten(shipped[f"{family}_e"]()))
-    found = dict(configs.flatten(shipped[f"{family}_{setting}"]()))
+    proposed = dict(document.flatten(shipped[f"{family}_e"]()))
+    found = dict(document.flatten(shipped[f"{family}_{setting}"]()))
     assert {path: found[path] for path in found if found[path] != proposed[path]} == (
         changes
     )
 
 
 def test_the_proposed_setting_of_qgface_is_the_papers():
-    proposed = dict(configs.flatten(configs.shipped()["qgface_e"]()))
+    proposed = dict(document.flatten(configs.shipped()["qgface_e"]()))
     assert proposed.items() >= {
         "objective": "qgface", "degrade.recipe": "qgface", "qgface.queue": "proxy",
         "qgface.partition": "min", "qgface.threshold": 0.2, "qgface.scale": 64.0,
@@ -58,8 +58,8 @@ def test_the_proposed_setting_of_qgface_is_the_papers():
         "optim.momentum": 0.9, "optim.weight_decay": 5e-4, "optim.schedule": "step",
         "optim.decay_epochs": (6.0, 9.0), "optim.decay_factor": 0.1,
     }.items()  # fmt: skip
-    demo = dict(configs.flatten(configs.shipped()["demo"]()))
-    small = dict(configs.flatten(configs.shipped()["qgface_demo_e"]()))
+    demo = dict(document.flatten(configs.shipped()["demo"]()))
+    small = dict(document.flatten(configs.shipped()["qgface_demo_e"]()))
     changed = {path for path in demo if demo[path] != small[path]}
     assert changed == {"objective", "degrade.recipe"}
 
@@ -161,18 +161,18 @@ def test_a_config_file_by_path(tmp_path):
 
 def test_json_round_trip_and_differences():
     config = configs.load("adaface_r18_lfw", ["--config.data.path=x"])
-    text = json.dumps(configs.to_dict(config))
-    again = configs.from_dict(json.loads(text))
-    assert configs.differences(config, again) == []
-    assert configs.digest(config) == configs.digest(again)
+    text = json.dumps(document.to_dict(config))
+    again = document.from_dict(json.loads(text))
+    assert document.differences(config, again) == []
+    assert document.digest(config) == document.digest(again)
     other = configs.override(config, ["--config.seed=5"])
-    assert configs.differences(config, other) == ["seed: was 0, now 5"]
-    assert configs.digest(other) != configs.digest(config)
+    assert document.differences(config, other) == ["seed: was 0, now 5"]
+    assert document.digest(other) != document.digest(config)
     assert config.seed == 0
 
 
 def test_every_rule_names_a_key():
-    known = dict(configs.flatten(base.get_config()))
+    known = dict(document.flatten(base.get_config()))
     assert set(config_rules.RULES) <= set(known)
 
 

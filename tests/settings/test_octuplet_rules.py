@@ -2,7 +2,7 @@
 
 import pytest
 
-from qface_jax.configs import base
+from qface_jax.configs import base, document
 from qface_jax.errors import ConfigError
 from qface_jax.settings import config as configs
 
@@ -33,9 +33,9 @@ def problems(*words):
 def test_rate_factors_on_the_command_line(text, value):
     config = load(f"optim.rate_factors={text}")
     assert config.optim.rate_factors == value
-    again = configs.from_dict(configs.to_dict(config))
+    again = document.from_dict(document.to_dict(config))
     assert again.optim.rate_factors == value
-    assert configs.differences(config, again) == []
+    assert document.differences(config, again) == []
 
 
 @pytest.mark.parametrize("word", ["backbone", "backbone=", "=1", "a=-1", "a=inf",
@@ -112,7 +112,7 @@ def test_terms_on_the_command_line(text, value):
 def test_colours_are_kept_as_given():
     config = load("model.input_mean=(123.675,116.28,103.53)", "model.color_order=BGR")
     assert config.model.input_mean == (123.675, 116.28, 103.53)
-    assert configs.from_dict(configs.to_dict(config)).model == config.model
+    assert document.from_dict(document.to_dict(config)).model == config.model
 
 
 def with_graph(graph):
@@ -123,23 +123,25 @@ def with_graph(graph):
 
 def test_differences_do_not_print_a_packed_graph():
     one, other = with_graph("a" * 50_000), with_graph("a" * 49_999 + "b")
-    (line,) = configs.differences(one, other)
+    (line,) = document.differences(one, other)
     assert line.startswith("model.graph: was 'aaaaaaaa")
     assert len(line) < 250
     was, now = line.split(", now ")
     assert "... (50,002 characters, hash " in was
     assert now != was.removeprefix("model.graph: was ")
-    assert configs.differences(one, with_graph("a" * 50_000)) == []
-    (line,) = configs.differences(one, with_graph(""))
+    assert document.differences(one, with_graph("a" * 50_000)) == []
+    (line,) = document.differences(one, with_graph(""))
     assert line.endswith(", now ''")
 
 
 def test_a_long_path_is_printed_whole():
     one, other = base.get_config(), base.get_config()
     other.data.path = "/data/" + "folder/" * 20
-    (line,) = configs.differences(one, other)
+    (line,) = document.differences(one, other)
     assert line == f"data.path: was '', now {other.data.path!r}"
 
 
 def test_a_long_text_that_is_no_utf_8_is_shortened():
-    assert configs.shortened("\udcff" * 300).startswith("\udcff" * 60 + "... (300 char")
+    assert document.shortened("\udcff" * 300).startswith(
+        "\udcff" * 60 + "... (300 char"
+    )

@@ -16,6 +16,7 @@ from qface_jax.sharded.parallel import DATA
 from qface_jax.train import optim, state
 from qface_jax.train import step as steps
 from support.small_run import small
+from support.small_step import pixels
 
 ROWS, CLASSES, BLOCKS, B, D = 256, 250, 16, 32, 8
 
@@ -171,8 +172,8 @@ def linear_steps(rate, optimizer, steps_done=3):
     objective = build(config, CLASSES, mesh)
     tx, _ = optim.build(config.optim, optim.length(config, 100))
 
-    def apply(params, stats, images, *, train, key):
-        flat = images[:, ::28, ::28, :].reshape(images.shape[0], -1)
+    def neck(params, stats, output, *, train, key):
+        flat = output.map.reshape(output.map.shape[0], -1)
         return jnp.einsum("bi,id->bd", flat, params["kernel"]), stats
 
     head, aux = objective.init(jax.random.key(0))
@@ -193,7 +194,7 @@ def linear_steps(rate, optimizer, steps_done=3):
             s,
             batch,
             jax.random.key(9),
-            model=Model(init=None, apply=apply),
+            model=Model(init=None, trunk=pixels, neck=neck),
             objective=objective,
             tx=tx,
             mesh=mesh,

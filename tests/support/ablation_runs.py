@@ -1,9 +1,9 @@
 """Folders of runs that were never trained, for the tests of ablations."""
 
+from qface_jax.configs import document
 from qface_jax.evals import results
 from qface_jax.evals.measures.verification import Score
 from qface_jax.runs import run_folder
-from qface_jax.settings import config as configs
 
 IMAGES, CLASSES = 640, 10
 
@@ -61,7 +61,7 @@ def write_run(folder, config, accuracies, *, sets=("synthetic",), step=None, **c
         )
     fields = {
         "checkpoint": {"step": config.total_steps if step is None else step},
-        "config_hash": configs.digest(config),
+        "config_hash": document.digest(config),
     }
     for name in sets:
         results.write(folder, result(name, accuracies, **fields | changes))

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from qface_jax.configs import base
-from qface_jax.data_pipelines.degradation import degrade
+from qface_jax.tables import RECIPES
 
 
 def seeds(count):
@@ -22,5 +22,5 @@ def settings(recipe, **changes):
 
 def run(recipe, image, params, count):
     """Draws of a recipe, [count, 112, 112, 3]."""
-    call = tf.function(lambda seed: degrade.RECIPES[recipe](image, seed, params))
+    call = tf.function(lambda seed: RECIPES[recipe].draw(image, seed, params))
     return np.stack([call(seed).numpy() for seed in seeds(count)])

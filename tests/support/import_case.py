@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from qface_jax.configs.base import get_config
 from qface_jax.data_pipelines.sources.source import open_source
 from qface_jax.errors import DataError
 from support.recordio_writer import jpeg
@@ -50,9 +49,7 @@ def make_images():
 
 
 def open_imported(path):
-    data = get_config().data
-    data.source, data.path = "array_record", str(path)
-    return open_source(data)
+    return open_source("array_record", [path])
 
 
 def files_of(folder):

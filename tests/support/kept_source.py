@@ -36,11 +36,12 @@ def batches(source, recipe="adaface", **changes):
     arguments = {
         "batch_size": BATCH,
         "recipe": recipe,
-        "params": base.get_config().degrade[recipe],
         "seed": 4,
         "start_step": 0,
         "total_steps": STEPS,
     }
+    if "params" not in changes:
+        arguments["params"] = base.get_config().degrade[recipe]
     return list(faces.stream(source, **(arguments | changes)))
 
 

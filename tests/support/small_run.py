@@ -39,7 +39,7 @@ def small(*changes):
 
 def final_state(config, run):
     """State of the newest checkpoint of a run."""
-    setup = build(config, sources.open_source(config.data), parallel.make_mesh())
+    setup = build(config, sources.training_source(config), parallel.make_mesh())
     with Checkpoints(run, keep=2) as checkpoints:
         return checkpoints.restore_latest(setup.abstract)
 

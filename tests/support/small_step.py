@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qface_jax import models, objectives
+from qface_jax.models.network import TrunkOutput
 from qface_jax.objectives.objective import Context, Encoders
 from qface_jax.planning.plan import Counts
 from qface_jax.sharded import parallel
@@ -22,8 +23,13 @@ def batch(rows, classes, seed=0, views=1):
     return {"images": images, "labels": labels}
 
 
-def _linear(params, stats, images, *, train, key):
-    flat = images[:, ::28, ::28, :].reshape(images.shape[0], -1)
+def pixels(params, stats, images, *, train, key):
+    """The trunk of a backbone for tests: every 28th pixel."""
+    return TrunkOutput(images[:, ::28, ::28, :]), stats
+
+
+def _linear(params, stats, output, *, train, key):
+    flat = output.map.reshape(output.map.shape[0], -1)
     return 3 * jnp.tanh(jnp.einsum("bi,id->bd", flat, params["kernel"])), stats
 
 
@@ -32,7 +38,7 @@ def _linear_init(key):
 
 
 # A backbone in which no two images meet; 16 dimensions.
-LINEAR = models.Model(init=_linear_init, apply=_linear)
+LINEAR = models.Model(init=_linear_init, trunk=pixels, neck=_linear)
 
 
 def step_of(config, model, classes, devices, *, parts=1, shapes_only=False):

@@ -32,7 +32,7 @@ def centres(state):
 
 def test_a_checkpoint_holds_the_stored_bits(tmp_path):
     config = small(NARROW)
-    setup = build(config, sources.open_source(config.data), parallel.make_mesh())
+    setup = build(config, sources.training_source(config), parallel.make_mesh())
     state = fresh_state(setup)
     assert centres(state).dtype == jnp.bfloat16
     (tmp_path / "run").mkdir()
@@ -40,7 +40,7 @@ def test_a_checkpoint_holds_the_stored_bits(tmp_path):
         checkpoints.save(0, state)
     with Checkpoints(tmp_path / "run", keep=1) as checkpoints:
         again = checkpoints.restore_latest(setup.abstract)
-        wide = build(small(), sources.open_source(config.data), setup.mesh)
+        wide = build(small(), sources.training_source(config), setup.mesh)
         with pytest.raises(
             ConfigError, match=r"bfloat16\[512, 16\] saved, float32\[512, 16\] exp"
         ):
@@ -58,7 +58,7 @@ def test_a_warm_start_from_float32_and_back(whole_run, narrow_run):
     np.testing.assert_allclose(
         np.asarray(centres(narrow), np.float32), centres(wide), rtol=2**-7, atol=1e-5
     )
-    source = sources.open_source(whole_run[1].data)
+    source = sources.training_source(whole_run[1])
     setup = build(small(), source, parallel.make_mesh())
     back = warm_start(
         fresh_state(setup), run, objective=setup.objective, num_classes=12

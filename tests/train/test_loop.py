@@ -112,7 +112,7 @@ def test_every_margin_steps_and_its_state_is_saved(margin, tmp_path):
     config = small(f"loss.margin={margin}")
     # Margins see features alone: backbone and mesh are those that compile fastest.
     mesh = parallel.make_mesh(jax.devices()[:1])
-    setup = build(config, sources.open_source(config.data), mesh, model=LINEAR)
+    setup = build(config, sources.training_source(config), mesh, model=LINEAR)
     state, metrics = setup.step_fn(
         fresh_state(setup), random_batch(setup), setup.train_key
     )
@@ -126,7 +126,7 @@ def test_every_margin_steps_and_its_state_is_saved(margin, tmp_path):
 def test_one_device_and_eight_take_the_same_steps():
     """The whole step, batch norm and statistics included, on both meshes."""
     config = small()
-    source = sources.open_source(config.data)
+    source = sources.training_source(config)
     losses, states = {}, {}
     for devices in (1, 8):
         setup = build(config, source, parallel.make_mesh(jax.devices()[:devices]))

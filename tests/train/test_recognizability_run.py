@@ -143,7 +143,7 @@ def test_one_device_and_eight_end_alike(noise_records, tmp_path):
 
 def test_class_means_are_where_the_classes_lie(whole_run):
     config = small("classifier.centres=class_means")
-    source = sources.open_source(config.data)
+    source = sources.training_source(config)
     setup = build(config, source, parallel.make_mesh())
     state = fresh_state(setup)
     before = np.asarray(state.params["head"]["centres"])

@@ -23,7 +23,7 @@ def test_init_from_a_run_with_other_classes(whole_run, tmp_path, capsys):
     _, parts = load_parts(run, "last", ("params/backbone", "stats"))
     # One step at most away from where the other run ended, not from a fresh start.
     _, mine = load_parts(tmp_path / "run", "last", ("params/backbone",))
-    setup = build(config, sources.open_source(config.data), parallel.make_mesh())
+    setup = build(config, sources.training_source(config), parallel.make_mesh())
     fresh = fresh_state(setup).params["backbone"]
 
     def distance(a, b):

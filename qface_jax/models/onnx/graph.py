@@ -66,7 +66,6 @@ class Graph:
         nodes: in an order in which each finds its inputs made.
         weights: value name -> where it is stored.
         constants: value name -> array; shapes, indices and numbers that do not train.
-        marked: name of a value that is wanted besides the output, not packed; "": none.
     """
 
     opset: int
@@ -77,7 +76,6 @@ class Graph:
     nodes: tuple[Node, ...]
     weights: dict[str, Weight]
     constants: dict[str, np.ndarray]
-    marked: str = ""
 
     @property
     def channels_first(self) -> bool:

@@ -8,7 +8,6 @@ from qface_jax.models.onnx import (
 from qface_jax.models.onnx import (
     elementwise,
     normalisation,
-    reduction,
 )
 from qface_jax.models.onnx import (
     shaping as onnx_shaping,
@@ -22,7 +21,6 @@ OPERATORS = (
     onnx_convolution.OPERATORS
     | elementwise.OPERATORS
     | normalisation.OPERATORS
-    | reduction.OPERATORS
     | onnx_shaping.OPERATORS
 )
 
@@ -38,15 +36,15 @@ PER_IMAGE = ELEMENTWISE | {
 
 def unmapped(nodes: Iterable[Node]) -> list[str]:
     """Returns what cannot be computed: each operator or attribute, with its nodes."""
-    found: dict[str, list[str]] = {}
+    users: dict[str, list[str]] = {}
     for node in nodes:
         if node.operator not in OPERATORS:
-            found.setdefault(f"operator {node.operator}", []).append(node.name)
+            users.setdefault(f"operator {node.operator}", []).append(node.name)
             continue
         for attribute in sorted(node.attributes.keys() - OPERATORS[node.operator][1]):
             text = f"attribute {attribute} of {node.operator}"
-            found.setdefault(text, []).append(node.name)
+            users.setdefault(text, []).append(node.name)
     return [
         f"{text} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for text, names in found.items()
+        for text, names in users.items()
     ]

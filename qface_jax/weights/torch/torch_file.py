@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from qface_jax.errors import DataError
+from qface_jax.restricted_pickle import RefusedError
 from qface_jax.weights.torch.stored_tensor import Storage, StoredType
 from qface_jax.weights.torch.torch_pickle import TorchUnpickler
 
@@ -23,7 +24,7 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 _BROKEN = (
     pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError,
     TypeError, ValueError, struct.error, zipfile.BadZipFile, RecursionError,
-    OverflowError, NotImplementedError,
+    OverflowError, NotImplementedError, RefusedError,
 )  # fmt: skip
 
 

@@ -1,17 +1,16 @@
 """PyTorch's pickles, read by rules that build tensors and containers, nothing else.
 
-A pickle is a program: it may name any function on the machine and call it. Here each
-name is looked up in a table of this file. What belongs to tensors has an entry, the
-book-keeping of known training frameworks becomes an inert stand-in, and every other
-name is refused. Nothing that a file names is ever imported.
+Each name that a pickle asks for is looked up in a table of this file. What belongs to
+tensors has an entry, the book-keeping of known training frameworks becomes an inert
+stand-in, and every other name is refused.
 """
 
 import collections
-import pickle
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from qface_jax.errors import DataError
+from qface_jax.restricted_pickle import Function, RestrictedUnpickler
 from qface_jax.weights.torch.stored_tensor import (
     TYPES,
     Storage,
@@ -90,34 +89,62 @@ def _first(tensor, *unused):
 
 def _rebuild_from_type(function, kind, args, state):
     """A tensor's subclass: whatever it is, the tensor it was made of."""
-    allowed = (_rebuild_tensor, _rebuild_tensor_v3, _first)
-    if function not in allowed:
+    if function not in (_PLAIN, _WITH_TYPE, _FIRST):
         raise DataError("a tensor of a class that cannot be built; the file is damaged")
     return function(*args)
 
 
+_PLAIN, _WITH_TYPE = Function(_rebuild_tensor), Function(_rebuild_tensor_v3)
+_FIRST = Function(_first)
+_NOTHING = Function(lambda *unused: None)
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
-    ("collections", "defaultdict"): lambda *unused: {},
+    ("collections", "defaultdict"): Function(lambda *unused: {}),
     ("builtins", "set"): set,
     ("builtins", "frozenset"): frozenset,
     ("__builtin__", "set"): set,
     ("torch", "Size"): tuple,
-    ("torch", "device"): lambda *unused: None,
+    ("torch", "device"): _NOTHING,
     ("torch", "Tensor"): StandIn,
-    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v3"): _rebuild_tensor_v3,
-    ("torch._utils", "_rebuild_parameter"): _first,
-    ("torch._utils", "_rebuild_parameter_with_state"): _first,
-    ("torch._tensor", "_rebuild_from_type_v2"): _rebuild_from_type,
+    ("torch._utils", "_rebuild_tensor"): _PLAIN,
+    ("torch._utils", "_rebuild_tensor_v2"): _PLAIN,
+    ("torch._utils", "_rebuild_tensor_v3"): _WITH_TYPE,
+    ("torch._utils", "_rebuild_parameter"): _FIRST,
+    ("torch._utils", "_rebuild_parameter_with_state"): _FIRST,
+    ("torch._tensor", "_rebuild_from_type_v2"): Function(_rebuild_from_type),
     ("torch.nn.parameter", "Parameter"): StandIn,
     # How numpy's numbers carry their bytes in protocol 2.
-    ("_codecs", "encode"): lambda *unused: b"",
+    ("_codecs", "encode"): Function(lambda *unused: b""),
 }
 
 
-class TorchUnpickler(pickle.Unpickler):
+def _lookup(module: str, name: str) -> Any:
+    """Returns what a name of the pickle stands for here.
+
+    Raises:
+        DataError: if it is none of what tensors and containers need.
+    """
+    if (module, name) in _ALLOWED:
+        return _ALLOWED[module, name]
+    if module in ("torch", "torch.storage") and name in TYPES:
+        return StoredType(name, TYPES[name])
+    if any(f"{module}.".startswith(f"{root}.") for root in _BOOK_KEEPING):
+        return type(name, (StandIn,), {"__module__": module})
+    if module.startswith("torch.nn.modules") or module == "__main__":
+        raise DataError(
+            f"it holds whole Python objects ({module}.{name}), not weights alone; "
+            "where it was made, run torch.save(model.state_dict(), FILE) and "
+            "import that file"
+        )
+    raise DataError(
+        f"it asks for {module}.{name}; only tensors and plain containers are read "
+        "from such a file, nothing else is run. If you trust where it comes from, "
+        "load it with PyTorch, run torch.save(model.state_dict(), FILE) and import "
+        "that file"
+    )
+
+
+class TorchUnpickler(RestrictedUnpickler):
     """Reads one pickle of a PyTorch file."""
 
     def __init__(self, file: BinaryIO, storage: Callable[..., Storage]):
@@ -128,34 +155,8 @@ class TorchUnpickler(pickle.Unpickler):
             storage: (type, key, size, view) -> Storage, for each storage it names.
         """
         # Text of Python 2 as bytes that fit: pickles of the legacy format may be.
-        super().__init__(file, encoding="utf-8")
+        super().__init__(file, _lookup, encoding="utf-8")
         self._storage = storage
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Returns what a name of the pickle stands for here.
-
-        Raises:
-            DataError: if it is none of what tensors and containers need.
-        """
-        found = _ALLOWED.get((module, name))
-        if found is not None:
-            return found
-        if module in ("torch", "torch.storage") and name in TYPES:
-            return StoredType(name, TYPES[name])
-        if any(f"{module}.".startswith(f"{root}.") for root in _BOOK_KEEPING):
-            return type(name, (StandIn,), {"__module__": module})
-        if module.startswith("torch.nn.modules") or module == "__main__":
-            raise DataError(
-                f"it holds whole Python objects ({module}.{name}), not weights alone; "
-                "where it was made, run torch.save(model.state_dict(), FILE) and "
-                "import that file"
-            )
-        raise DataError(
-            f"it asks for {module}.{name}; only tensors and plain containers are read "
-            "from such a file, nothing else is run. If you trust where it comes from, "
-            "load it with PyTorch, run torch.save(model.state_dict(), FILE) and import "
-            "that file"
-        )
 
     def persistent_load(self, pid: Any) -> Storage:
         """Returns the storage that a pickle refers to.

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from qface_jax.data_pipelines.degradation import degrade as host_degrade
-from qface_jax.data_pipelines.degradation import on_device as degrade
+from qface_jax.data_pipelines.degradation import on_device, steps
 from support.degrade_goldens import (
     RESOLUTIONS,
     assert_within_one_grey_level,
@@ -16,24 +15,24 @@ from support.degrade_goldens import (
 )
 
 
-def on_device(images, sides):
+def degraded(images, sides):
     """Every image down to its own side and up again, as uint8."""
     known = tuple(sorted(set(sides)))
-    table = degrade.round_trip_table(112, known, antialias=True)
+    table = on_device.round_trip_table(112, known, antialias=True)
     rows = jnp.array([known.index(side) for side in sides])
-    out = jax.jit(degrade.down_up)(jnp.asarray(images, jnp.float32), table, rows)
-    return np.asarray(degrade.truncate(out)).astype(np.uint8)
+    out = jax.jit(on_device.down_up)(jnp.asarray(images, jnp.float32), table, rows)
+    return np.asarray(on_device.truncate(out)).astype(np.uint8)
 
 
 @pytest.mark.parametrize("side", RESOLUTIONS)
 def test_photographs_equal_the_published_code(side):
     images, degraded = photographs(side)
-    assert_within_one_grey_level(on_device(images, [side] * len(images)), degraded)
+    assert_within_one_grey_level(degraded(images, [side] * len(images)), degraded)
 
 
 def test_a_drawn_face_equals_the_published_code_at_every_side_in_one_batch():
     image, degraded = drawn()
-    out = on_device(np.stack([image] * 4), list(RESOLUTIONS))
+    out = degraded(np.stack([image] * 4), list(RESOLUTIONS))
     for side, got in zip(RESOLUTIONS, out, strict=True):
         assert_within_one_grey_level(got, degraded[side])
 
@@ -41,21 +40,21 @@ def test_a_drawn_face_equals_the_published_code_at_every_side_in_one_batch():
 @pytest.mark.parametrize("side", [1, 2, 5, 29, 111, 112])
 def test_equals_the_input_pipeline(side):
     image, _ = drawn()
-    on_host = host_degrade.down_up(tf.constant(image), side=side, antialias=True)
-    assert_within_one_grey_level(on_device(image[None], [side])[0], on_host.numpy())
+    on_host = steps.down_up(tf.constant(image), side=side, antialias=True)
+    assert_within_one_grey_level(degraded(image[None], [side])[0], on_host.numpy())
 
 
 def test_the_full_side_leaves_a_picture_alone():
     image, _ = drawn()
-    table = degrade.round_trip_table(112, (112,), antialias=True)
-    out = degrade.down_up(
+    table = on_device.round_trip_table(112, (112,), antialias=True)
+    out = on_device.down_up(
         jnp.asarray(image[None], jnp.float32), table, jnp.zeros(1, jnp.int32)
     )
     np.testing.assert_allclose(out[0], image, atol=1e-3)
 
 
 def test_draws_every_side_about_equally_often():
-    rows = degrade.draw_sides(jax.random.key(0), 6000, num_sides=3)
+    rows = on_device.draw_sides(jax.random.key(0), 6000, num_sides=3)
     assert rows.dtype == jnp.int32
     np.testing.assert_allclose(np.bincount(rows) / 6000, 1 / 3, atol=0.03)
 
@@ -65,8 +64,8 @@ def test_antialiasing_matters():
     images = jnp.asarray(image[None], jnp.float32)
     row = jnp.zeros(1, jnp.int32)
     with_it, without = (
-        degrade.down_up(
-            images, degrade.round_trip_table(112, (14,), antialias=antialias), row
+        on_device.down_up(
+            images, on_device.round_trip_table(112, (14,), antialias=antialias), row
         )
         for antialias in (True, False)
     )

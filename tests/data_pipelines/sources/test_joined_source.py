@@ -5,9 +5,12 @@ import logging
 import numpy as np
 import pytest
 
-from qface_jax.configs.base import get_config
-from qface_jax.data_pipelines.sources.joined_source import JoinedSource
-from qface_jax.data_pipelines.sources.source import open_source, record_name
+from qface_jax.configs import document
+from qface_jax.data_pipelines.sources.source import (
+    JoinedSource,
+    open_source,
+    record_name,
+)
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.settings import config as configs
 from support.recordio_writer import jpeg, write_plain
@@ -27,14 +30,6 @@ def folder(root, counts):
     return root
 
 
-def data(source, paths, **changes):
-    group = get_config().data
-    group.source, group.path = source, str(paths[0])
-    group.more_paths = tuple(map(str, paths[1:]))
-    group.update(changes)
-    return group
-
-
 @pytest.fixture
 def paths(tmp_path):
     return [folder(tmp_path / f"set{i}", counts) for i, counts in enumerate(COUNTS)]
@@ -42,7 +37,7 @@ def paths(tmp_path):
 
 @pytest.fixture
 def joined(paths):
-    return open_source(data("folder", paths))
+    return open_source("folder", paths)
 
 
 def test_labels_follow_one_another(joined):
@@ -89,7 +84,7 @@ def test_it_tells_of_each_set_and_of_all(joined, paths):
 def test_what_is_odd_is_logged_with_its_own_path(paths, caplog):
     (paths[1] / "empty").mkdir()
     with caplog.at_level(logging.WARNING):
-        source = open_source(data("folder", paths))
+        source = open_source("folder", paths)
     (line,) = caplog.messages
     assert line.startswith(f"{paths[1]}: 1 folders hold no image")
     assert len(source.describe()["notes"]) == 1
@@ -97,7 +92,7 @@ def test_what_is_odd_is_logged_with_its_own_path(paths, caplog):
 
 def test_small_identities_of_all_sets_are_left_out(paths, caplog):
     with caplog.at_level(logging.WARNING):
-        source = open_source(data("folder", paths, drop_small_identities=2))
+        source = open_source("folder", paths, drop_small_identities=2)
     assert (len(source), source.num_classes) == (7, 3)
     assert source.labels().tolist() == [0, 0, 1, 1, 1, 2, 2]
     images, labels = source.fetch(np.array([6, 0, 2]))
@@ -108,13 +103,13 @@ def test_small_identities_of_all_sets_are_left_out(paths, caplog):
     facts = source.describe()
     assert (facts["images"], facts["left_out_images"]) == (7, 2)
     with pytest.raises(DataError, match=r"got 9, but the largest .*set0, .*set2 has 3"):
-        open_source(data("folder", paths, drop_small_identities=9))
+        open_source("folder", paths, drop_small_identities=9)
 
 
 def test_record_files_are_joined_too(tmp_path):
     one = write_plain(tmp_path / "a", [0, 0, 1], [jpeg(i) for i in range(3)])
     two = write_plain(tmp_path / "b", [0, 1], [jpeg(i) for i in (3, 4)])
-    source = open_source(data("mxnet", [one, two]))
+    source = open_source("mxnet", [one, two])
     images, labels = source.fetch(np.array([4, 2]))
     assert images == [jpeg(4), jpeg(2)]
     assert labels.tolist() == [3, 1]
@@ -122,12 +117,12 @@ def test_record_files_are_joined_too(tmp_path):
 
 
 def test_one_path_is_not_joined(paths):
-    assert open_source(data("folder", paths[:1])).name == "folder"
+    assert open_source("folder", paths[:1]).name == "folder"
 
 
 def test_a_path_that_is_not_there_is_named(paths, tmp_path):
     with pytest.raises(DataError, match="nowhere"):
-        open_source(data("folder", [*paths, tmp_path / "nowhere"]))
+        open_source("folder", [*paths, tmp_path / "nowhere"])
 
 
 @pytest.mark.parametrize(
@@ -143,7 +138,7 @@ def test_paths_on_the_command_line(word, value):
     words = ["--config.data.source=folder", "--config.data.path=here"]
     config = configs.load("demo", [*words, f"--config.data.more_paths={word}"])
     assert config.data.more_paths == value
-    again = configs.from_dict(configs.to_dict(config))
+    again = document.from_dict(document.to_dict(config))
     assert again.data.more_paths == value
 
 

@@ -6,9 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from qface_jax.configs.base import get_config
 from qface_jax.data_pipelines.sources.source import (
-    SOURCES,
     LargeIdentities,
     detect_source,
     open_source,
@@ -16,6 +14,7 @@ from qface_jax.data_pipelines.sources.source import (
 )
 from qface_jax.data_pipelines.tools.known_sets import KNOWN_SETS, compare_with_known
 from qface_jax.errors import ConfigError, DataError
+from qface_jax.tables import SOURCES
 from support.recordio_writer import (
     RecordWriter,
     jpeg,
@@ -28,11 +27,8 @@ LABELS = [0, 0, 1, 2, 2, 2]
 IMAGES = [jpeg(i) for i in range(6)]
 
 
-def data_config(source, path="", **changes):
-    data = get_config().data
-    data.source, data.path = source, str(path)
-    data.update(changes)
-    return data
+def opened(source, path="", **changes):
+    return open_source(source, [path], **changes)
 
 
 def write_folder(root, counts, suffix=".jpg"):
@@ -63,9 +59,7 @@ def check_protocol(source, n, num_classes):
 @pytest.mark.parametrize("as_file", [True, False])
 def test_mxnet(tmp_path, as_file):
     folder = write_indexed(tmp_path, LABELS, IMAGES)
-    source = open_source(
-        data_config("mxnet", folder / "train.rec" if as_file else folder)
-    )
+    source = opened("mxnet", folder / "train.rec" if as_file else folder)
     check_protocol(source, 6, 3)
     assert source.fetch(np.arange(6))[0] == IMAGES
     assert source.describe()["notes"] == []
@@ -73,15 +67,14 @@ def test_mxnet(tmp_path, as_file):
 
 
 def test_synthetic():
-    data = data_config("synthetic")
-    data.synthetic.update({"identities": 3, "images_per_identity": 2})
-    check_protocol(open_source(data), 6, 3)
+    options = {"identities": 3, "images_per_identity": 2}
+    check_protocol(open_source("synthetic", options=options), 6, 3)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png"])
 def test_folder_is_sorted_by_name(tmp_path, suffix):
     counts = {"zoe": 1, "ann": 2, "Bob": 3}
-    source = open_source(data_config("folder", write_folder(tmp_path, counts, suffix)))
+    source = opened("folder", write_folder(tmp_path, counts, suffix))
     check_protocol(source, 6, 3)
     images, labels = source.fetch(np.arange(6))
     assert images == [b"Bob0", b"Bob1", b"Bob2", b"ann0", b"ann1", b"zoe0"]
@@ -94,7 +87,7 @@ def test_folder_leaves_out_what_is_no_image_and_says_so(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "list.txt").write_text("x")
     (tmp_path / "bob" / "notes.txt").write_text("x")
-    source = open_source(data_config("folder", tmp_path))
+    source = opened("folder", tmp_path)
     assert (len(source), source.num_classes) == (2, 2)
     notes = " ".join(source.describe()["notes"])
     assert "1 folders hold no image" in notes
@@ -107,7 +100,7 @@ def test_folder_with_names_that_are_not_utf8(tmp_path):
     os.mkdir(person)
     with open(person + b"/\xe9.jpg", "wb") as file:
         file.write(b"image")
-    source = open_source(data_config("folder", tmp_path))
+    source = opened("folder", tmp_path)
     assert source.fetch(np.array([0]))[0] == [b"image"]
 
 
@@ -118,11 +111,11 @@ def test_folder_without_images(tmp_path, content):
     if content == "texts":
         write_folder(tmp_path, {"ann": 2}, ".txt")
     with pytest.raises(DataError, match=r"no image: expected <identity>/<image>\.jpg"):
-        open_source(data_config("folder", tmp_path))
+        opened("folder", tmp_path)
 
 
 def test_folder_image_that_is_removed_is_named(tmp_path):
-    source = open_source(data_config("folder", write_folder(tmp_path, {"ann": 2})))
+    source = opened("folder", write_folder(tmp_path, {"ann": 2}))
     (tmp_path / "ann" / "1.jpg").unlink()
     with pytest.raises(DataError, match=r"ann/1\.jpg: cannot be read"):
         source.fetch(np.array([0, 1]))
@@ -131,23 +124,23 @@ def test_folder_image_that_is_removed_is_named(tmp_path):
 @pytest.mark.parametrize("source", ["mxnet", "folder", "array_record"])
 def test_path_that_is_not_there(tmp_path, source):
     with pytest.raises(DataError, match="nowhere"):
-        open_source(data_config(source, tmp_path / "nowhere"))
+        opened(source, tmp_path / "nowhere")
     with pytest.raises(ConfigError, match=r"data\.path: empty"):
-        open_source(data_config(source))
+        opened(source)
 
 
 def test_unknown_source():
-    with pytest.raises(ConfigError, match=r"data\.source: got 'tar', must be one of"):
-        open_source(data_config("tar"))
+    with pytest.raises(ConfigError, match=r"source 'tar': unknown; must be one of"):
+        opened("tar")
 
 
 def test_several_record_files_without_train_rec(tmp_path):
     write_plain(tmp_path, LABELS, IMAGES)
     (tmp_path / "train.rec").rename(tmp_path / "a.rec")
-    assert len(open_source(data_config("mxnet", tmp_path))) == 6
+    assert len(opened("mxnet", tmp_path)) == 6
     (tmp_path / "b.rec").write_bytes((tmp_path / "a.rec").read_bytes())
     with pytest.raises(DataError, match=r"got a\.rec, b\.rec"):
-        open_source(data_config("mxnet", tmp_path))
+        opened("mxnet", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +160,7 @@ def test_labels_that_cannot_be(tmp_path, label, problem):
     folder = writer.save(tmp_path)
     (folder / "property").write_text("3,112,112\n")
     with pytest.raises(DataError, match=problem):
-        open_source(data_config("mxnet", folder))
+        opened("mxnet", folder)
 
 
 @pytest.mark.parametrize("text", ["", "112x112", "-3,112,112"])
@@ -175,7 +168,7 @@ def test_property_file_that_says_nothing(tmp_path, text):
     folder = write_plain(tmp_path, LABELS, IMAGES)
     (folder / "property").write_text(text)
     with pytest.raises(DataError, match="expected 'identities,height,width'"):
-        open_source(data_config("mxnet", folder))
+        opened("mxnet", folder)
 
 
 def test_counts_that_disagree_are_logged(tmp_path, caplog):
@@ -185,7 +178,7 @@ def test_counts_that_disagree_are_logged(tmp_path, caplog):
     # One image, one identity record and the bytes after them are not listed.
     (folder / "train.idx").write_text("".join(lines[:5] + lines[6:8] + lines[9:]))
     with caplog.at_level(logging.WARNING):
-        source = open_source(data_config("mxnet", folder))
+        source = opened("mxnet", folder)
     assert (len(source), source.num_classes) == (5, 3)
     assert "property file declares 10 identities, the labels reach 3" in caplog.text
     assert "header record declares 6 images, the .idx lists 5" in caplog.text
@@ -206,7 +199,7 @@ def test_published_sizes():
 def test_small_identities_are_left_out(tmp_path, caplog):
     folder = write_plain(tmp_path, LABELS, IMAGES)
     with caplog.at_level(logging.WARNING):
-        source = open_source(data_config("mxnet", folder, drop_small_identities=2))
+        source = opened("mxnet", folder, drop_small_identities=2)
     check_protocol(source, 5, 2)
     assert source.labels().tolist() == [0, 0, 1, 1, 1]
     assert source.fetch(np.arange(5))[0] == IMAGES[:2] + IMAGES[3:]
@@ -217,7 +210,7 @@ def test_small_identities_are_left_out(tmp_path, caplog):
 
 def test_left_out_identities_count_only_those_that_had_images(tmp_path):
     folder = write_plain(tmp_path, [0, 0, 5, 7, 7], IMAGES[:5])
-    source = open_source(data_config("mxnet", folder))
+    source = opened("mxnet", folder)
     assert source.num_classes == 8
     large = LargeIdentities(source, 2)
     assert (large.num_classes, large.left_out_identities) == (2, 1)
@@ -227,7 +220,7 @@ def test_left_out_identities_count_only_those_that_had_images(tmp_path):
 def test_no_identity_is_large_enough(tmp_path):
     folder = write_plain(tmp_path, LABELS, IMAGES)
     with pytest.raises(DataError, match=r"got 9, but the largest identity of .* has 3"):
-        open_source(data_config("mxnet", folder, drop_small_identities=9))
+        opened("mxnet", folder, drop_small_identities=9)
 
 
 def test_what_lies_there_is_found_out(tmp_path):
@@ -242,10 +235,8 @@ def test_what_lies_there_is_found_out(tmp_path):
 
 
 def test_real_faces(faces_dir):
-    lfw = open_source(data_config("mxnet", faces_dir / "faces_lfw"))
+    lfw = opened("mxnet", faces_dir / "faces_lfw")
     check_protocol(lfw, 7977, 3973)
     check_protocol(LargeIdentities(lfw, 2), 4982, 978)
-    check_protocol(
-        open_source(data_config("mxnet", faces_dir / "faces_celeba")), 5990, 292
-    )
-    check_protocol(open_source(data_config("folder", faces_dir / "folder")), 204, 40)
+    check_protocol(opened("mxnet", faces_dir / "faces_celeba"), 5990, 292)
+    check_protocol(opened("folder", faces_dir / "folder"), 204, 40)

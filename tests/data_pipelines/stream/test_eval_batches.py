@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from qface_jax.configs import base
-from qface_jax.data_pipelines.degradation import degrade
+from qface_jax.data_pipelines.degradation import steps
 from qface_jax.data_pipelines.stream import faces
 from qface_jax.data_pipelines.synthetic.faces import SyntheticPairs
 from qface_jax.errors import ConfigError, DataError
@@ -33,7 +33,7 @@ def test_evaluation_at_a_lower_resolution_is_the_golden_down_up(pairs):
     full = np.concatenate(list(faces.eval_batches(pairs, side=112, batch_size=10)))
     low = np.concatenate(list(faces.eval_batches(pairs, side=7, batch_size=3)))
     for picture, seen in zip(full, low, strict=True):
-        expected = degrade.down_up(picture, side=7, antialias=True)
+        expected = steps.down_up(picture, side=7, antialias=True)
         np.testing.assert_array_equal(seen, expected)
 
 

@@ -157,7 +157,7 @@ def test_pairs_do_not_depend_on_hosts_restarts_and_batch_size(source, paired):
 
 
 def test_unknown_recipes_are_refused(source):
-    with pytest.raises(ConfigError, match=r"degrade\.recipe: got 'blur', must be one"):
+    with pytest.raises(ConfigError, match=r"degradation 'blur': unknown; must be one"):
         faces.stream(
             source,
             batch_size=8,

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from qface_jax.configs import base
-from qface_jax.data_pipelines.degradation import degrade
+from qface_jax.data_pipelines.degradation import steps
 from qface_jax.data_pipelines.stream import faces
 from qface_jax.data_pipelines.stream.pair_plan import PairPlan
 from qface_jax.data_pipelines.synthetic.faces import SyntheticFaces
@@ -80,7 +80,7 @@ def test_the_rows_are_those_of_the_plan(source, whole):
         np.testing.assert_array_equal(batch["images"][:, 1], pictures)
         np.testing.assert_array_equal(batch["labels"], labels)
         np.testing.assert_array_equal(whole[step]["labels"], labels)
-        low = degrade.down_up(pictures[0], side=14, antialias=True)
+        low = steps.down_up(pictures[0], side=14, antialias=True)
         np.testing.assert_array_equal(batch["images"][0, 0], low)
 
 
@@ -127,5 +127,7 @@ def test_a_plan_serves_recipes_of_one_view(source, whole):
 
 
 def test_an_unknown_recipe_names_those_of_two_views(source):
-    with pytest.raises(ConfigError, match=r"got 'blur', must be one of .*octuplet"):
+    with pytest.raises(
+        ConfigError, match=r"'blur': unknown; must be one of .*octuplet"
+    ):
         batches(source, recipe="blur")

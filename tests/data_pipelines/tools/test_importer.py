@@ -6,7 +6,6 @@ import socket
 import numpy as np
 import pytest
 
-from qface_jax.configs.base import get_config
 from qface_jax.data_pipelines.sources.source import open_source
 from qface_jax.data_pipelines.tools.importer import import_source
 from qface_jax.errors import DataError
@@ -74,9 +73,7 @@ def test_no_network_is_touched(tmp_path, source, monkeypatch):
 
 
 def test_import_of_a_record_file(tmp_path, images):
-    data = get_config().data
-    data.source, data.path = "mxnet", str(write_plain(tmp_path / "m", LABELS, images))
-    source = open_source(data)
+    source = open_source("mxnet", [write_plain(tmp_path / "m", LABELS, images)])
     import_source(source, tmp_path / "out", shard_bytes=SHARD_BYTES)
     check_equal(open_imported(tmp_path / "out"), source)
 
@@ -139,9 +136,7 @@ def test_folder_that_exists(tmp_path, whole, source):
 
 
 def test_real_faces(faces_dir, tmp_path):
-    data = get_config().data
-    data.source, data.path = "folder", str(faces_dir / "folder")
-    source = open_source(data)
+    source = open_source("folder", [faces_dir / "folder"])
     report = import_source(source, tmp_path / "out")
     assert (report["images"], report["identities"], report["odd"]) == (204, 40, 0)
     imported = open_imported(tmp_path / "out")

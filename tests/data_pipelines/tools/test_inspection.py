@@ -2,24 +2,21 @@
 
 import io
 import json
-import os
 import pickle
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from qface_jax.configs.base import get_config
 from qface_jax.data_pipelines.sets.pair_sets import PickledPairs
 from qface_jax.data_pipelines.sources.source import open_source
 from qface_jax.data_pipelines.stream.image_header import BrokenImageError, read_header
+from qface_jax.data_pipelines.tools import sheet
 from qface_jax.data_pipelines.tools.inspection import (
-    contact_sheet,
     inspect_pairs,
     inspect_source,
     source_sheet,
 )
-from qface_jax.errors import DataError
 from qface_jax.launch import main
 from support.recordio_writer import jpeg, write_indexed, write_plain
 
@@ -39,9 +36,7 @@ def swapped(seed):
 
 
 def open_plain(folder, labels, images):
-    data = get_config().data
-    data.source, data.path = "mxnet", str(write_plain(folder, labels, images))
-    return open_source(data)
+    return open_source("mxnet", [write_plain(folder, labels, images)])
 
 
 def size_of(path):
@@ -148,57 +143,29 @@ def test_read_header(kind):
         assert read_header(data) == expected
 
 
-def test_contact_sheet(tmp_path):
-    red = np.full((112, 112, 3), (255, 0, 0), np.uint8)
-    green = np.full((50, 40, 3), (0, 255, 0), np.uint8)
-    path = tmp_path / "new" / "sheet.png"
-    contact_sheet([red, green, red], ["a", "", np.int32(7)], path, columns=2)
-    with Image.open(path) as sheet:
-        assert sheet.format == "PNG" and sheet.size == (224, 248)
-        assert sheet.getpixel((50, 60)) == (255, 0, 0)
-        assert sheet.getpixel((120, 30)) == (0, 255, 0)
-        assert sheet.getpixel((200, 100)) == (255, 255, 255)
-        assert sheet.getpixel((50, 200)) == (255, 0, 0)
-    assert [file.name for file in path.parent.iterdir()] == ["sheet.png"]
-
-
-def test_contact_sheet_that_cannot_be_written(tmp_path, monkeypatch):
-    path = tmp_path / "sheet.png"
-    path.write_bytes(b"the old one")
-
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DataError, match=r"sheet\.png: cannot be written: No space"):
-        contact_sheet([np.zeros((9, 9, 3), np.uint8)], ["x"], path)
-    assert path.read_bytes() == b"the old one"
-    assert [file.name for file in tmp_path.iterdir()] == ["sheet.png"]
-    with pytest.raises(DataError, match="no image to draw"):
-        contact_sheet([], [], path)
-
-
 def test_broken_image_is_a_red_tile(tmp_path):
     source = open_plain(tmp_path, [0, 0], [jpeg(0), b"no image"])
     source_sheet(source, tmp_path / "sheet.png")
-    with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.getpixel((112 + 50, 60)) == (255, 0, 0)
-        assert sheet.getpixel((50, 60)) != (255, 0, 0)
+    with Image.open(tmp_path / "sheet.png") as page:
+        assert page.getpixel((118 + 50, 60)) == sheet.LOW
+        assert page.getpixel((50, 60)) != sheet.LOW
 
 
 def test_command_inspect(tmp_path, capsys):
     images = [jpeg(i) for i in range(6)]
     write_indexed(tmp_path / "set", [0, 0, 1, 1, 2, 2], images)
-    sheet = tmp_path / "sheet.png"
+    sheet_path = tmp_path / "sheet.png"
     assert (
-        main.main(["data", "inspect", str(tmp_path / "set"), "--sheet", str(sheet)])
+        main.main(
+            ["data", "inspect", str(tmp_path / "set"), "--sheet", str(sheet_path)]
+        )
         == 0
     )
     text = capsys.readouterr().out
     assert "source: mxnet" in text and "identities: 3" in text
     assert "images_per_identity: min 2, median 2.0, max 2" in text
     assert "warning" not in text
-    assert size_of(sheet) == (6 * 112, 124)
+    assert size_of(sheet_path) == (6 + 6 * 118, 6 + 132)
     assert main.main(["data", "inspect", str(tmp_path / "set"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["identities"] == 3
 
@@ -206,10 +173,10 @@ def test_command_inspect(tmp_path, capsys):
 def test_command_inspect_of_pairs(tmp_path, capsys):
     path = tmp_path / "set.bin"
     path.write_bytes(pickle.dumps(([jpeg(0), jpeg(1)], [True])))
-    sheet = tmp_path / "sheet.png"
-    assert main.main(["data", "inspect", str(path), "--sheet", str(sheet)]) == 0
+    sheet_path = tmp_path / "sheet.png"
+    assert main.main(["data", "inspect", str(path), "--sheet", str(sheet_path)]) == 0
     assert "warning: 1 of 1 pairs are of one person" in capsys.readouterr().out
-    assert size_of(sheet) == (224, 124)
+    assert size_of(sheet_path) == (6 + 3 * 118, 6 + 132)
 
 
 def test_command_import(tmp_path, capsys):
@@ -277,9 +244,7 @@ def test_command_words_that_are_wrong(words):
 
 
 def test_real_faces_look_right(faces_dir):
-    data = get_config().data
-    data.source, data.path = "folder", str(faces_dir / "folder")
-    facts = inspect_source(open_source(data))
+    facts = inspect_source(open_source("folder", [faces_dir / "folder"]))
     assert facts["images_per_identity"] == {"min": 4, "median": 4.5, "max": 8}
     assert facts["sample"]["sizes"] == {"112x112": 204}
     assert facts["warnings"] == ["2 images of the sample are grayscale"]

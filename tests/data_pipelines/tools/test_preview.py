@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from qface_jax.configs import base
-from qface_jax.data_pipelines.tools import preview
+from qface_jax.data_pipelines.tools import preview, sheet
 from qface_jax.errors import ConfigError, DataError
 
 RECIPES = ["clean", "adaface", "resolution", "qgface", "octuplet"]
@@ -37,7 +37,7 @@ def test_asks_for_no_more_pictures_than_there_are(tmp_path):
 
 @pytest.mark.parametrize(
     ("recipe", "count", "message"),
-    [("blur", 2, "degrade.recipe: got 'blur'"), ("clean", 0, "count: got 0")],
+    [("blur", 2, "degradation 'blur': unknown"), ("clean", 0, "count: got 0")],
 )
 def test_refuses_nonsense(tmp_path, recipe, count, message):
     config = base.get_config()
@@ -172,4 +172,4 @@ def test_without_sides_there_are_no_frames(tmp_path):
     assert framed(page, preview.LOW) == framed(page, preview.HIGH) == []
     plain = page_of(preview.preview(config, tmp_path / "b.png", 2))
     # Two facts and, of each row, a caption.
-    assert len(page) == len(plain) + 4 * 15
+    assert len(page) == len(plain) + 4 * sheet.LINE

@@ -7,13 +7,13 @@ import pytest
 from PIL import Image, ImageDraw
 
 from qface_jax.configs import base
-from qface_jax.data_pipelines.sources.source import open_source
+from qface_jax.data_pipelines.sources.source import training_source
 from qface_jax.data_pipelines.stream import faces
 from qface_jax.data_pipelines.stream.pair_plan import PairPlan
-from qface_jax.data_pipelines.tools import preview
+from qface_jax.data_pipelines.tools import preview, sheet
 from qface_jax.errors import DataError
 
-CELL, LEFT = 118, 130  # of the sheet: a picture and its gap; where the draws begin
+CELL, LEFT = 118, 124  # of the sheet: a picture and its gap; where the draws begin
 
 
 def config_of(**changes):
@@ -75,14 +75,14 @@ def test_it_shows_what_training_sees_first(tmp_path, monkeypatch):
     config, said = config_of(), spied(monkeypatch)
     out = preview.preview(config, tmp_path / "a.png", 6, views=2)
     page = read(out)
-    source = open_source(config.data)
+    source = training_source(config)
     views, records = stream_of(config, source, 2)
     tops = []
     for low, high in views[:6]:
         ((top, left),) = find(page, high)
         assert left == LEFT
         (below,) = find(page, low)
-        assert below == (top + CELL + 15, LEFT)
+        assert below == (top + CELL, LEFT)
         tops.append(top)
     assert tops == sorted(tops)
     labels = source.labels()
@@ -91,8 +91,8 @@ def test_it_shows_what_training_sees_first(tmp_path, monkeypatch):
                         for record in records[:6]]  # fmt: skip
     assert "pairs of views, the degraded one below the other" in said
     # Beside each degraded view and its other one: nothing below the original.
-    blank = page[tops[0] + CELL + 15 : tops[0] + CELL + 127, 6:118]
-    assert (blank == preview.PAPER).all()
+    blank = page[tops[0] + CELL : tops[0] + CELL + 112, 6:118]
+    assert (blank == sheet.PAPER).all()
     assert page.shape[1] < 9 * CELL
 
 
@@ -101,7 +101,7 @@ def test_every_draw_is_a_pair(tmp_path):
     config.degrade.octuplet.update({"brightness": 0.0, "flip_probability": 0.0})
     config.degrade.octuplet.update({"saturation": 0.0, "sides": (112,)})
     page = read(preview.preview(config, tmp_path / "a.png", 1, views=2))
-    tops = {top for top, _ in find(page, page[-139:-27, LEFT : LEFT + 112])}
+    tops = {top for top, _ in find(page, page[-118:-6, LEFT : LEFT + 112])}
     picture = page[min(tops) : min(tops) + 112, 6:118]
     # Nothing is changed, so the sheet has the original fifteen times.
     places = find(page, picture)
@@ -135,7 +135,7 @@ def test_the_judge_sees_both_views(tmp_path, monkeypatch):
     ((originals, drawn),) = asked
     assert originals.shape == (count, 112, 112, 3)
     assert drawn.shape == (count, draws, 112, 112, 3)
-    views, _ = stream_of(config, open_source(config.data), 1)
+    views, _ = stream_of(config, training_source(config), 1)
     np.testing.assert_array_equal(drawn[:, 0], views[:count, 1])
     np.testing.assert_array_equal(drawn[:, preview.DRAWS], views[:count, 0])
     assert said.count("u 0.50") == count

@@ -157,7 +157,7 @@ def test_every_image_has_a_line_and_every_good_one_its_scores(
     assert "images: 12 (ok 9, not_an_image 3)" in said.out
     assert "rank correlation of ERS and RI: " in said.out
     assert said.out.endswith(f"scores: {out}\nsheet: {sheet}\n")
-    assert "scoring: 12 images in " in said.err
+    assert "scoring: 12/12 images (100%) in " in said.err
     with Image.open(sheet) as page:
         assert page.size[0] == 6 + 4 * 118  # lowest and highest four of nine
         assert page.size[1] > 4 * 112

@@ -14,6 +14,7 @@ from qface_jax.errors import ConfigError
 from qface_jax.models import blocks, build
 from qface_jax.models.onnx import backbone as onnx_backbone
 from qface_jax.models.onnx.graph import Graph
+from qface_jax.models.onnx.sections import narrow_parts
 from support.onnx_cases import ALL
 from support.onnx_model import SIDE, Case, ints, model, read, reference
 
@@ -53,8 +54,8 @@ def large(tmp_path_factory):
 def configured(large, model_config):
     def make(**changes):
         graph, length = large.graph.pack(), large.embedding_dim
-        given = {"backbone": "onnx", "graph": graph, "embedding_dim": length}
-        return model_config(**given | changes)
+        imported = {"backbone": "onnx", "graph": graph, "embedding_dim": length}
+        return model_config(**imported | changes)
 
     return make
 
@@ -65,7 +66,7 @@ def train(network, case, images=IMAGES):
     @jax.jit
     def run(params, stats, images):
         def loss(params):
-            features, new = network.train(params, stats, images, None)
+            features, new = network.apply(params, stats, images, train=True)
             return jnp.sum(jnp.sin(features)), (features, new)
 
         return jax.grad(loss, has_aux=True)(params)
@@ -118,7 +119,7 @@ def test_remat_changes_nothing_but_the_memory(residual):
     plain = onnx_backbone.build(residual.graph)
     again = onnx_backbone.build(residual.graph, remat=True)
     assert_trees_close(train(again, residual), train(plain, residual), 1e-6)
-    parts = onnx_backbone.narrow_parts(residual.graph)
+    parts = narrow_parts(residual.graph.nodes, {residual.graph.output})
     assert [first for first, _ in parts[1:]] == [end for _, end in parts[:-1]]
     assert (parts[0][0], parts[-1][1]) == (0, len(residual.graph.nodes))
     # Cut behind the first block, where one map passes on.
@@ -126,7 +127,7 @@ def test_remat_changes_nothing_but_the_memory(residual):
 
     def program(network):
         def loss(params):
-            return jnp.sum(network.evaluate(params, residual.stats, IMAGES))
+            return jnp.sum(network.apply(params, residual.stats, IMAGES)[0])
 
         return str(jax.make_jaxpr(jax.grad(loss))(residual.params))
 
@@ -156,9 +157,9 @@ def test_a_graph_for_one_image_takes_any_batch(body, tmp_path):
     weights = {"one": ints(1, 108), "rows": ints(18, 6), "all": ints(1, -1)}
     case = Case(body, {**weights, "w": (1, 2, SIDE, SIDE)})
     proto = model(case, batch=1)
-    found = read(proto, tmp_path)
-    network = onnx_backbone.build(found.graph)
-    got = jax.jit(network.evaluate)(found.params, found.stats, IMAGES)
+    case = read(proto, tmp_path)
+    network = onnx_backbone.build(case.graph)
+    got, _ = jax.jit(network.apply)(case.params, case.stats, IMAGES)
     each = [reference(proto, IMAGES[row : row + 1]) for row in range(3)]
     assert_allclose(got, np.concatenate(each), rtol=1e-6, atol=1e-6)
 
@@ -169,10 +170,10 @@ def test_pictures_with_channels_last(tmp_path):
     }))  # fmt: skip
     for size, axis in zip((SIDE, SIDE, 3), (1, 2, 3), strict=True):
         proto.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = size
-    found = read(proto, tmp_path)
-    assert found.graph.input_shape == (SIDE, SIDE, 3)
-    network = onnx_backbone.build(found.graph)
-    got = jax.jit(network.evaluate)(found.params, found.stats, IMAGES)
+    case = read(proto, tmp_path)
+    assert case.graph.input_shape == (SIDE, SIDE, 3)
+    network = onnx_backbone.build(case.graph)
+    got, _ = jax.jit(network.apply)(case.params, case.stats, IMAGES)
     expected = reference(proto, IMAGES.transpose(0, 2, 3, 1))
     assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
@@ -180,7 +181,7 @@ def test_pictures_with_channels_last(tmp_path):
 def test_convolutions_move_no_maps(residual):
     """Channels are last from the picture to the end."""
     network = onnx_backbone.build(residual.graph)
-    program = jax.make_jaxpr(network.evaluate)(residual.params, residual.stats, IMAGES)
+    program = jax.make_jaxpr(network.apply)(residual.params, residual.stats, IMAGES)
     # For the reshape to [b, c, h * w], which ONNX takes channels first; and the slopes.
     assert str(program).count("transpose[") == 2
 
@@ -188,7 +189,8 @@ def test_convolutions_move_no_maps(residual):
 def test_dropout_in_training_only_and_by_the_key(tmp_path):
     case = read(model(ALL["Dropout opset 7"]), tmp_path)
     network = onnx_backbone.build(case.graph)
-    run = jax.jit(lambda key: network.train(case.params, {}, IMAGES, key)[0])
+    train = functools.partial(network.apply, case.params, {}, IMAGES, train=True)
+    run = jax.jit(lambda key: train(key=key)[0])
     first, again, other = (run(jax.random.key(seed)) for seed in (0, 0, 1))
     assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.1
@@ -196,7 +198,7 @@ def test_dropout_in_training_only_and_by_the_key(tmp_path):
     assert 0.3 < dropped.mean() < 0.5
     assert (dropped[0] != dropped[1]).any()
     with pytest.raises(ValueError, match=r"drops out at rate 0.4.* got key None"):
-        network.train(case.params, {}, IMAGES, None)
+        train()
 
 
 def test_a_packed_graph_is_the_graph(residual):

@@ -33,13 +33,13 @@ def features(imported):
 
     def evaluate(params, images, names):
         return {
-            name: networks[name].evaluate(params[name], imported[name].stats, images)
+            name: networks[name].apply(params[name], imported[name].stats, images)[0]
             for name in names
         }
 
     def loss(params, images):
-        found = evaluate(params, images, ALL)
-        return sum(jnp.sum(jnp.sin(value)) for value in found.values()), found
+        features = evaluate(params, images, ALL)
+        return sum(jnp.sum(jnp.sin(value)) for value in features.values()), features
 
     graded = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
     # The program is large and runs once.
@@ -74,5 +74,5 @@ def test_every_operator_takes_bfloat16(imported):
     for case in imported.values():
         network = onnx_backbone.build(case.graph, dtype=jnp.bfloat16)
         images = jnp.asarray(IMAGES)
-        found = jax.eval_shape(network.evaluate, case.params, case.stats, images)
-        assert (found.shape[0], found.dtype) == (3, jnp.float32)
+        features, _ = jax.eval_shape(network.apply, case.params, case.stats, images)
+        assert (features.shape[0], features.dtype) == (3, jnp.float32)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from qface_jax.data_pipelines.degradation import degrade, resample
+from qface_jax.data_pipelines.degradation import resample, steps
 from support.degrade_goldens import drawn
 from support.degrade_recipes import run, settings
 
@@ -37,12 +37,12 @@ def through_pillow(image, side, down, up, quality=None):
 
 def rescaled(image, params):
     """(side, down, up) -> the recipe's rescaled picture for those draws."""
-    call = tf.function(lambda row: degrade._rescale_with_jpeg(image, row, params))
+    call = tf.function(lambda row: steps.rescale_with_jpeg(image, row, params))
     low, high = params.rescale_side
 
     def one(side, down, up):
         share = ((side + 0.5) / 112 - low) / (high - low)
-        ways = [(degrade.RESCALE_KERNELS.index(way) + 0.5) / 5 for way in (down, up)]
+        ways = [(steps.RESCALE_KERNELS.index(way) + 0.5) / 5 for way in (down, up)]
         return call(tf.constant([share, *ways, 0.5, 0.5], tf.float32)).numpy()
 
     return one

@@ -6,8 +6,8 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance
 
 from qface_jax.configs import base
-from qface_jax.data_pipelines.degradation import degrade, photometric
-from qface_jax.data_pipelines.degradation.view_pairs import PAIR_RECIPES
+from qface_jax.data_pipelines.degradation import photometric, steps
+from qface_jax.tables import RECIPES
 from support.degrade_goldens import assert_within_one_grey_level, drawn, photographs
 
 SIDES = (7, 14, 28)
@@ -29,7 +29,7 @@ def settings(**changes):
 def runner(params):
     """(image, seed [2]) -> both views, compiled once."""
     call = tf.function(
-        lambda image, seed: PAIR_RECIPES["octuplet"](image, seed, params)
+        lambda image, seed: RECIPES["octuplet"].draw(image, seed, params)
     )
     return lambda image, seed: call(image, tf.constant(seed, tf.int64)).numpy()
 
@@ -65,7 +65,7 @@ def test_the_degraded_view_is_that_of_the_other_view(image):
     low, high = views(image, params, 60)
     sides = []
     for degraded, other in zip(low, high, strict=True):
-        possible = [degrade.down_up(tf.constant(other), side=side, antialias=True)
+        possible = [steps.down_up(tf.constant(other), side=side, antialias=True)
                     for side in SIDES]  # fmt: skip
         (found,) = [side for side, one in zip(SIDES, possible, strict=True)
                     if np.array_equal(one, degraded)]  # fmt: skip
@@ -107,7 +107,7 @@ def test_draws_follow_from_the_seed_alone(image):
     assert len(set(pictures.values())) == 8
     for (seed, place), found in reversed(pictures.items()):
         assert call(image, [seed, place]).tobytes() == found
-    alone = PAIR_RECIPES["octuplet"](
+    alone = RECIPES["octuplet"].draw(
         image, tf.constant([2, 3], tf.int64), base.get_config().degrade.octuplet
     )
     assert alone.numpy().tobytes() == pictures[2, 3]
@@ -119,7 +119,7 @@ def test_through_jpeg_and_without_anti_aliasing(image):
     rough, _ = views(image, settings(sides=(14,), antialias=False), 2)
     np.testing.assert_array_equal(plain[0], plain[1])
     assert 0.5 < np.abs(packed.astype(int) - plain.astype(int)).mean() < 12
-    expected = degrade.down_up(tf.constant(high[0]), side=14, antialias=False)
+    expected = steps.down_up(tf.constant(high[0]), side=14, antialias=False)
     np.testing.assert_array_equal(rough[0], expected)
 
 

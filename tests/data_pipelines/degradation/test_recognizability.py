@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 from qface_jax.configs import base
-from qface_jax.data_pipelines.degradation import degrade, recognizability_recipes
+from qface_jax.data_pipelines.degradation import steps
 from support.degrade_goldens import drawn
+from support.degrade_recipes import run, settings
 
 
 @pytest.fixture(scope="module")
@@ -14,26 +15,10 @@ def image():
     return tf.constant(drawn()[0])
 
 
-def settings(recipe, **changes):
-    params = base.get_config().degrade[recipe]
-    for name in list(params):
-        if name.endswith("_probability"):
-            params[name] = 0.0
-    params.update(changes)
-    return params
-
-
-def run(recipe, image, params, count):
-    """Draws of a recipe, [count, 112, 112, 3]."""
-    call = tf.function(lambda seed: degrade.RECIPES[recipe](image, seed, params))
-    seeds = [tf.constant([9, place], tf.int64) for place in range(count)]
-    return np.stack([call(seed).numpy() for seed in seeds])
-
-
 def through(image, sides):
     """What a picture is after going through each of the sides -> the side."""
     return {
-        degrade.down_up(image, side=side, antialias=True).numpy().tobytes(): side
+        steps.down_up(image, side=side, antialias=True).numpy().tobytes(): side
         for side in sides
     }
 
@@ -125,14 +110,14 @@ def blurred(image, sigma):
 
 @pytest.mark.parametrize("sigma", [0.3, 2.0, 6.0, 28.0])
 def test_blur_is_a_gaussian_with_its_edges_repeated(image, sigma):
-    got = recognizability_recipes.blur(image, tf.constant(sigma)).numpy()
+    got = steps.blur(image, tf.constant(sigma)).numpy()
     assert got.dtype == np.uint8
     assert np.abs(got - blurred(image.numpy(), sigma)).max() < 0.51
 
 
 def test_blur_of_one_colour_is_that_colour():
     plain = tf.fill([112, 112, 3], np.uint8(201))
-    got = recognizability_recipes.blur(plain, tf.constant(5.0))
+    got = steps.blur(plain, tf.constant(5.0))
     np.testing.assert_array_equal(got, plain)
 
 

@@ -6,13 +6,13 @@ import tensorflow as tf
 from PIL import Image
 
 from qface_jax.configs import base
-from qface_jax.data_pipelines.degradation import degrade
-from qface_jax.data_pipelines.degradation.unrecognizable import open_ui_images
-from qface_jax.data_pipelines.sources.source import open_source
+from qface_jax.data_pipelines.sources.source import training_source
+from qface_jax.data_pipelines.sources.unrecognizable_images import open_unrecognizable
 from qface_jax.data_pipelines.stream import decoding
 from qface_jax.data_pipelines.tools import preview
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.launch import main
+from qface_jax.tables import RECIPES
 
 IMAGES = 11
 
@@ -41,7 +41,7 @@ def given(folder, **changes):
 
 
 def opened(config):
-    return open_ui_images(config, open_source(config.data))
+    return open_unrecognizable(config, training_source(config))
 
 
 def valid_images(batches):
@@ -57,13 +57,13 @@ def test_made_ones_are_of_the_first_records_of_the_run(made):
     from qface_jax.data_pipelines.stream import order
 
     config = configured()
-    source = open_source(config.data)
+    source = training_source(config)
     taken = order.record_indices(
         tf.range(IMAGES, dtype=tf.int64), seed=3, num_records=len(source)
     )
     encoded, _ = source.fetch(taken.numpy())
     for place, image in enumerate(encoded[:4]):
-        by_hand = degrade.RECIPES["unrecognizable"](
+        by_hand = RECIPES["unrecognizable"].draw(
             decoding.decode(tf.constant(image)),
             tf.constant([-4, place], tf.int64),
             config.degrade.unrecognizable,
@@ -127,11 +127,11 @@ def test_the_first_bad_file_is_named(folder, tmp_path):
 
 def test_a_bad_training_image_is_named():
     config = configured()
-    source = open_source(config.data)
+    source = training_source(config)
     fetch = source.fetch
     source.fetch = lambda indices: ([b"rubbish"] * len(indices), fetch(indices)[1])
     with pytest.raises(DataError, match="not a picture, or a damaged one: 7 bytes"):
-        list(open_ui_images(config, source).batches(8))
+        list(open_unrecognizable(config, source).batches(8))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def tiles(path, columns):
 def test_the_preview_of_made_ones_holds_those_of_the_run(tmp_path, made):
     out = preview.preview_unrecognizable(configured(), tmp_path / "uis.png", 2)
     page = tiles(out, 4 * 118)
-    left = 6 + 118 + 6  # of the first draw
+    left = 6 + 118  # of the first draw
     for number in range(2):
         rows = [
             top
@@ -172,8 +172,8 @@ def test_the_preview_of_a_folder_shows_what_cannot_be_read(folder, tmp_path):
     command = ["data", "preview", "--unrecognizable", f"--out={out}", "--count=3"]
     assert main.main([*command, *words]) == 0
     whole = tiles(out, None)
-    assert whole.shape == (124, 3 * 112, 3)
-    np.testing.assert_array_equal(whole[60, [50, 162, 274], 0], [0, 200, 180])
+    assert whole.shape == (6 + 14 + 118, 6 + 3 * 118, 3)
+    np.testing.assert_array_equal(whole[60, [50, 168, 286], 0], [0, 200, 180])
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.jpg").write_bytes(b"")
     words[0] = f"--config.recognizability.ui_path={tmp_path / 'bad'}"

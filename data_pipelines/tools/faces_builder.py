@@ -16,6 +16,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+from qface_jax.data_pipelines.degradation.recipe import SIDE
 from qface_jax.data_pipelines.sources.source import Source, record_name
 from qface_jax.data_pipelines.stream.image_header import BrokenImageError, read_header
 from qface_jax.errors import DataError
@@ -25,7 +26,6 @@ from qface_jax.runs.progress import Progress
 _WRITER_OPTIONS = "group_size:1,uncompressed"
 _FETCH_RECORDS = 256
 _NAMED_RECORDS = 20  # that are skipped or odd; the others are only counted
-_SIDE = 112
 
 
 class Part:
@@ -144,9 +144,9 @@ class PartExamples:
             return False
         formats = report["formats"]
         formats[header.format] = formats.get(header.format, 0) + 1
-        if (header.width, header.height) != (_SIDE, _SIDE):
+        if (header.width, header.height) != (SIDE, SIDE):
             report["odd"] += 1
-            size = f"size {header.width}x{header.height}, expected {_SIDE}x{_SIDE}"
+            size = f"size {header.width}x{header.height}, expected {SIDE}x{SIDE}"
             _name_record(report, f"{record_name(self._source, row)}: {size}")
         return True
 

@@ -1,0 +1,61 @@
+"""AdaFace's own augmentation: crop, down-up-sampling, photometric, each sometimes."""
+
+from typing import Any
+
+from qface_jax.data_pipelines.degradation.recipe import Recipe
+from qface_jax.options import ASPECTS, SHARE, SHARES, Option
+
+
+def draw(image: Any, seed: Any, params: Any) -> Any:
+    """Mirrors, keeps a box on black, rescales and changes colours, each sometimes."""
+    from qface_jax.data_pipelines.degradation import geometry, photometric, steps
+
+    # Differs from AdaFace/dataset/augmenter.py: OpenCV's cubic has a = -3/4 and its
+    # Lanczos four lobes; ours are those of `resample.KERNELS`, a = -1/2 and three.
+    draws = steps.uniform(11 + geometry.BOX_DRAWS, seed)
+    image = steps.sometimes(draws[0], params.flip_probability, steps.flip, image)
+    image = steps.sometimes(
+        draws[1],
+        params.crop_probability,
+        lambda picture: geometry.keep_box(picture, steps.crop_box(draws[11:], params)),
+        image,
+    )
+    image = steps.sometimes(
+        draws[2],
+        params.rescale_probability,
+        lambda picture: steps.rescale(picture, draws[3:6], params.rescale_side),
+        image,
+    )
+    return steps.sometimes(
+        draws[6],
+        params.photometric_probability,
+        lambda picture: photometric.jitter(
+            picture, draws[7:11], strength=params.photometric_strength
+        ),
+        image,
+    )
+
+
+RECIPE = Recipe(
+    draw,
+    {
+        "flip_probability": Option(0.5, SHARE, "of being mirrored, left and right"),
+        "crop_probability": Option(0.2, SHARE, "of keeping a box of the picture only"),
+        "crop_area": Option(
+            (0.2, 1.0), SHARES, "share of the image that stays, rest black"
+        ),
+        "crop_aspect": Option((0.75, 4 / 3), ASPECTS, "width / height of the box"),
+        "rescale_probability": Option(0.2, SHARE, "of going down and up again"),
+        "rescale_side": Option(
+            (0.2, 1.0), SHARES, "side after down-sampling, share of 112"
+        ),
+        "photometric_probability": Option(
+            0.2, SHARE, "of other brightness, contrast and saturation"
+        ),
+        "photometric_strength": Option(
+            0.5, SHARE, "factors are within 1 - strength .. 1 + strength"
+        ),
+    },
+    reference="Kim, Jain, Liu, AdaFace: Quality Adaptive Margin for Face Recognition, "
+    "CVPR 2022, section 4.1",
+)

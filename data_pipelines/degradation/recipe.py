@@ -1,0 +1,46 @@
+"""What a way of degrading pictures consists of.
+
+Files of recipes import TensorFlow when a picture is drawn, not before: the config takes
+its defaults from them, and a command has to start fast.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from qface_jax.options import Option
+from qface_jax.tables import RECIPES, is_external
+
+SIDE = 112  # px, of every picture that the networks see
+
+
+class Recipe(NamedTuple):
+    """A way of degrading pictures, an entry of `qface_jax.tables.RECIPES`.
+
+    All draws of a picture come from its seed, so it is the same whatever stands beside
+    it in the batch. A recipe is one pass of cheap steps behind conditions: only what
+    was drawn is worked out.
+
+    Attributes:
+      draw: image uint8 [112, 112, 3], seed int64 [2], params with the options as
+        attributes -> uint8 [views, 112, 112, 3], without the first axis where there is
+        one view; of two views the degraded one is the first.
+      options: by name; "flip_probability" is among them in all of the package.
+      views: drawn from each picture, 1 or 2.
+      reference: where the recipe was published.
+    """
+
+    draw: Callable[[Any, Any, Any], Any]
+    options: Mapping[str, Option]
+    views: int = 1
+    reference: str = ""
+
+
+def params_of(config: Any) -> Any:
+    """Returns the options of the recipe that a config names, as attributes."""
+    name = config.degrade.recipe
+    return config.own.degradation if is_external(name) else config.degrade[name]
+
+
+def draws_pairs(name: str) -> bool:
+    """Returns whether the recipe of that name draws two views of each picture."""
+    return name in RECIPES and RECIPES[name].views == 2
