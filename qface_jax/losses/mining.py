@@ -151,9 +151,17 @@ def _first_largest(values, counts, rows):
 def pmapped(
     *, metric: str = "euclidean", chunk: int = CHUNK
 ) -> Callable[[Array, Array, Array], Hardest]:
-    """Returns `hardest` over a leading axis of devices, for analysis.
+    """Returns `hardest` over a leading axis of devices, for analysis without a mesh.
 
-    The function takes anchors and others [devices, a, d] and labels [devices, a].
+    The function takes anchors and others [devices, a, d] and labels [devices, a]; rows
+    of the result count the images of all devices.
+
+    >>> devices = jax.local_device_count()
+    >>> features = jnp.arange(4.0 * devices).reshape(devices, 4, 1)
+    >>> labels = jnp.repeat(jnp.arange(2 * devices), 2).reshape(devices, 4)
+    >>> pairs = pmapped()(features, features, labels)
+    >>> pairs.positive[0].tolist()
+    [1, 0, 3, 2]
 
     Args:
         metric: One of `losses.distance.METRICS`.

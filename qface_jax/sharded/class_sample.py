@@ -20,8 +20,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from qface_jax.sharded import permutation
+from qface_jax.sharded.bfloat16_rows import as_words, from_words
 from qface_jax.sharded.parallel import DATA
-from qface_jax.sharded.stored_rows import as_words, from_words
 
 NONE = -1
 

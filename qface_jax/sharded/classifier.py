@@ -23,9 +23,9 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from qface_jax.sharded import streamed_logits
+from qface_jax.sharded.bfloat16_rows import as_words, from_words
 from qface_jax.sharded.class_sample import ClassSample
 from qface_jax.sharded.parallel import DATA
-from qface_jax.sharded.stored_rows import as_words, from_words
 
 CENTRES = "centres"  # name of the class centres among the parameters of a head
 

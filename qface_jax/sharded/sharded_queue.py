@@ -19,9 +19,9 @@ from jaxtyping import Array, Float, Int
 from qface_jax.losses import contrast
 from qface_jax.losses.contrast import Negatives
 from qface_jax.sharded import chunks, feature_queue
+from qface_jax.sharded.bfloat16_rows import as_words, widened
 from qface_jax.sharded.feature_queue import FeatureQueue
 from qface_jax.sharded.parallel import DATA
-from qface_jax.sharded.stored_rows import as_words, widened
 from qface_jax.sharded.streamed_logits import gather, slice_rows
 
 # Rows are cut over the devices; the cursor is whole everywhere.

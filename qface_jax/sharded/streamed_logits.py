@@ -11,13 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from qface_jax.losses.contrast import ABSENT
 from qface_jax.sharded import chunks
+from qface_jax.sharded.bfloat16_rows import as_words, widened
 from qface_jax.sharded.parallel import DATA
-from qface_jax.sharded.stored_rows import as_words, widened
-
-# Logit of a class that does not count (padding row, own class): exp gives exactly 0,
-# and the difference of two of them is 0, not NaN.
-ABSENT = -1e30
 
 
 def inverse_norms(w):
