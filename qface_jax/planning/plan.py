@@ -77,10 +77,10 @@ def _per_device(tree: Any) -> int:
 
 def _split(tree: Any, class_rows: tuple[str, ...]) -> tuple[int, int]:
     """Bytes on one device of the leaves with a row per class, and of all others."""
-    cut, whole = [], []
+    cut, others = [], []
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        (cut if states.is_under(class_rows, path, leaf) else whole).append(leaf)
-    return _per_device(cut), _per_device(whole)
+        (cut if states.is_under(class_rows, path, leaf) else others).append(leaf)
+    return _per_device(cut), _per_device(others)
 
 
 def _abstract_batch(config: ConfigDict, setup: Setup) -> dict[str, Any]:

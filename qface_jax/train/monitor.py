@@ -81,8 +81,8 @@ class Monitor:
 
 def clock(seconds: float) -> str:
     """Returns h:mm:ss."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+    rounded = round(seconds)
+    return f"{rounded // 3600}:{rounded // 60 % 60:02}:{rounded % 60:02}"
 
 
 def refuse_non_finite(metrics: dict[str, float], last_saved: int | None) -> None:
