@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
     config = start.resolve(config, args.init_from, workdir)
     try:
-        found = train(
+        evaluated = train(
             config,
             workdir,
             mesh=parallel.make_mesh(),
@@ -76,10 +76,10 @@ def run(args: argparse.Namespace) -> int:
         )
         return 128 + stop.signal_number
     if hosts.first():
-        for result in found:
+        for result in evaluated:
             print(table(result))
         if config.eval.before:
-            for pair in matching(read_results(before(workdir)), found):
+            for pair in matching(read_results(before(workdir)), evaluated):
                 print(change_table(*pair))
         print(f"report: {write_report(workdir)}")
     return 0

@@ -13,9 +13,9 @@ from qface_jax.configs import document
 from qface_jax.data_pipelines.sources import source as sources
 from qface_jax.evals import results
 from qface_jax.evals.results import Result
+from qface_jax.evals.text_table import percent
 from qface_jax.processes import agreement, hosts
 from qface_jax.report import samples
-from qface_jax.report.table import percent
 from qface_jax.runs import run_folder
 from qface_jax.runs.checkpoint import Checkpoints
 from qface_jax.runs.metrics import Metrics, NoMetrics
@@ -110,8 +110,8 @@ def train(
         if first == 0 and config.eval.before and evaluation.sets:
             with monitor.paused():
                 for result in evaluate(0, results.before(run)):
-                    cross = percent(result.mean_cross)
-                    hosts.say(f"before: {result.set} mean_cross {cross} %")
+                    value = percent(result.scalars.get(result.best))
+                    hosts.say(f"before: {result.set} {result.best} {value} %")
 
         # The batch of a step depends only on (seed, step): the two stay in lockstep.
         steps = range(first + 1, total + 1)
@@ -231,7 +231,9 @@ def _save_best(
     evaluated: list[Result],
 ) -> None:
     """Saves the state aside if the first set's result is the best so far."""
-    name = config.eval.best_metric
-    score = getattr(evaluated[0], name) if evaluated else None
+    if not evaluated:
+        return
+    name = config.eval.best_metric or evaluated[0].best
+    score = results.best(evaluated[0], name)
     if score is not None and checkpoints.save_best(step, state, score):
         hosts.say(f"step {step:,}: best {name} {score:.2%}")

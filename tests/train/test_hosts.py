@@ -256,7 +256,8 @@ def test_slurm_trains_and_openmpi_evaluates_like_one_process(tmp_path):
         assert "21 pairs" in started.answered(0)
         assert started.answered(1) == ""
     shared = dict(np.load(run / "eval" / "synthetic.npz"))
-    wanted = json.loads((run / "eval" / "synthetic.json").read_text())["rows"]
+    path = run / "eval" / "synthetic.json"
+    wanted = json.loads(path.read_text())["details"]
     evaluate = ["eval", f"--checkpoint={run}"]
     with Processes(
         tmp_path / "eval", evaluate, count=2, devices=2,
@@ -268,7 +269,9 @@ def test_slurm_trains_and_openmpi_evaluates_like_one_process(tmp_path):
     with Processes(tmp_path / "alone", evaluate, count=1, devices=1) as started:
         started.finish()
     alone = dict(np.load(run / "eval" / "synthetic.npz"))
-    assert wanted == json.loads((run / "eval" / "synthetic.json").read_text())["rows"]
+    assert (
+        wanted == json.loads((run / "eval" / "synthetic.json").read_text())["scalars"]
+    )
     numbers = {name: v for name, v in alone.items() if v.dtype.kind == "f"}
     assert {"cross_14", "same_112", "norms_14"} <= set(numbers)
     for other in (shared, again):

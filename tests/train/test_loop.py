@@ -40,7 +40,7 @@ def test_a_run_leaves_everything_a_user_expects(whole_run):
     assert {"images_per_second", "data_wait_share", "learning_rate", "norm_ema_mean",
             "accuracy", "grad_norm"} <= set(lines[-2])  # fmt: skip
     assert "synthetic/mean_cross" in lines[-1]
-    assert [row.side for row in results[0].rows] == [112, 14]
+    assert results[0].series[0].labels == ["112 px", "14 px"]
 
 
 def test_stopped_and_resumed_is_bit_for_bit_the_same(whole_run, tmp_path):
@@ -58,7 +58,7 @@ def test_a_finished_run_is_only_evaluated_again(whole_run, tmp_path):
     run, config, results = whole_run
     shutil.copytree(run, tmp_path / "run")
     again = loop.train(config, tmp_path / "run")
-    assert again[0].mean_cross == results[0].mean_cross
+    assert again[0].scalars == results[0].scalars
     assert saved_steps(tmp_path / "run")["last"] == 6
 
 

@@ -110,7 +110,7 @@ def test_it_is_judged_before_and_after(tuned, whole_run):
     run, said = tuned
     before = json.loads((run / "before" / "eval" / "synthetic.json").read_text())
     theirs = json.loads((whole_run[0] / "eval" / "synthetic.json").read_text())
-    assert before["rows"] == theirs["rows"]
+    assert before["details"] == theirs["details"]
     assert (run / "eval" / "synthetic.json").is_file()
     assert "before: synthetic mean_cross" in said
     table = said[said.index("accuracy before and after") :]

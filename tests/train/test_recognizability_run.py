@@ -77,9 +77,9 @@ def test_the_uis_of_the_checkpoint_are_those_of_the_last_refresh(trained):
 
 def test_the_evaluation_has_every_score(trained):
     run, _, (result,) = trained
-    assert set(result.quality["scores"]) == {"norm", "ers", "ri"}
+    assert set(result.details["quality"]["scores"]) == {"norm", "ers", "ri"}
     again = results.read(results.result_path(run, "synthetic"))
-    assert again.quality == result.quality
+    assert again.details == result.details
     for side in (112, 28, 7):
         for name in ("norms", "ers", "ri"):
             assert again.arrays[f"{name}_{side}"].shape == (
