@@ -10,52 +10,14 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from numpy.testing import assert_allclose, assert_array_equal
 
-from qface_jax.models import build
-
-IMAGES = jax.random.uniform(
-    jax.random.key(7), (16, 112, 112, 3), minval=-1.0, maxval=1.0
+from support.backbones import (
+    IMAGES,
+    assert_trees_close,
+    built,
+    forward,
+    gradient,
+    initial,
 )
-
-
-@functools.cache
-def initial(model):
-    return jax.jit(model.init)
-
-
-@functools.cache
-def forward(model, *, train):
-    @jax.jit
-    def run(params, stats, images, key):
-        return model.apply(params, stats, images, train=train, key=key)
-
-    return run
-
-
-@functools.cache
-def gradient(model):
-    @jax.jit
-    def run(params, stats, images, key):
-        def loss(params):
-            features, _ = model.apply(params, stats, images, train=True, key=key)
-            weights = jnp.cos(jnp.arange(features.size, dtype=jnp.float32))
-            return jnp.mean(features * weights.reshape(features.shape))
-
-        return jax.grad(loss)(params)
-
-    return run
-
-
-def assert_trees_close(got, expected, tolerance):
-    for (path, mine), theirs in zip(
-        jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(expected), strict=True
-    ):
-        assert_allclose(
-            mine,
-            theirs,
-            rtol=tolerance,
-            atol=tolerance,
-            err_msg=jax.tree_util.keystr(path),
-        )
 
 
 def cosine(a, b):
@@ -65,14 +27,8 @@ def cosine(a, b):
 
 
 @pytest.fixture(scope="module")
-def tiny(model_config):
-    model = build(model_config())
-    return model, *initial(model)(jax.random.key(0))
-
-
-@pytest.fixture(scope="module")
-def dropping(model_config):
-    return build(model_config(dropout=0.5))
+def dropping():
+    return built(dropout=0.5)
 
 
 def test_evaluation_leaves_the_statistics_and_needs_no_key(tiny):
@@ -117,11 +73,11 @@ def test_gradients_are_finite_and_reach_every_parameter(tiny):
             assert np.abs(leaf).max() > 1e-6, name
 
 
-def test_remat_changes_no_gradient(model_config, tiny):
+def test_remat_changes_no_gradient(tiny):
     model, params, stats = tiny
-    again = build(model_config(remat=True))
-    own, _ = jax.eval_shape(again.init, jax.random.key(0))
-    assert jax.tree.structure(own) == jax.tree.structure(params)
+    again = built(remat=True)
+    shapes, _ = jax.eval_shape(again.init, jax.random.key(0))
+    assert jax.tree.structure(shapes) == jax.tree.structure(params)
     expected = gradient(model)(params, stats, IMAGES, None)
     assert_trees_close(gradient(again)(params, stats, IMAGES, None), expected, 1e-6)
     assert "remat" in str(jax.make_jaxpr(gradient(again))(params, stats, IMAGES, None))
@@ -130,9 +86,9 @@ def test_remat_changes_no_gradient(model_config, tiny):
     )
 
 
-def test_bfloat16_is_close_to_float32(model_config, tiny):
+def test_bfloat16_is_close_to_float32(tiny):
     model, params, stats = tiny
-    half = build(model_config(dtype="bfloat16"))
+    half = built(dtype="bfloat16")
     expected, _ = forward(model, train=True)(params, stats, IMAGES, None)
     got, new = forward(half, train=True)(params, stats, IMAGES, None)
     assert got.dtype == jnp.float32
@@ -184,8 +140,8 @@ def test_the_step_compiles_once(tiny):
 
 
 @pytest.mark.parametrize("backbone", ["mini", "iresnet18"])
-def test_larger_backbones_run(backbone, model_config):
-    model = build(model_config(backbone=backbone))
+def test_larger_backbones_run(backbone):
+    model = built(backbone=backbone)
     shapes, stats = jax.eval_shape(model.init, jax.random.key(0))
     draw = np.random.default_rng(0).standard_normal
 

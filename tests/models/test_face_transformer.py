@@ -75,10 +75,10 @@ def attend(x, p):
     q, k, v = np.split(qkv, 3, axis=-1)
     heads = []
     for head in range(HEADS):
-        own = slice(head * HEAD_WIDTH, (head + 1) * HEAD_WIDTH)
+        columns = slice(head * HEAD_WIDTH, (head + 1) * HEAD_WIDTH)
         # The width of a token, not of a head, as in the reference.
-        dots = np.exp(q[:, own] @ k[:, own].T / math.sqrt(WIDTH))
-        heads.append(dots / dots.sum(-1, keepdims=True) @ v[:, own])
+        dots = np.exp(q[:, columns] @ k[:, columns].T / math.sqrt(WIDTH))
+        heads.append(dots / dots.sum(-1, keepdims=True) @ v[:, columns])
     return np.concatenate(heads, -1) @ p["to_out_0"]["kernel"] + p["to_out_0"]["bias"]
 
 
@@ -121,8 +121,8 @@ def test_gradient_of_the_patches(side):
     for step in (1e-5, -1e-5):
         moved = jax.tree.map(np.float64, params)
         moved["patch_to_embedding"]["kernel"] += step * direction
-        found = np.array([plain(image, side, moved) for image in IMAGES])
-        ends.append(np.sum(found * weights))
+        features = np.array([plain(image, side, moved) for image in IMAGES])
+        ends.append(np.sum(features * weights))
     slope = np.sum(grads["patch_to_embedding"]["kernel"] * direction)
     assert_allclose(slope, (ends[0] - ends[1]) / 2e-5, rtol=1e-3)
 
