@@ -1,233 +1,347 @@
-"""Every key of a config, with its unit and default; each experiment changes some."""
+"""Every key of a config: its default, type, range, unit and meaning in one place.
 
-from ml_collections import ConfigDict, config_dict
+What is named in a table (`qface_jax.tables`) declares its own keys beside its code;
+they are put together here: `loss.<margin>`, `<objective>`, `model.<backbone>`,
+`data.<source>`, `degrade.<recipe>`, `eval.<protocol>` and `eval.<quality score>`. Those
+of a user's own, named as `module:object`, are at `own.<kind>`.
+"""
 
-from qface_jax.configs.degradation import degradation
+import functools
+from collections.abc import Iterable
 
-# Lists of texts although the default is empty, which says nothing.
-TEXTS = frozenset({"data.more_paths", "optim.rate_factors"})
+from ml_collections import ConfigDict
+
+from qface_jax import options
+from qface_jax.options import (
+    AT_LEAST_TWO,
+    BELOW_ONE,
+    COLOURS,
+    INCREASING,
+    INSIDE_ZERO_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    POSITIVE_COLOURS,
+    SEED,
+    SHARE,
+    SIDES,
+    Group,
+    Option,
+    Rule,
+    one_of,
+)
+from qface_jax.tables import (
+    BACKBONES,
+    INIT_FROM,
+    MARGINS,
+    OBJECTIVES,
+    PROTOCOLS,
+    QUALITY_SCORES,
+    RECIPES,
+    SOURCES,
+    Table,
+)
+
+DTYPES = one_of(("float32", "bfloat16"))
+OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad")
+SCHEDULES = ("constant", "step", "cosine", "polynomial")
+# Kind of a user's own entries -> the table that they are entries of.
+OWN = {
+    "margin": MARGINS,
+    "objective": OBJECTIVES,
+    "backbone": BACKBONES,
+    "source": SOURCES,
+    "degradation": RECIPES,
+    "protocol": PROTOCOLS,
+    "quality_score": QUALITY_SCORES,
+}
 
 
 def get_config() -> ConfigDict:
     """Returns the complete config; a key that is not here does not exist."""
-    config = ConfigDict()
-    config.seed = 0  # every random draw of a run follows from it
-    config.total_steps = 1000  # optimizer updates; see `epochs`
-    # Passes over the training set; when set, it replaces total_steps, and the
-    # schedule's *_steps keys must be given as *_epochs.
-    config.epochs = config_dict.placeholder(float)
+    return options.defaults(keys())
 
-    config.model = ConfigDict()
-    config.model.backbone = "iresnet18"  # a key of qface_jax.models.BACKBONES
-    # or init_from: the model of the run given by --init-from
-    config.model.embedding_dim = 512  # d, length of a feature
-    config.model.dropout = 0.0  # probability before the last linear layer
-    config.model.dtype = "float32"  # of the compute: float32 or bfloat16
-    config.model.remat = False  # recompute activations in the backward pass
-    # Equal parts of the batch, each normalised by its own statistics: 1 is the whole
-    # batch, 0 as many as devices (each its own images, nothing is exchanged).
-    config.model.batch_norm_groups = 1
-    # Normalise by the running statistics, which then stay as they are; scales and
-    # biases still learn. For fine-tuning.
-    config.model.freeze_batch_norm = False
-    config.model.graph = ""  # backbone onnx: the packed graph, from `qface import`
-    # What the backbone takes: (pixel - mean) / std of pixels 0..255, each in the order
-    # R, G, B. Another convention comes with an imported model.
-    config.model.input_mean = (127.5, 127.5, 127.5)
-    config.model.input_std = (127.5, 127.5, 127.5)
-    config.model.color_order = "RGB"  # or BGR: of the channels that the backbone takes
 
-    # A key of train.objectives.OBJECTIVES: classification of one view of each image,
-    # qgface, the joint training of two views, octuplet, the fine-tuning of a model with
-    # pairs of images of each identity in two views, or recognizability, which also
-    # learns how recognisable a face is.
-    config.objective = "classification"
+@functools.cache
+def keys() -> Group:
+    """Returns the option of every key, nested as the config is."""
+    return {
+        "seed": Option(0, SEED, "Every random draw of a run follows from it."),
+        "total_steps": Option(1000, POSITIVE, "Optimizer updates; see `epochs`."),
+        "epochs": Option(
+            None, POSITIVE,
+            "Passes over the training set. Where set, it replaces total_steps, and the "
+            "schedule's *_steps keys must be given as *_epochs.",
+            float,
+        ),
+        "model": _model() | _of_entries(BACKBONES),
+        "objective": Option(
+            "classification", _named_in(OBJECTIVES),
+            "What is minimised: classification of one view of each image; qgface, the "
+            "joint training of two views; octuplet, the fine-tuning of a model with "
+            "pairs of images of each identity in two views; recognizability, which "
+            "also learns how recognisable a face is.",
+        ),
+        "loss": _loss() | _of_entries(MARGINS),
+        **_of_entries(OBJECTIVES),
+        "classifier": _classifier(),
+        "data": _data() | _of_entries(SOURCES),
+        "degrade": {
+            "recipe": Option(
+                "adaface", _named_in(RECIPES),
+                "What degrades the training images. A recipe of pairs draws both views "
+                "of an image.",
+            ),
+            **_of_entries(RECIPES),
+        },
+        "optim": _optim(),
+        "eval": _eval() | _of_entries(PROTOCOLS) | _of_entries(QUALITY_SCORES),
+        "checkpoint": {
+            "interval": Option(
+                500, POSITIVE,
+                "Updates between checkpoints; the last step is always saved.",
+            ),
+            "keep": Option(2, POSITIVE, "Most recent checkpoints that are kept."),
+        },
+        "log": {"interval": Option(50, POSITIVE, "Updates between log lines.")},
+        "own": {kind: {} for kind in OWN},
+    }  # fmt: skip
 
-    config.loss = ConfigDict()
-    config.loss.margin = "adaface"  # a key of qface_jax.losses.margin.MARGINS
-    config.loss.scale = 64.0  # s
-    # One group per margin function; only the chosen one is read.
-    config.loss.softmax = ConfigDict()
-    config.loss.sphereface = ConfigDict({"margin": 1.7})
-    config.loss.cosface = ConfigDict({"margin": 0.35})
-    config.loss.arcface = ConfigDict(
-        {"margin": 0.5, "threshold": False}  # threshold: CosFace-like beyond pi
-    )
-    config.loss.curricularface = ConfigDict({"margin": 0.5, "ema_new_weight": 0.01})
-    config.loss.magface = ConfigDict(
-        {
-            "l_a": 10.0,  # norm at which the margin is l_margin
-            "u_a": 110.0,  # norm at which the margin is u_margin
-            "l_margin": 0.45,
-            "u_margin": 0.8,
-            "lambda_g": 20.0,  # weight of the norm regulariser
-        }
-    )
-    config.loss.adaface = ConfigDict(
-        {
-            "margin": 0.4,  # m
-            "concentration": 0.333,  # h
-            "ema_new_weight": 0.01,  # the paper's 1 - alpha
-        }
-    )
-    config.loss.combined = ConfigDict(
-        {
-            "m1": 1.0,  # factor on the angle
-            "m2": 0.0,  # added to the angle
-            "m3": 0.4,  # taken off the cosine
-            # Cosine above which a negative is dropped as mislabelled; None: off.
-            "filter_threshold": config_dict.placeholder(float),
-        }
+
+def _of_entries(table: Table) -> Group:
+    """The options of each entry of a table that has any, by its name."""
+    groups = {name: table[name].options for name in table}
+    return {name: group for name, group in groups.items() if group or table is MARGINS}
+
+
+def _named_in(table: Table, more: Iterable[str] = ()) -> Rule:
+    """The rule that a value names something in an open table."""
+    names = ", ".join(sorted((*table, *more)))
+    return Rule(
+        lambda value: value in table or value in more,
+        f"must be one of {names}, or module:object for your own",
     )
 
-    config.qgface = ConfigDict()  # read with objective qgface
-    # Quality u of a pair: min, mean or max of its two views. Views with u > threshold
-    # are classified, pairs with u <= threshold contrasted. none: all are both.
-    config.qgface.partition = "min"
-    config.qgface.threshold = 0.2  # b, on u within [0, 1]
-    config.qgface.concentration = 0.333  # h of u
-    config.qgface.ema_new_weight = 0.01  # of the norm statistics of u
-    # What a degraded view is told apart from: proxy (earlier features, moved with their
-    # class centres), momentum (keys of an averaged encoder), batch (this step's
-    # features); none: there is no contrastive loss.
-    config.qgface.queue = "proxy"
-    config.qgface.queue_size = 0  # slots; 0: as many as identities
-    config.qgface.encoder_decay = 0.999  # momentum: of the averaged encoder, per step
-    config.qgface.supervised_mask = True  # the own identity is no negative
-    config.qgface.scale = 64.0  # s of the contrastive loss
-    config.qgface.weight = 1.0  # of the contrastive loss
-    config.qgface.chunk = 8192  # slots compared at a time, per device
 
-    config.octuplet = ConfigDict()  # read with objective octuplet
-    config.octuplet.metric = "euclidean"  # euclidean, euclidean_squared or cosine
-    config.octuplet.margin = 25.0  # m, in units of the metric
-    # Views (h: high, l: low resolution) of anchor, positive and negative of each term.
-    config.octuplet.terms = ("hhh", "hll", "lhh", "lll")
-    config.octuplet.normalize = False  # features to length 1 first; cosine always does
-    # Beyond the paper: weights of the squared distance of the features from those of
-    # the original images in the model that training started from, as a share of their
-    # squared length; of the originals, and of the views at low resolution.
-    config.octuplet.keep_high_weight = 0.0
-    config.octuplet.keep_low_weight = 0.0
-
-    config.recognizability = _recognizability()
-
-    config.classifier = ConfigDict()
-    config.classifier.chunk = 8192  # classes per step of the stream, per device
-    # Partial FC: share of the classes that a step sees besides those of its batch; 1.0
-    # sees all. Worth it where the classes outweigh the backbone, from about a million.
-    config.classifier.sample_rate = 1.0
-    # What the class centres of a new run are: random, or class_means, the mean unit
-    # feature of each class in the model that training starts from.
-    config.classifier.centres = "random"
-    config.classifier.pad_to = 512  # rows of the centre matrix: a multiple of this
-    # Of the stored centres and their momentum: float32, or bfloat16 at half the memory
-    # (sgd only). The arithmetic is float32.
-    config.classifier.dtype = "float32"
-
-    config.data = ConfigDict()
-    config.data.source = "synthetic"  # a key of data_pipelines.sources.SOURCES
-    config.data.path = ""  # folder or file of the source
-    # More of the same source; the identities of each are taken to be different people.
-    config.data.more_paths = ()
-    config.data.batch_size = 64  # images per step over all devices
-    config.data.drop_small_identities = 0  # leave out identities with fewer images
-    # How pictures of another size than 112 px become that: crop, short side to 112
-    # (bilinear) and the middle; or stretch, the whole picture (bicubic).
-    config.data.resize = "crop"
-    config.data.synthetic = ConfigDict(
-        {"identities": 200, "images_per_identity": 20, "seed": 0}
+def _all_named_in(table: Table) -> Rule:
+    return Rule(
+        lambda value: all(name in table for name in value),
+        f"must be names of {', '.join(sorted(table))}, or module:object for your own",
     )
-    config.data.workers = 0  # decode threads; 0: TensorFlow decides
-
-    config.degrade = degradation()  # every key: configs/degradation.py
-
-    config.optim = ConfigDict()
-    config.optim.name = "sgd"  # sgd, adamw, adam, adagrad
-    config.optim.learning_rate = 0.1  # peak, at the global batch size
-    # PATTERN=FACTOR: the rate of the parameters whose path begins so (a regular
-    # expression; the first that fits counts) is multiplied; 0: they stay as they are.
-    # As in ("backbone/layer[12]_=0", "backbone/fc=10"). Batch norms' statistics are no
-    # parameters: model.freeze_batch_norm keeps those.
-    config.optim.rate_factors = ()
-    config.optim.weight_decay = 5e-4  # not on biases, norms and PReLU slopes
-    config.optim.momentum = 0.9  # sgd
-    config.optim.b1 = 0.9  # adam, adamw
-    config.optim.b2 = 0.999  # adam, adamw
-    config.optim.eps = 1e-8  # adam, adamw, adagrad
-    # Parts that the backbone takes a batch in, one after another: less memory, more
-    # time (its forward pass is done twice). Batch norm's statistics are then those of
-    # a part; the loss sees all parts.
-    config.optim.accumulation_steps = 1
-    config.optim.clip_norm = config_dict.placeholder(float)  # None: no clipping
-    config.optim.schedule = "cosine"  # constant, step, cosine, polynomial
-    config.optim.warmup_steps = 0  # linear from 0
-    config.optim.warmup_epochs = config_dict.placeholder(float)
-    config.optim.decay_steps = ()  # step: updates after which the rate falls
-    config.optim.decay_epochs = ()
-    config.optim.decay_factor = 0.1  # step
-    config.optim.power = 2.0  # polynomial
-    config.optim.end_factor = 0.0  # cosine, polynomial: last rate / peak
-
-    config.eval = ConfigDict()
-    config.eval.interval = 0  # updates between evaluations; 0: after the last only
-    # Also the model that training starts from, for the report to compare with.
-    config.eval.before = False
-    config.eval.protocol = "verification"  # of sets that name none
-    config.eval.path = ""  # folder that files of `sets` lie in; "": this one
-    # What is evaluated, SET or PROTOCOL=SET; for verification SET is "synthetic", a
-    # .bin file, or "pairs.txt::image folder".
-    config.eval.sets = ("synthetic",)
-    config.eval.resolutions = (112, 56, 28, 14, 7)  # px
-    config.eval.flip = True  # add the mirror image's feature
-    config.eval.folds = 10
-    config.eval.metric = "euclidean"  # or cosine
-    config.eval.batch_size = 128
-    config.eval.antialias = True  # in the down-sampling
-    # False match rate of all pairs at which error-versus-discard curves start.
-    config.eval.discard_fmr = 0.01
-    # Scalar of the first set that picks the best checkpoint; "": its protocol's choice.
-    config.eval.best_metric = "mean_cross"
-
-    config.eval.synthetic = ConfigDict({"identities": 60, "pairs": 600, "seed": 1})
-
-    config.checkpoint = ConfigDict()
-    config.checkpoint.interval = 500  # updates; the last one is always saved
-    config.checkpoint.keep = 2  # most recent ones
-
-    config.log = ConfigDict()
-    config.log.interval = 50  # updates between log lines
-    return config
 
 
-def _recognizability() -> ConfigDict:
-    """Every key of the group that is read with objective recognizability."""
-    group = ConfigDict()
-    # Of the terms beside margin softmax, alpha, beta, gamma; at gamma 0 there is no
-    # attention module, and the last feature map is not looked at.
-    group.index_weight = 5.0
-    group.diversion_weight = 2.0
-    group.attention_weight = 1.0
-    group.smooth_l1_beta = 0.75  # error at which it turns straight
-    # Readings: the paper's values, or its choice, are not at hand.
-    group.epsilon = 0.01  # in xi = d_ui d_neg / (d_pos + epsilon)
-    group.threshold = 1.0  # tau, deviations above UIs' mean index
-    # What the diversion moves: the features alone, so that the index stays what the
-    # distances say it is; or both. Then it rose for all images together in the runs
-    # that were tried, until it told nothing.
-    group.diversion_moves = "features"
-    group.index_of = "features"  # regressed from these, or unit ones
-    group.regression_dropout = 0.9  # before the regression
-    group.reduction = 16  # of channels inside the channel attention
-    group.kernel_side = 7  # of the spatial attention, map pixels
-    group.attention_error = "mean"  # over the d places; or sum
-    # Unrecognizable images (UIs), whose centre all is measured from: a folder or file
-    # of them; "": made from training images by degrade.unrecognizable.
-    group.ui_path = ""
-    group.ui_images = 512  # at most so many, spread evenly
-    # Updates after which the UIs are embedded again; also of the rank correlations of
-    # the scores with the resolution, which are logged then. The UIs move with the
-    # model, so that what is known of them ages.
-    group.refresh_interval = 20
-    group.probe_images = 16  # for those, at each of eval.resolutions
-    return group
+def _model() -> Group:
+    return {
+        "backbone": Option(
+            "iresnet18", _named_in(BACKBONES, (INIT_FROM,)),
+            "The network. init_from: that of the run given by --init-from.",
+        ),
+        "embedding_dim": Option(512, POSITIVE, "d, length of a feature."),
+        "dropout": Option(
+            0.0, BELOW_ONE, "Probability before the last linear layer."
+        ),
+        "dtype": Option("float32", DTYPES, "Of the arithmetic of the backbone."),
+        "remat": Option(
+            False, None, "Recompute activations in the backward pass: less memory."
+        ),
+        "batch_norm_groups": Option(
+            1, NOT_NEGATIVE,
+            "Equal parts of the batch, each normalised by its own statistics: 1 is the "
+            "whole batch, 0 as many as devices (each its own images, nothing is "
+            "exchanged).",
+        ),
+        "freeze_batch_norm": Option(
+            False, None,
+            "Normalise by the running statistics, which then stay as they are; scales "
+            "and biases still learn. For fine-tuning.",
+        ),
+        "graph": Option(
+            "", None, "Backbone onnx: the packed graph, from `qface import`."
+        ),
+        "input_mean": Option(
+            (127.5, 127.5, 127.5), COLOURS,
+            "What the backbone takes is (pixel - mean) / std of pixels 0..255, in the "
+            "order R, G, B. Another convention comes with an imported model.",
+        ),
+        "input_std": Option(
+            (127.5, 127.5, 127.5), POSITIVE_COLOURS, "See input_mean."
+        ),
+        "color_order": Option(
+            "RGB", one_of(("RGB", "BGR")), "Of the channels that the backbone takes."
+        ),
+    }  # fmt: skip
+
+
+def _loss() -> Group:
+    return {
+        "margin": Option(
+            "adaface", _named_in(MARGINS),
+            "The margin function; only the group of the chosen one is read.",
+        ),
+        "scale": Option(64.0, POSITIVE, "s, factor on the cosines."),
+    }  # fmt: skip
+
+
+def _classifier() -> Group:
+    return {
+        "chunk": Option(
+            8192, POSITIVE, "Classes per step of the streamed logits, per device."
+        ),
+        "sample_rate": Option(
+            1.0, Rule(lambda v: 0 < v <= 1, "must be within (0, 1]"),
+            "Partial FC: share of the classes that a step sees besides those of its "
+            "batch; 1.0 sees all. Worth it where the classes outweigh the backbone, "
+            "from about a million.",
+        ),
+        "centres": Option(
+            "random", one_of(("random", "class_means")),
+            "Class centres of a new run: random, or class_means, the mean unit feature "
+            "of each class in the model that training starts from.",
+        ),
+        "pad_to": Option(
+            512, POSITIVE, "The rows of the centre matrix are a multiple of this."
+        ),
+        "dtype": Option(
+            "float32", DTYPES,
+            "Of the stored centres and their momentum; bfloat16 takes half the memory "
+            "(sgd only). The arithmetic is float32.",
+        ),
+    }  # fmt: skip
+
+
+def _data() -> Group:
+    return {
+        "source": Option(
+            "synthetic", _named_in(SOURCES), "Where training images come from."
+        ),
+        "path": Option("", None, "Folder or file of the source."),
+        "more_paths": Option(
+            (), Rule(all, "must be paths; () is none"),
+            "More of the same source; the identities of each are taken to be different "
+            "people.",
+            str,
+        ),
+        "batch_size": Option(64, POSITIVE, "Images per step over all devices."),
+        "drop_small_identities": Option(
+            0, NOT_NEGATIVE, "Leave out identities with fewer images."
+        ),
+        "resize": Option(
+            "crop", one_of(("crop", "stretch")),
+            "How images of another size become 112 px: crop, the short side to 112 "
+            "(bilinear) and the middle; or stretch, the whole image (bicubic).",
+        ),
+        "workers": Option(
+            0, NOT_NEGATIVE, "Decoding threads; 0: TensorFlow decides."
+        ),
+    }  # fmt: skip
+
+
+def _optim() -> Group:
+    return {
+        "name": Option("sgd", one_of(OPTIMIZERS), "The optimizer."),
+        "learning_rate": Option(
+            0.1, POSITIVE, "Peak learning rate, at the global batch size."
+        ),
+        "rate_factors": Option(
+            (), None,
+            "PATTERN=FACTOR: the learning rate of the parameters whose path begins so "
+            "(a regular expression; the first that fits counts) is multiplied; 0: they "
+            "stay as they are. As in ('backbone/layer[12]_=0', 'backbone/fc=10'). The "
+            "statistics of batch norms are no parameters: model.freeze_batch_norm "
+            "keeps those.",
+            str,
+        ),
+        "weight_decay": Option(
+            5e-4, NOT_NEGATIVE, "Not on biases, norms and PReLU slopes."
+        ),
+        "momentum": Option(0.9, BELOW_ONE, "Of sgd."),
+        "b1": Option(0.9, BELOW_ONE, "Of adam and adamw."),
+        "b2": Option(0.999, BELOW_ONE, "Of adam and adamw."),
+        "eps": Option(1e-8, POSITIVE, "Of adam, adamw and adagrad."),
+        "accumulation_steps": Option(
+            1, POSITIVE,
+            "Parts that the backbone takes a batch in, one after another: less memory, "
+            "more time (its forward pass is done twice). Batch norm's statistics are "
+            "then those of a part; the loss sees all parts.",
+        ),
+        "clip_norm": Option(
+            None, POSITIVE, "Norm that the gradient is clipped to; None: none.", float
+        ),
+        "schedule": Option("cosine", one_of(SCHEDULES), "Of the learning rate."),
+        "warmup_steps": Option(0, NOT_NEGATIVE, "Updates; linear from 0."),
+        "warmup_epochs": Option(
+            None, NOT_NEGATIVE, "The same in epochs, where `epochs` is set.", float
+        ),
+        "decay_steps": Option(
+            (), INCREASING,
+            "Schedule step: updates after which the learning rate falls.",
+        ),
+        "decay_epochs": Option(
+            (), INCREASING, "The same in epochs, where `epochs` is set."
+        ),
+        "decay_factor": Option(0.1, POSITIVE, "Schedule step: factor of each fall."),
+        "power": Option(2.0, POSITIVE, "Of the schedule polynomial."),
+        "end_factor": Option(
+            0.0, SHARE,
+            "Schedules cosine and polynomial: last learning rate as a share of the "
+            "peak.",
+        ),
+    }  # fmt: skip
+
+
+def _eval() -> Group:
+    return {
+        "interval": Option(
+            0, NOT_NEGATIVE,
+            "Updates between evaluations; 0: after the last one only.",
+        ),
+        "before": Option(
+            False, None,
+            "Also evaluate the model that training starts from, for the report to "
+            "compare with.",
+        ),
+        "protocol": Option(
+            "verification", _named_in(PROTOCOLS),
+            "Protocol of the benchmarks in `sets` that name none.",
+        ),
+        "path": Option("", None, "Folder that the files of `sets` lie in; '': this."),
+        "sets": Option(
+            ("synthetic",), None,
+            "Benchmarks: SET, or PROTOCOL=SET. A set of protocol verification is "
+            "'synthetic', a .bin file, or 'pairs.txt::image folder'.",
+            str,
+        ),
+        "quality_scores": Option(
+            (), _all_named_in(QUALITY_SCORES),
+            "Quality scores besides those that the model brings.",
+            str,
+        ),
+        "resolutions": Option(
+            (112, 56, 28, 14, 7),
+            Rule(
+                lambda v: SIDES.holds(v) and len(set(v)) == len(v) and 112 in v,
+                "must be different sides in px within 1..112, and 112 among them",
+            ),
+            "Sides, in px, that images are degraded to.",
+        ),
+        "flip": Option(True, None, "Add the feature of the mirror image."),
+        "folds": Option(10, AT_LEAST_TWO, "Folds of the cross-validated accuracy."),
+        "metric": Option(
+            "euclidean", one_of(("euclidean", "cosine")), "Distance of two embeddings."
+        ),
+        "batch_size": Option(128, POSITIVE, "Images embedded together, all devices."),
+        "antialias": Option(True, None, "In the down-sampling."),
+        "discard_fmr": Option(
+            0.01, INSIDE_ZERO_ONE,
+            "False match rate of all pairs at which error-versus-discard curves start.",
+        ),
+        "best_metric": Option(
+            "mean_cross", None,
+            "Scalar of the first benchmark's result that picks the best checkpoint; "
+            "'': its first headline.",
+        ),
+        "synthetic": {
+            "identities": Option(60, AT_LEAST_TWO, "People of the set 'synthetic'."),
+            "pairs": Option(600, POSITIVE, "Pairs of the set 'synthetic'."),
+            "seed": Option(1, SEED, "Another seed than of the training images."),
+        },
+    }  # fmt: skip

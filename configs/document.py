@@ -1,9 +1,5 @@
-"""A config as a document: its keys and types, as JSON, its hash, what two differ in.
+"""A config as a document: saved, read again, compared, and set key by key."""
 
-The keys and their types are those of `configs/base.py`.
-"""
-
-import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -11,15 +7,18 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from qface_jax import options, tables
 from qface_jax.configs import base
 from qface_jax.errors import ConfigError
+from qface_jax.options import Option
 
+OWN = "own."  # beginning of the paths of options of a user's own entries
 _LONG = 200  # characters: paths are shorter, the packed graph of a model is not
-_SHOWN = 60  # of a longer value
+_SHOWN = 60  # characters of a longer value
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields (dotted path, value) of every leaf, in the order of the file."""
+    """Yields (dotted path, value) of every leaf, in the order of the config."""
     for key in config:
         value = config[key]
         if isinstance(value, ConfigDict):
@@ -28,31 +27,139 @@ def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
+def split_benchmark(entry: str, default: str) -> tuple[str, str]:
+    """Returns the protocol and the set that an entry of `eval.sets` names.
+
+    >>> split_benchmark("tinyface=faces", "verification")
+    ('tinyface', 'faces')
+    >>> split_benchmark("pairs.txt::a=b", "verification")
+    ('verification', 'pairs.txt::a=b')
+
+    Args:
+        entry: SET or PROTOCOL=SET; PROTOCOL is a word or `module:object`.
+        default: protocol of an entry that names none.
+    """
+    name, equals, rest = entry.partition("=")
+    named = name.isidentifier() or (tables.is_external(name) and "::" not in name)
+    return (name, rest) if equals and named else (default, entry)
+
+
+def named(config: ConfigDict, kind: str) -> tuple[str, ...]:
+    """Returns the names of one kind that a config uses.
+
+    Args:
+        config: Config, locked or not.
+        kind: Key of `base.OWN`.
+    """
+    if kind == "protocol":
+        default = config.eval.protocol
+        protocols = (split_benchmark(entry, default)[0] for entry in config.eval.sets)
+        return tuple(dict.fromkeys((default, *protocols)))
+    return {
+        "margin": lambda: (config.loss.margin,),
+        "objective": lambda: (config.objective,),
+        "backbone": lambda: (config.model.backbone,),
+        "source": lambda: (config.data.source,),
+        "degradation": lambda: (config.degrade.recipe,),
+        "quality_score": lambda: tuple(config.eval.quality_scores),
+    }[kind]()
+
+
+def external_names(config: ConfigDict) -> list[tuple[str, str]]:
+    """Returns (kind, name) of every `module:object` that a config names."""
+    return [
+        (kind, name)
+        for kind in base.OWN
+        for name in named(config, kind)
+        if isinstance(name, str) and tables.is_external(name)
+    ]
+
+
+def schema(config: ConfigDict) -> dict[str, Option]:
+    """Returns dotted path -> option of every key that a config must have.
+
+    Raises:
+        ConfigError: it names a user's own entry that is not trusted or not there.
+    """
+    known = options.flatten(base.keys())
+    for kind, name in external_names(config):
+        entry = base.OWN[kind][name]
+        known |= options.flatten(entry.options, f"{OWN}{kind}.")
+    return known
+
+
+def options_of(config: ConfigDict, kind: str, name: str) -> dict[str, Any]:
+    """Returns the values of the options that an entry of a table declares, by key.
+
+    Args:
+        config: Config; its values are those of `schema`.
+        kind: Key of `base.OWN`.
+        name: Name of the entry.
+    """
+    if tables.is_external(name):
+        group, declared = config.own[kind], base.OWN[kind][name].options
+        return {key: group[key] for key in declared}
+    places = {
+        "margin": config.loss,
+        "objective": config,
+        "backbone": config.model,
+        "source": config.data,
+        "degradation": config.degrade,
+        "protocol": config.eval,
+        "quality_score": config.eval,
+    }
+    return places[kind][name].to_dict() if name in places[kind] else {}
+
+
 def to_dict(config: ConfigDict) -> dict[str, Any]:
     """Returns the config as what JSON can hold."""
     return json.loads(config.to_json())
 
 
 def from_dict(values: dict[str, Any]) -> ConfigDict:
-    """Returns the config that `to_dict` wrote, with the types of today's base.
+    """Returns the config that `to_dict` wrote; keys that are new have their default.
+
+    What it names as `module:object` is not imported: the options of such entries are
+    taken as they were written.
 
     Raises:
-        ConfigError: if a key is no longer known or has another type.
+        ConfigError: a key is no longer known or has another type.
     """
     config = base.get_config()
-    known = dict(flatten(config))
+    known = options.flatten(base.keys())
     problems = []
     for path, value in flatten(ConfigDict(values)):
-        if path not in known:
+        value = tuple(value) if isinstance(value, list) else value
+        if path.startswith(OWN):
+            assign(config, path, value, Option(value, None, "", type(value)))
+        elif path not in known:
             problems.append(f"{path}: unknown key")
-            continue
-        problem = assign(config, path, _as_tuple(value))
-        if problem:
+        elif problem := assign(config, path, value, known[path]):
             problems.append(problem)
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ConfigError(f"the saved config does not fit this version\n{lines}")
     return config.lock()
+
+
+def copy(config: ConfigDict) -> ConfigDict:
+    """Returns an unlocked copy of a config."""
+    return from_dict(to_dict(config)).unlock()
+
+
+def assign(config: ConfigDict, path: str, value: Any, option: Option) -> str | None:
+    """Sets a key; returns what is wrong with the value's type, if anything."""
+    if not option.fits(value):
+        expected = option.type.__name__ + (" or None" if option.default is None else "")
+        return f"{path}: got {value!r}, expected {expected}"
+    *groups, leaf = path.split(".")
+    for group in groups:
+        config = config[group]
+    if value is not None and option.type is float:
+        value = float(value)
+    with config.ignore_type(), config.unlocked():
+        config[leaf] = value
+    return None
 
 
 def digest(config: ConfigDict) -> str:
@@ -65,10 +172,10 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
     """Returns one line for each key whose value differs."""
     before, after = dict(flatten(old)), dict(flatten(new))
     return [
-        f"{path}: was {shortened(repr(before[path]))}, "
-        f"now {shortened(repr(after[path]))}"
-        for path in before
-        if before[path] != after[path]
+        f"{path}: was {shortened(repr(before.get(path)))}, "
+        f"now {shortened(repr(after.get(path)))}"
+        for path in before | after
+        if before.get(path) != after.get(path)
     ]
 
 
@@ -78,58 +185,3 @@ def shortened(text: str) -> str:
         return text
     mark = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:12]
     return f"{text[:_SHOWN]}... ({len(text):,} characters, hash {mark})"
-
-
-@functools.cache
-def declared_type(path: str) -> tuple[type, bool]:
-    """Returns the type of a key in base, and whether None is allowed."""
-    *groups, leaf = path.split(".")
-    config = base.get_config()
-    for group in groups:
-        config = config[group]
-    return config.get_type(leaf), config[leaf] is None
-
-
-def expected(path: str) -> str:
-    """Returns what a value of that key must be, for messages."""
-    declared, optional = declared_type(path)
-    return declared.__name__ + (" or None" if optional else "")
-
-
-def fits(path: str, value: Any) -> bool:
-    """Returns whether a value has the type of that key."""
-    declared, optional = declared_type(path)
-    if value is None:
-        return optional
-    if declared is float:
-        return _is_number(value)
-    if declared is tuple and isinstance(value, tuple):
-        # The default says what is in it; where it is empty, numbers are.
-        default = dict(flatten(base.get_config()))[path]
-        texts = path in base.TEXTS or (bool(default) and isinstance(default[0], str))
-        return all(isinstance(v, str) if texts else _is_number(v) for v in value)
-    return isinstance(value, declared) and (
-        declared is bool or not isinstance(value, bool)
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def assign(config: ConfigDict, path: str, value: Any) -> str | None:
-    """Sets a key; returns what is wrong with the value, if anything."""
-    if not fits(path, value):
-        return f"{path}: got {value!r}, expected {expected(path)}"
-    *groups, leaf = path.split(".")
-    for group in groups:
-        config = config[group]
-    if value is not None and declared_type(path)[0] is float:
-        value = float(value)
-    with config.ignore_type(), config.unlocked():
-        config[leaf] = value
-    return None

@@ -189,6 +189,7 @@ OBJECTIVES = Table(
         "recognizability": "qface_jax.objectives.recognizability:OBJECTIVE",
     },
 )
+INIT_FROM = "init_from"  # as a backbone: that of the run to start from
 BACKBONES = Table(
     "backbone",
     "qface_jax.models.network:BackboneEntry",

@@ -5,10 +5,12 @@ its defaults from them, and a command has to start fast.
 """
 
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from qface_jax.configs.document import options_of
 from qface_jax.options import Option
-from qface_jax.tables import RECIPES, is_external
+from qface_jax.tables import RECIPES
 
 SIDE = 112  # px, of every picture that the networks see
 
@@ -38,7 +40,7 @@ class Recipe(NamedTuple):
 def params_of(config: Any) -> Any:
     """Returns the options of the recipe that a config names, as attributes."""
     name = config.degrade.recipe
-    return config.own.degradation if is_external(name) else config.degrade[name]
+    return SimpleNamespace(**options_of(config, "degradation", name))
 
 
 def draws_pairs(name: str) -> bool:

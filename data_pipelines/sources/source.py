@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from qface_jax import tables
+from qface_jax.configs.document import options_of
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.options import Option
 
@@ -236,14 +237,10 @@ def open_source(
 def training_source(config: Any) -> Source:
     """Opens the source that a config names in its group `data`, as `open_source`."""
     data = config.data
-    if tables.is_external(data.source):
-        options = config.own.source
-    else:
-        options = data[data.source] if data.source in data else {}
     return open_source(
         data.source,
         (data.path, *data.more_paths),
-        dict(options),
+        options_of(config, "source", data.source),
         drop_small_identities=data.drop_small_identities,
     )
 

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.report.table import table
     from qface_jax.runs import run_folder
     from qface_jax.settings import config as configs
-    from qface_jax.settings import config_rules
+    from qface_jax.settings import rules
     from qface_jax.sharded import parallel
     from qface_jax.train.evaluation import Evaluation
     from qface_jax.train.setup import check_devices
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if not evaluated.eval.sets:
         raise ConfigError("eval.sets: is empty; give --config.eval.sets=...")
     mesh = parallel.make_mesh()
-    check_devices(evaluated, config_rules.EVALUATION_SIZES, mesh)
+    check_devices(evaluated, rules.EVALUATION_SIZES, mesh)
     shard = parallel.shardings(mesh)
     # The sets first: a missing file is known before the weights are read.
     evaluation = Evaluation(evaluated, shard)

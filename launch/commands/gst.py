@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draws the picture and prints the table."""
     from qface_jax import tables
-    from qface_jax.configs import base
+    from qface_jax.configs import base, document
     from qface_jax.errors import ConfigError
     from qface_jax.losses.margins.margin import build_margin
     from qface_jax.report import gst_picture
@@ -56,10 +56,15 @@ def run(args: argparse.Namespace) -> int:
         )
     if not 0.0 < args.separation <= 180.0:
         raise ConfigError(f"--separation: got {args.separation}, must be in (0, 180]")
-    loss = configs.override(base.get_config(), args.overrides).loss
+    margins = {}
     for name in names:
         tables.trust(name)
-    margins = {name: build_margin(name, loss.get(name)) for name in names}
+        config = base.get_config()
+        config.loss.margin = name
+        config = configs.override(config, args.overrides)
+        options = document.options_of(config, "margin", name)
+        margins[name] = build_margin(name, options)
+    loss = config.loss
     separation = math.radians(args.separation)
     settings = {
         "scale": loss.scale,

@@ -23,10 +23,9 @@ from qface_jax.options import (
     Rule,
     one_of,
 )
-from qface_jax.tables import BACKBONES
+from qface_jax.tables import BACKBONES, INIT_FROM
 
 IMAGE_SIDE = 112  # px; what the backbones are built for
-INIT_FROM = "init_from"  # as a backbone: the model of the run to start from
 # What a caller may have set that no config of a run has passed through.
 _RULES = {
     "dtype": one_of(("float32", "bfloat16")),

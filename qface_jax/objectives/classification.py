@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
+from qface_jax.configs.document import options_of
 from qface_jax.losses.margins.margin import Margin, build_margin
 from qface_jax.losses.vectors import unit
 from qface_jax.objectives.objective import Objective, ObjectiveEntry, Outcome
@@ -153,7 +154,9 @@ def build_head(config: ConfigDict, num_classes: int, mesh: Mesh) -> Head:
         num_classes: Identities of the training set.
         mesh: Mesh of all devices.
     """
-    margin = build_margin(config.loss.margin, config.loss.get(config.loss.margin))
+    margin = build_margin(
+        config.loss.margin, options_of(config, "margin", config.loss.margin)
+    )
     spec = classifier.ClassifierSpec(
         negative=margin.negative,
         scale=config.loss.scale,

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from qface_jax import models
+from qface_jax.configs.document import options_of
 from qface_jax.losses import recognizability as kernels
 from qface_jax.losses.vectors import unit
 from qface_jax.models import heads
@@ -93,16 +94,19 @@ OPTIONS = {
 }
 
 
-def _modules(group, model):
+def _modules(group, config):
     """The regression of the index, and the attention module, None where it is off."""
-    length = model.embedding_dim
+    length = config.model.embedding_dim
     regression = heads.perceptibility_regression(
         length, dropout=group.regression_dropout
     )
     if not group.attention_weight:
         return regression, None
     attention = heads.perceptibility_attention(
-        models.feature_map_shape(model),
+        models.feature_map_shape(
+            config.model,
+            options=options_of(config, "backbone", config.model.backbone),
+        ),
         length,
         reduction=group.reduction,
         kernel_side=group.kernel_side,
@@ -181,7 +185,7 @@ def _build(
     """
     group, length = SimpleNamespace(**options), config.model.embedding_dim
     head = classification.build_head(config, num_classes, mesh)
-    regression, attention = _modules(group, config.model)
+    regression, attention = _modules(group, config)
 
     def init(key):
         keys = jax.random.split(key, 3)

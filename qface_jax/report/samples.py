@@ -2,6 +2,7 @@
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -64,13 +65,14 @@ def write_resolutions(run: Path, pair_set: PairSet, config: ConfigDict) -> None:
     contact_sheet(images, captions, path, columns=count)
 
 
-def write_gst(run: Path, loss: ConfigDict) -> None:
+def write_gst(run: Path, name: str, options: dict[str, Any], scale: float) -> None:
     """Writes the gradient scaling term of the run's margin to `RUN/samples/gst.png`.
 
     Args:
         run: Folder of the run.
-        loss: `config.loss`: the margin's name and options, and the scale.
+        name: Name of the margin.
+        options: Values of its options.
+        scale: s.
     """
-    margin = build_margin(loss.margin, loss.get(loss.margin))
-    panels = [gst_picture.panel(loss.margin, margin, scale=loss.scale)]
-    gst_picture.draw(panels, run / SAMPLES / "gst.png", scale=loss.scale)
+    panels = [gst_picture.panel(name, build_margin(name, options), scale=scale)]
+    gst_picture.draw(panels, run / SAMPLES / "gst.png", scale=scale)

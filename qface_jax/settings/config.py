@@ -1,58 +1,56 @@
 """Configs: found by name, overridden from the command line, checked as a whole.
 
 The files in `configs/` each have a table `CONFIGS` from names to functions that return
-a config; a file of your own has one function `get_config()`. Every key and its type
-come from `configs/base.py`; all problems are reported at once.
+a config; a file of your own has one function `get_config()`, and `module:function`
+names one of yours that can be imported. Every key and its range come from
+`configs/base.py`; all problems are reported at once.
 """
 
 import ast
+import difflib
 import importlib
 import importlib.resources
-import importlib.util
 import traceback
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from qface_jax.configs import base
-from qface_jax.configs.document import (
-    assign,
-    declared_type,
-    expected,
-    fits,
-    flatten,
-    from_dict,
-    to_dict,
-)
+from qface_jax import options, tables
+from qface_jax.configs import document
+from qface_jax.configs.base import keys
 from qface_jax.errors import ConfigError
+from qface_jax.options import Option
+from qface_jax.settings.rules import value_problems
 
 PREFIX = "--config."
+_OWN = f"{PREFIX}{document.OWN}"
 
 
 def shipped() -> dict[str, Callable[[], ConfigDict]]:
     """Returns the configs that come with the package, by name."""
-    found = {}
+    configs = {}
     for file in importlib.resources.files("qface_jax.configs").iterdir():
         if file.name.endswith(".py"):
             module = importlib.import_module(f"qface_jax.configs.{file.name[:-3]}")
             # base.py, the list of keys, is no experiment and has no table.
-            found |= vars(module).get("CONFIGS", {})
-    return dict(sorted(found.items()))
+            configs |= vars(module).get("CONFIGS", {})
+    return dict(sorted(configs.items()))
 
 
 def load(name: str, overrides: list[str] | None = None) -> ConfigDict:
     """Returns the config of that name with the overrides applied, locked.
 
     Args:
-        name: A shipped config, or the path of a `.py` file with `get_config()`.
+        name: A shipped config, the path of a `.py` file with `get_config()`, or
+            `module:function`; what it names as `module:object` is trusted.
         overrides: Words `--config.some.key=value`.
 
     Raises:
         ConfigError: listing every unknown key, wrong type and value out of range.
     """
-    return _checked(_read(name), overrides or [], name)
+    config = _read(name)
+    return _checked(config, overrides or [], name, trusted=True)
 
 
 def override(
@@ -61,55 +59,82 @@ def override(
     """Returns a run's config with overrides, and perhaps another config's eval group.
 
     Args:
-        config: Config of a run; kept as it is.
+        config: Config of a run; kept as it is. What it names as `module:object` is
+            trusted only where an override names it again.
         overrides: Words `--config.some.key=value`.
         eval_from: Name of the config whose `eval` group is taken first.
 
     Raises:
         ConfigError: as `load`.
     """
-    changed = from_dict(to_dict(config))
-    with changed.unlocked():
-        if eval_from is not None:
-            changed.eval = _read(eval_from).eval
-        return _checked(changed, overrides, "of the run")
+    changed = document.copy(config)
+    if eval_from is not None:
+        other = _read(eval_from)
+        for _, name in document.external_names(other):
+            tables.trust(name)
+        changed.eval = other.eval
+    return _checked(changed, overrides, "of the run", trusted=False)
 
 
-def _checked(config: ConfigDict, overrides: list[str], name: str) -> ConfigDict:
+def _checked(
+    config: ConfigDict, overrides: list[str], name: str, *, trusted: bool
+) -> ConfigDict:
     """Applies the overrides and reports everything that is wrong, at once."""
-    from qface_jax.settings.config_rules import value_problems
-
-    problems = list(_structure_problems(config))
-    whole = not problems
-    problems += filter(None, (_override(config, word) for word in overrides))
-    if whole:
-        problems += value_problems(config)
+    known = options.flatten(keys())
+    problems = list(_structure_problems(config, known))
+    complete = not problems
+    of_own_entries = [word for word in overrides if word.startswith(_OWN)]
+    for word in overrides:
+        if word not in of_own_entries:
+            problems += _override(config, word, known)
+    if complete:
+        for _, entry in document.external_names(config):
+            if trusted or any(entry in word for word in overrides):
+                tables.trust(entry)
+        # What is named decides which keys there are besides those of `base`.
+        known = document.schema(config)
+        _complete_own(config, known)
+        problems += _structure_problems(config, known, own=True)
+        for word in of_own_entries:
+            problems += _override(config, word, known)
+        problems += value_problems(config, known)
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ConfigError(f"config {name}: {len(problems)} problem(s)\n{lines}")
     return config.lock()
 
 
+def _complete_own(config: ConfigDict, known: dict[str, Option]) -> None:
+    """Gives the options of a user's own entries their defaults where they are not set.
+
+    A tuple is no value of a key that is a number: such faults are reported later.
+    """
+    given = dict(document.flatten(config))
+    for path, option in known.items():
+        if path.startswith(document.OWN) and path not in given:
+            document.assign(config, path, option.default, option)
+
+
 def _read(name: str) -> ConfigDict:
-    if not name.endswith(".py"):
-        known = shipped()
-        if name in known:
-            return known[name]()
+    configs = shipped()
+    if name in configs:
+        return configs[name]()
+    if not name.endswith(".py") and not tables.is_external(name):
+        close = difflib.get_close_matches(name, configs, n=1, cutoff=0.6)
+        meant = f"did you mean {close[0]}? " if close else ""
         raise ConfigError(
-            f"config {name}: unknown; there are: {', '.join(known)}; or give the path "
-            "of a .py file with get_config()"
+            f"config {name}: unknown; {meant}there are: {', '.join(configs)}; or give "
+            "the path of a .py file with get_config(), or module:function"
         )
-    path = Path(name)
-    if not path.is_file():
-        raise ConfigError(f"config {name}: no such file")
-    spec = importlib.util.spec_from_file_location(f"qface_config_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    _run_user_code(name, lambda: spec.loader.exec_module(module))
-    if "get_config" not in vars(module):
-        raise ConfigError(f"config {name}: has no function get_config()")
-    config = _run_user_code(name, module.get_config)
+    function = name if tables.is_external(name) else f"{name}:get_config"
+    tables.trust(function)
+    config = _run_user_code(name, lambda: tables.CONFIGS[function]())
     if not isinstance(config, ConfigDict):
-        raise ConfigError(f"config {name}: get_config() returned no ConfigDict")
+        raise ConfigError(
+            f"config {name}: {function.rpartition(':')[2]}() returned "
+            f"{type(config).__name__}, expected a ConfigDict, as "
+            "qface_jax.configs.base.get_config() gives one"
+        )
     return config
 
 
@@ -117,6 +142,8 @@ def _run_user_code(name: str, code: Callable[[], Any]) -> Any:
     """Calls what a user wrote; any fault in it is theirs to mend, with its place."""
     try:
         return code()
+    except ConfigError:
+        raise
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise ConfigError(
@@ -125,30 +152,37 @@ def _run_user_code(name: str, code: Callable[[], Any]) -> Any:
         ) from error
 
 
-def _structure_problems(config: ConfigDict) -> Iterator[str]:
-    """Keys that base does not have, lacks, or holds with another type."""
-    known = dict(flatten(base.get_config()))
-    given = dict(flatten(config))
+def _structure_problems(
+    config: ConfigDict, known: dict[str, Option], *, own: bool = False
+) -> Iterator[str]:
+    """Keys that are not known, are missing, or hold another type.
+
+    Args:
+        config: The config.
+        known: Option of each key.
+        own: Look at the options of a user's own entries, and at nothing else.
+    """
+    given = dict(document.flatten(config))
     for path, value in given.items():
+        if path.startswith(document.OWN) != own:
+            continue
         if path not in known:
             yield f"{path}: unknown key{_similar(path, known)}"
-        elif not fits(path, value):
-            yield f"{path}: got {value!r}, expected {expected(path)}"
+        elif not known[path].fits(value):
+            yield f"{path}: got {value!r}, expected {known[path].expected}"
     for path in known:
-        if path not in given:
+        if path not in given and not own:
             yield f"{path}: missing key"
 
 
-def _similar(path: str, known: dict[str, Any]) -> str:
-    import difflib
-
+def _similar(path: str, known: dict[str, Option]) -> str:
     close = difflib.get_close_matches(path, known, n=1, cutoff=0.7)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _parse(text: str, declared: type) -> Any:
+def _parse(text: str, option: Option) -> Any:
     """The value of an override's text; the text itself where the key is a text."""
-    if declared is str:
+    if option.type is str:
         return text
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
@@ -156,17 +190,18 @@ def _parse(text: str, declared: type) -> Any:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
-    if declared is tuple and not isinstance(value, tuple):
+    if option.type is tuple and not isinstance(value, tuple):
         value = tuple(value) if isinstance(value, list) else (value,)
     return value
 
 
-def _override(config: ConfigDict, word: str) -> str | None:
+def _override(config: ConfigDict, word: str, known: dict[str, Option]) -> list[str]:
     """Applies `--config.key=value`; returns what is wrong with it, if anything."""
     path, equals, text = word.removeprefix(PREFIX).partition("=")
-    known = dict(flatten(base.get_config()))
     if not word.startswith(PREFIX) or not equals:
-        return f"{word}: expected {PREFIX}key=value"
+        return [f"{word}: expected {PREFIX}key=value"]
     if path not in known:
-        return f"{path}: unknown key{_similar(path, known)}"
-    return assign(config, path, _parse(text, declared_type(path)[0]))
+        return [f"{path}: unknown key{_similar(path, known)}"]
+    option = known[path]
+    problem = document.assign(config, path, _parse(text, option), option)
+    return [] if problem is None else [problem]

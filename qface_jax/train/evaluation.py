@@ -22,7 +22,6 @@ from qface_jax.evals.protocols.protocol import (
     ImageRequest,
     ImageSet,
     Protocol,
-    split_benchmark,
 )
 from qface_jax.evals.results import Result
 from qface_jax.inference import run_scorer
@@ -58,7 +57,7 @@ class Evaluation:
         self._benchmarks = [
             (name, tables.PROTOCOLS[name].open(settings(config, name), images))
             for name, images in (
-                split_benchmark(entry, config.eval.protocol)
+                document.split_benchmark(entry, config.eval.protocol)
                 for entry in config.eval.sets
             )
         ]

@@ -207,7 +207,9 @@ def _draw_batch(
     """Draws what the network sees, for the report."""
     samples.write_batch(run, rows)
     if "loss" in objectives.entry(config).reads:
-        samples.write_gst(run, config.loss)
+        name = config.loss.margin
+        options = document.options_of(config, "margin", name)
+        samples.write_gst(run, name, options, config.loss.scale)
     if evaluation.sets:
         samples.write_resolutions(run, evaluation.sets[0], config)
 

@@ -8,6 +8,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
+from qface_jax.settings import rate_factors
 from qface_jax.train import parameter_groups
 
 # Only these leaves decay: not biases, norms' scales or PReLU slopes.
@@ -143,7 +144,7 @@ def build(
     parts = OPTIMIZERS[optim.name](optim)
     if optim.clip_norm is not None:
         parts.insert(0, optax.clip_by_global_norm(optim.clip_norm))
-    groups = parameter_groups.parse(optim.rate_factors)
+    groups = rate_factors.parse(optim.rate_factors)
     if groups:
         parts.append(parameter_groups.scale(groups))
     return optax.chain(*parts, optax.scale_by_learning_rate(rate)), rate

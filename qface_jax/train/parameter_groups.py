@@ -1,7 +1,7 @@
 """Learning rates of groups of parameters, and parameters that do not learn at all."""
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,48 +9,12 @@ import optax
 
 from qface_jax.errors import ConfigError
 from qface_jax.models import Model
+from qface_jax.settings.rate_factors import RateFactor
 
 BACKBONE = "backbone"  # of the parameters of a state
 
 
-class Group(NamedTuple):
-    """Parameters with a rate of their own.
-
-    Attributes:
-        pattern: Regular expression; a parameter belongs to the group if the beginning
-            of its path matches, as in "backbone/layer[12]_".
-        factor: On the learning rate, >= 0; 0: they stay as they are.
-    """
-
-    pattern: str
-    factor: float
-
-
-def parse(words: tuple[str, ...]) -> list[Group]:
-    """Returns the groups of `optim.rate_factors`.
-
-    Raises:
-        ConfigError: a word is not PATTERN=FACTOR.
-    """
-    groups = []
-    for word in words:
-        pattern, equals, text = word.rpartition("=")
-        try:
-            re.compile(pattern)
-            factor = float(text)
-        except (re.error, ValueError):
-            factor = -1.0
-        if not equals or not pattern or not 0.0 <= factor < float("inf"):
-            raise ConfigError(
-                f"optim.rate_factors: got {word!r}, expected PATTERN=FACTOR, a regular "
-                "expression of parameters' paths and a number >= 0, as in "
-                "'backbone/layer1_=0.1'"
-            )
-        groups.append(Group(pattern, factor))
-    return groups
-
-
-def factors(groups: list[Group], params: Any) -> Any:
+def factors(groups: list[RateFactor], params: Any) -> Any:
     """Returns the factor of each leaf: that of the first group it belongs to, else 1.
 
     Args:
@@ -62,7 +26,7 @@ def factors(groups: list[Group], params: Any) -> Any:
     )
 
 
-def check(groups: list[Group], params: Any) -> None:
+def check(groups: list[RateFactor], params: Any) -> None:
     """Raises where a group has no parameter, or no parameter learns.
 
     Args:
@@ -84,7 +48,7 @@ def check(groups: list[Group], params: Any) -> None:
         raise ConfigError("optim.rate_factors: all factors are 0, nothing would learn")
 
 
-def scale(groups: list[Group]) -> optax.GradientTransformation:
+def scale(groups: list[RateFactor]) -> optax.GradientTransformation:
     """Returns the update times the factor of each leaf's group.
 
     Args:
@@ -105,7 +69,7 @@ def _times(update, factor):
     return update * factor if factor else jnp.zeros_like(update)
 
 
-def learning(model: Model, groups: list[Group]) -> Model:
+def learning(model: Model, groups: list[RateFactor]) -> Model:
     """Returns the model without gradient of the parameters that stay as they are.
 
     So the backward pass ends where nothing before it learns.

@@ -10,7 +10,8 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from qface_jax import models, objectives, tables
+from qface_jax import models, objectives
+from qface_jax.configs import document
 from qface_jax.data_pipelines.degradation.recipe import draws_pairs, params_of
 from qface_jax.data_pipelines.sources.source import Source
 from qface_jax.data_pipelines.stream import faces
@@ -19,7 +20,7 @@ from qface_jax.errors import ConfigError
 from qface_jax.inference.embedding import build_embedder, embedder
 from qface_jax.objectives.objective import Objective, Snapshot
 from qface_jax.processes import hosts
-from qface_jax.settings import config_rules
+from qface_jax.settings import rate_factors, rules
 from qface_jax.sharded import parallel
 from qface_jax.train import optim, parameter_groups, state
 from qface_jax.train.step import train_step
@@ -69,9 +70,7 @@ class Setup(NamedTuple):
 
 def check_devices(config: ConfigDict, sizes: tuple[str, ...], mesh: Mesh) -> None:
     """Raises ConfigError where one of the sizes cannot be cut over the devices."""
-    problems = config_rules.device_problems(
-        config, sizes, mesh.size, jax.process_count()
-    )
+    problems = rules.device_problems(config, sizes, mesh.size, jax.process_count())
     if problems:
         raise ConfigError("\n".join(["config does not fit the devices", *problems]))
 
@@ -96,22 +95,21 @@ def build(
         ConfigError: a size cannot be cut over the devices.
         DataError: the objective takes pairs, and too few identities have two images.
     """
-    check_devices(config, config_rules.TRAINING_SIZES, mesh)
+    check_devices(config, rules.TRAINING_SIZES, mesh)
     shard = parallel.shardings(mesh)
     plan = _pair_plan(config, source)
     images = len(source) if plan is None else plan.images_per_epoch
     length = optim.length(config, images)
     tx, learning_rate = optim.build(config.optim, length)
     if model is None:
-        external = tables.is_external(config.model.backbone)
-        options = config.own.backbone if external else None
+        options = document.options_of(config, "backbone", config.model.backbone)
         model = models.build(config.model, devices=mesh.size, options=options)
     objective = objectives.build(config, source.num_classes, mesh)
     create = partial(state.create, model=model, objective=objective, tx=tx)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     cut = (*objective.class_rows, *objective.rows)
     abstract = state.abstract_state(create, init_key, shard, cut)
-    groups = parameter_groups.parse(config.optim.rate_factors)
+    groups = rate_factors.parse(config.optim.rate_factors)
     parameter_groups.check(groups, abstract.params)
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     step_fn = jax.jit(

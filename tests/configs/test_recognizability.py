@@ -5,6 +5,7 @@ import pytest
 from qface_jax.configs import document
 from qface_jax.errors import ConfigError
 from qface_jax.settings import config as configs
+from qface_jax.settings import rate_factors
 from qface_jax.train import optim, parameter_groups
 
 SHARED = {
@@ -65,7 +66,7 @@ def test_each_module_learns_at_its_own_rate(backbone, data):
         "backbone": {"layers_0": {"kernel": 0}},
         "head": {"centres": 0, "pam": {"kernel": 0}, "prm": {"kernel": 0}},
     }
-    groups = parameter_groups.parse(config.optim.rate_factors)
+    groups = rate_factors.parse(config.optim.rate_factors)
     parameter_groups.check(groups, params)
     factors = parameter_groups.factors(groups, params)
     head = factors["head"]

@@ -14,7 +14,7 @@ from qface_jax.errors import ConfigError
 from qface_jax.models import build
 from qface_jax.models.blocks import BatchNorm
 from qface_jax.models.factory import _in_groups
-from qface_jax.settings import config_rules
+from qface_jax.settings import rules
 from support.backbones import IMAGES, built, forward, gradient
 from support.closeness import assert_trees_close
 from support.small_run import small
@@ -155,5 +155,5 @@ def test_what_cannot_be_grouped_is_refused(model_config, grouped):
 )
 def test_the_batch_must_fit_the_groups(groups, batch, says):
     config = small(f"model.batch_norm_groups={groups}", f"data.batch_size={batch}")
-    problems = config_rules.device_problems(config, config_rules.TRAINING_SIZES, 8, 1)
+    problems = rules.device_problems(config, rules.TRAINING_SIZES, 8, 1)
     assert (problems == []) if says is None else (says in problems[0])

@@ -5,7 +5,7 @@ import pytest
 from qface_jax.configs import base, document
 from qface_jax.errors import ConfigError
 from qface_jax.settings import config as configs
-from qface_jax.settings import config_rules
+from qface_jax.settings import rules
 
 
 def test_every_shipped_config_is_valid():
@@ -173,13 +173,13 @@ def test_json_round_trip_and_differences():
 
 def test_every_rule_names_a_key():
     known = dict(document.flatten(base.get_config()))
-    assert set(config_rules.RULES) <= set(known)
+    assert set(rules.RULES) <= set(known)
 
 
 def test_sizes_must_be_cut_over_the_devices():
     config = configs.load("demo", ["--config.data.batch_size=60"])
-    sizes = config_rules.TRAINING_SIZES
-    assert config_rules.device_problems(config, sizes, 1, 1) == []
-    assert config_rules.device_problems(config, ("eval.batch_size",), 8, 2) == []
-    (problem,) = config_rules.device_problems(config, sizes, 8, 2)
+    sizes = rules.TRAINING_SIZES
+    assert rules.device_problems(config, sizes, 1, 1) == []
+    assert rules.device_problems(config, ("eval.batch_size",), 8, 2) == []
+    (problem,) = rules.device_problems(config, sizes, 8, 2)
     assert problem.startswith("data.batch_size: got 60, must be a multiple of the 8")

@@ -12,7 +12,7 @@ from qface_jax import models
 from qface_jax.errors import ConfigError
 from qface_jax.objectives import build
 from qface_jax.planning import plan
-from qface_jax.settings import config_rules
+from qface_jax.settings import rules
 from qface_jax.sharded import parallel
 from qface_jax.train import setup
 from qface_jax.train.accumulation import in_parts, join_rows, split_rows
@@ -183,17 +183,17 @@ def test_memory_falls():
 
 def test_a_batch_that_leaves_a_remainder_is_refused():
     config = small("data.batch_size=48", "optim.accumulation_steps=4")
-    sizes = config_rules.TRAINING_SIZES
-    (problem,) = config_rules.device_problems(config, sizes, 8, 1)
+    sizes = rules.TRAINING_SIZES
+    (problem,) = rules.device_problems(config, sizes, 8, 1)
     assert problem == (
         "data.batch_size: got 48, must be a multiple of 32: 8 devices x "
         "optim.accumulation_steps 4"
     )
-    assert config_rules.device_problems(config, sizes, 4, 1) == []
+    assert rules.device_problems(config, sizes, 4, 1) == []
     with pytest.raises(ConfigError, match=r"optim\.accumulation_steps 4"):
         setup.build(config, plan.Counts(CLASSES, 100), parallel.make_mesh())
     with pytest.raises(ConfigError, match=r"accumulation_steps: got 0, must be > 0"):
         small("optim.accumulation_steps=0")
     config = small("data.batch_size=16", "optim.accumulation_steps=16")
-    (problem,) = config_rules.device_problems(config, sizes, 1, 1)
+    (problem,) = rules.device_problems(config, sizes, 1, 1)
     assert "must be at least 32: batch norm needs 2 images" in problem

@@ -11,9 +11,9 @@ from qface_jax import models
 from qface_jax.data_pipelines.sources import source as sources
 from qface_jax.errors import ConfigError
 from qface_jax.planning import compiled_cost
+from qface_jax.settings.rate_factors import RateFactor, parse
 from qface_jax.sharded import parallel
 from qface_jax.train import optim, parameter_groups
-from qface_jax.train.parameter_groups import Group, parse
 from qface_jax.train.setup import build, fresh_state
 from support import small_step
 from support.small_run import small
@@ -33,7 +33,9 @@ FRONT = r"backbone/(conv1|bn1|prelu|layer1_)"  # of the backbone "tiny"
 def test_words_become_groups():
     assert parse(()) == []
     assert parse(("backbone/layer[12]_=0.1", "head=0", r"a=b=2e-3")) == [
-        Group("backbone/layer[12]_", 0.1), Group("head", 0.0), Group("a=b", 0.002)
+        RateFactor("backbone/layer[12]_", 0.1),
+        RateFactor("head", 0.0),
+        RateFactor("a=b", 0.002),
     ]  # fmt: skip
 
 

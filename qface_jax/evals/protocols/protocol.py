@@ -15,7 +15,6 @@ from qface_jax.evals.embedded import Embedded
 from qface_jax.evals.results import Result
 from qface_jax.options import Option
 from qface_jax.processes.share import Share
-from qface_jax.tables import is_external
 
 FULL_SIDE = 112  # px, of an image that is not degraded
 
@@ -123,20 +122,3 @@ class ProtocolEntry(NamedTuple):
     open: Callable[[EvalSettings, str], Protocol]
     text: str
     options: Mapping[str, Option] = {}
-
-
-def split_benchmark(entry: str, default: str) -> tuple[str, str]:
-    """Returns the protocol and the set that an entry of `eval.sets` names.
-
-    >>> split_benchmark("tinyface=faces", "verification")
-    ('tinyface', 'faces')
-    >>> split_benchmark("pairs.txt::a=b", "verification")
-    ('verification', 'pairs.txt::a=b')
-
-    Args:
-        entry: SET or PROTOCOL=SET; PROTOCOL is a word or `module:object`.
-        default: protocol of an entry that names none.
-    """
-    name, equals, rest = entry.partition("=")
-    named = name.isidentifier() or (is_external(name) and "::" not in name)
-    return (name, rest) if equals and named else (default, entry)

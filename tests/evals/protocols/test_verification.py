@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from qface_jax.configs.document import split_benchmark
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals.measures import verification
-from qface_jax.evals.protocols.protocol import split_benchmark
 from qface_jax.evals.protocols.verification import rows_of
 from qface_jax.tables import PROTOCOLS
 
