@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from qface_jax import models
 from qface_jax.losses import recognizability as kernels
-from qface_jax.losses.contrast import unit
+from qface_jax.losses.vectors import unit
 from qface_jax.models import heads
 from qface_jax.models.heads import ATTENTION, REGRESSION
 from qface_jax.objectives import classification
@@ -121,7 +121,7 @@ def _initial(length):
 
 def _index(group, regression, params, features, judged, unrecognizable, key):
     """Weight and losses [b] of the index's two terms, and what to log of it, [b]."""
-    cosine = kernels.ui_cosine(features, unrecognizable["centre"])
+    cosine = kernels.unrecognizable_cosine(features, unrecognizable["centre"])
     target = kernels.ri_target(
         judged.cos_target, judged.cos_nearest, cosine, epsilon=group.epsilon
     )

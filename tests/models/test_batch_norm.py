@@ -15,13 +15,8 @@ from qface_jax.models import build
 from qface_jax.models.blocks import BatchNorm
 from qface_jax.models.factory import _in_groups
 from qface_jax.settings import config_rules
-from support.backbones import (
-    IMAGES,
-    assert_trees_close,
-    built,
-    forward,
-    gradient,
-)
+from support.backbones import IMAGES, built, forward, gradient
+from support.closeness import assert_trees_close
 from support.small_run import small
 
 GROUPS = 8

@@ -10,6 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from qface_jax.models import build, face_transformer
+from support.closeness import additions, assert_close_as_sums
 
 HEADS, HEAD_WIDTH, WIDTH, PIXELS = 2, 3, 8, 32
 DEPTH = {8: 2, 12: 1}  # by the side of a patch
@@ -105,7 +106,7 @@ def test_float64(side):
     params = initial(side)
     features, grads = features_and_gradient(small(side))(params)
     want = np.array([plain(image, side, params) for image in IMAGES])
-    assert_allclose(features, want, rtol=1e-5, atol=1e-5)
+    assert_close_as_sums(features, want, terms=additions(params))
     for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(leaf).all() and np.any(leaf), jax.tree_util.keystr(path)
 
@@ -148,7 +149,7 @@ def test_dropout_in_training_and_by_the_key():
     want, _ = features_and_gradient(small())(params)
     dropping = small(dropout=0.3)
     evaluated, _ = jax.jit(dropping.apply)(params, {}, IMAGES)
-    assert_allclose(evaluated, want, rtol=1e-6, atol=1e-6)
+    assert_close_as_sums(evaluated, want, terms=additions(params))
 
     @jax.jit
     def train(seed):

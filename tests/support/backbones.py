@@ -5,7 +5,6 @@ import functools
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
-from numpy.testing import assert_allclose
 
 from qface_jax.models import build
 
@@ -69,12 +68,3 @@ def gradient(model):
         return jax.grad(loss)(params)
 
     return run
-
-
-def assert_trees_close(got, expected, tolerance):
-    """Compares leaf by leaf; a difference is named by its path."""
-    for (path, leaf), wanted in zip(
-        jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(expected), strict=True
-    ):
-        name = jax.tree_util.keystr(path)
-        assert_allclose(leaf, wanted, rtol=tolerance, atol=tolerance, err_msg=name)
