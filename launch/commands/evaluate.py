@@ -41,8 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluates, prints a table per set, writes results and report."""
     from qface_jax.errors import ConfigError
     from qface_jax.evals import results
-    from qface_jax.inference import run_scorer
-    from qface_jax.inference.embedding import run_embedder
+    from qface_jax.inference.embedder import Embedder
     from qface_jax.report.page import write_report
     from qface_jax.report.table import table
     from qface_jax.runs import run_folder
@@ -65,13 +64,13 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("eval.sets: is empty; give --config.eval.sets=...")
     mesh = parallel.make_mesh()
     check_devices(evaluated, rules.EVALUATION_SIZES, mesh)
-    shard = parallel.shardings(mesh)
     # The sets first: a missing file is known before the weights are read.
-    evaluation = Evaluation(evaluated, shard)
-    step, embed = run_embedder(found, args.which)
-    checkpoint = {"path": str(found.path), "which": args.which, "step": step}
-    scorer = run_scorer.of_run(found, args.which)
-    for result in evaluation.run(embed, checkpoint=checkpoint, scorer=scorer):
+    evaluation = Evaluation(evaluated)
+    embedder = Embedder.from_run(
+        found, args.which, mesh, batch_size=evaluated.eval.batch_size
+    )
+    checkpoint = {"path": str(found.path), "which": args.which, "step": embedder.step}
+    for result in evaluation.run(embedder, checkpoint=checkpoint):
         if hosts.first():
             print(table(result))
             print(f"result: {results.write(found.path, result)}")

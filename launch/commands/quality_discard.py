@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 def _text(result, quality, curves) -> str:
     """The table of the areas, and that of the curves at some shares."""
     from qface_jax.evals.measures import error_discard
-    from qface_jax.evals.measures.quality_scores import TITLES
+    from qface_jax.evals.measures.quality_scores import title
     from qface_jax.evals.text_table import aligned, table_lines
 
     lines = [f"{result.set}, step {result.checkpoint.get('step', '-')}", ""]
@@ -97,7 +97,7 @@ def _text(result, quality, curves) -> str:
         )  # fmt: skip
     rows = [["left out", *(f"{share:>6.0%}" for share in _SHARES)]]
     rows += [
-        [TITLES[name], *(f"{100 * rate:6.2f}" for rate in curve.at(_SHARES))]
+        [title(name), *(f"{100 * rate:6.2f}" for rate in curve.at(_SHARES))]
         for name, curve in curves.items()
     ]
     head, *body = aligned(rows, left=[True], ruled=False)

@@ -1,6 +1,7 @@
 """`qface quality score`: how good single face images are, by a run."""
 
 import argparse
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which checkpoint of RUN; default: last",
     )
     parser.add_argument(
+        "--score",
+        action="append",
+        default=[],
+        metavar="MODULE:OBJECT",
+        help="score of your own to give besides; may be repeated",
+    )
+    parser.add_argument(
         "--unrecognizable",
         type=Path,
         metavar="PATH",
@@ -70,33 +78,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Scores, writes the table and the sheet, says what came out."""
+    from qface_jax import tables
     from qface_jax.data_pipelines.sources.image_list import open_images
     from qface_jax.evals.measures.quality_scores import ERS
-    from qface_jax.inference.score_images import ImageScoring
+    from qface_jax.inference import score_images
+    from qface_jax.inference.embedder import Embedder
     from qface_jax.report import face_scores
     from qface_jax.runs import run_folder
+    from qface_jax.sharded import parallel
 
     _refuse_folders(args)
-    found = run_folder.read(args.run)
+    for name in args.score:
+        tables.trust(name)
+    source = run_folder.read(args.run)
     images = open_images(args.images)
     others = None if args.unrecognizable is None else open_images(args.unrecognizable)
-    scoring = ImageScoring(found, which=args.which, batch_size=args.batch_size)
-    print(f"{args.run}: checkpoint of step {scoring.step} ({args.which})")
-    centre = None
-    if others is None and ERS not in scoring.names:
+    embedder = Embedder.from_run(
+        source,
+        args.which,
+        parallel.make_mesh(),
+        batch_size=args.batch_size,
+        quality_scores=args.score,
+    )
+    if args.resize is not None:
+        embedder = dataclasses.replace(embedder, resize=args.resize)
+    workers = source.config.data.workers
+    print(f"{args.run}: checkpoint of step {embedder.step} ({args.which})")
+    if others is None and ERS not in embedder.scores:
         print(
             "no ERS: this run knows no unrecognizable images; --unrecognizable=PATH "
             "gives some"
         )
     if others is not None:
         with _progress(others, "unrecognizable images") as bar:
-            centre = scoring.centre_of(others, resize=args.resize, progress=bar.update)
+            embedder = score_images.measured_from(
+                embedder, others, workers=workers, progress=bar.update
+            )
     tally = face_scores.Tally()
     with _progress(images, "scoring") as bar:
-        rows = scoring.rows(
-            images, ui_centre=centre, resize=args.resize, progress=bar.update
+        rows = score_images.score_rows(
+            embedder, images, workers=workers, progress=bar.update
         )
-        face_scores.write_csv(args.out, tally.counting(rows))
+        face_scores.write_csv(args.out, tally.counting(rows), further=args.score)
     print("\n".join(face_scores.summary(tally)))
     print(f"scores: {args.out}")
     if not tally.places:
@@ -107,8 +130,7 @@ def run(args: argparse.Namespace) -> int:
     if args.sheet is not None:
         from qface_jax.data_pipelines.tools.sheet import write_sheet
 
-        resize = args.resize or found.config.data.resize
-        write_sheet(args.sheet, list(_bands(images, tally, resize)))
+        write_sheet(args.sheet, list(_bands(images, tally, embedder.resize)))
         print(f"sheet: {args.sheet}")
     return 0
 
@@ -132,7 +154,7 @@ def _bands(images: Any, tally: Any, resize: str) -> Iterator[Any]:
 
     from qface_jax.data_pipelines.sources.image_list import decoded_batches
     from qface_jax.data_pipelines.tools.sheet import Band
-    from qface_jax.evals.measures.quality_scores import NORM, TITLES
+    from qface_jax.evals.measures.quality_scores import NORM, title
     from qface_jax.report import face_scores
 
     scores, places = tally.scores, np.array(tally.places)
@@ -149,7 +171,7 @@ def _bands(images: Any, tally: Any, resize: str) -> Iterator[Any]:
             )
             pictures, _ = next(batches)
             yield Band(
-                f"{word} {TITLES[name]}",
+                f"{word} {title(name)}",
                 pictures,
                 face_scores.captions(shown, rows),
             )

@@ -43,33 +43,38 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.data_pipelines.sources.source import training_source
     from qface_jax.errors import ConfigError
     from qface_jax.inference import unrecognizable_cluster
-    from qface_jax.inference.embedding import run_embedder
+    from qface_jax.inference.embedder import Embedder
     from qface_jax.report import unrecognizable_distances
     from qface_jax.report.page import write_report
     from qface_jax.runs import run_folder
     from qface_jax.settings import config as configs
+    from qface_jax.sharded import parallel
 
     if args.count < 1:
         raise ConfigError(f"--count: got {args.count}, must be at least 1")
-    found = run_folder.read(args.run)
+    trained = run_folder.read(args.run)
     if args.config is None:
-        config = configs.override(found.config, args.overrides)
+        config = configs.override(trained.config, args.overrides)
     else:
         config = configs.load(args.config, args.overrides)
     source = training_source(config)
-    step, embed = run_embedder(found, args.which)
-    print(f"{args.run}, step {step}")
-    measured = unrecognizable_cluster.measure(config, source, embed, count=args.count)
-    print(measured.told)
+    embedder = Embedder.from_run(
+        trained, args.which, parallel.make_mesh(), batch_size=config.eval.batch_size
+    )
+    print(f"{args.run}, step {embedder.step}")
+    measured = unrecognizable_cluster.measure(
+        config, source, embedder, count=args.count
+    )
+    print(measured.description)
     cluster, faces = measured.cluster, measured.faces
     print(
         "\n".join(
             unrecognizable_distances.lines(cluster.cosines, faces, cluster.tightness)
         )
     )
-    path = args.out or found.path / run_folder.SAMPLES / "ui_cluster.png"
+    path = args.out or trained.path / run_folder.SAMPLES / "ui_cluster.png"
     unrecognizable_distances.draw(path, cluster.cosines, faces)
     print(f"picture: {path}")
     if args.out is None:
-        print(f"report: {write_report(found.path)}")
+        print(f"report: {write_report(trained.path)}")
     return 0

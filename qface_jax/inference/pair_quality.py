@@ -11,9 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from ml_collections import ConfigDict
 
-from qface_jax.errors import ConfigError, DataError
-from qface_jax.inference.embed import Embed, embed_images
-from qface_jax.tables import OBJECTIVES
+from qface_jax.errors import DataError
+from qface_jax.inference.embedder import Embedder
 
 # uint8 [m, 112, 112, 3] -> u within [0, 1], [m].
 Quality = Callable[[np.ndarray], np.ndarray]
@@ -39,59 +38,31 @@ class Verdict:
     facts: list[str]
 
 
-def statistics_path(config: ConfigDict) -> str:
-    """Returns where the state of a run keeps its norm statistics.
-
-    Args:
-        config: of the run.
-
-    Raises:
-        ConfigError: it keeps none.
-    """
-    kept = OBJECTIVES[config.objective].norm_statistics
-    if kept is not None:
-        return f"aux/{kept}"
-    if config.loss.margin == "adaface":
-        return "aux/margin"
-    raise ConfigError(
-        f"quality: the run has objective {config.objective} and loss.margin "
-        f"{config.loss.margin}, which keep no statistics of the feature norms; give a "
-        "run of objective qgface or loss.margin adaface, or leave --checkpoint out"
-    )
-
-
 def measure(
     images: np.ndarray,
-    embed: Embed,
+    embedder: Embedder,
     quality: Callable[[np.ndarray], np.ndarray],
-    *,
-    batch_size: int,
 ) -> np.ndarray:
     """Returns the quality u of pictures, [m].
 
     Args:
         images: uint8 [m, 112, 112, 3].
-        embed: uint8 [batch_size, 112, 112, 3] -> raw features [batch_size, d].
+        embedder: The model.
         quality: features [m, d] -> u within [0, 1], [m].
-        batch_size: rows of each call of `embed`.
 
     Raises:
         DataError: the features are not finite.
     """
-    found = embed_images(
-        (images[at : at + batch_size] for at in range(0, len(images), batch_size)),
-        embed,
-        count=len(images),
-        batch_size=batch_size,
-        flip=False,
-    )
-    finite = np.isfinite(found.features).all(axis=1)
+    size = embedder.rows
+    batches = (images[at : at + size] for at in range(0, len(images), size))
+    features = embedder.embed(batches, count=len(images)).features
+    finite = np.isfinite(features).all(axis=1)
     if not finite.all():
         raise DataError(
             f"quality: got NaN or infinite features for {(~finite).sum()} of "
             f"{len(images)} images; the run has diverged, give another --checkpoint"
         )
-    return np.asarray(quality(found.features))
+    return np.asarray(quality(features))
 
 
 def judge_pairs(

@@ -12,11 +12,13 @@ from ml_collections import ConfigDict
 from qface_jax.data_pipelines.degradation.recipe import draws_pairs
 from qface_jax.errors import ConfigError
 from qface_jax.inference import pair_quality
-from qface_jax.inference.embedding import run_embedder
+from qface_jax.inference.embedder import Embedder
 from qface_jax.inference.pair_quality import Quality, Verdict
 from qface_jax.losses import norm_stats, quality_partition
 from qface_jax.runs.checkpoint import load_parts
 from qface_jax.runs.run_folder import Run
+from qface_jax.sharded import parallel
+from qface_jax.tables import OBJECTIVES
 
 AT_ONCE = 64  # pictures that are embedded together, at least
 
@@ -44,7 +46,7 @@ def judge_by(
         UserError: its checkpoint is damaged.
     """
     group = config.qgface
-    quality, told = _quality_by(run, group.concentration)
+    quality, description = _quality_by(run, group.concentration)
 
     def contrasted(u_q, u_k):
         return quality_partition.is_contrasted(
@@ -66,37 +68,42 @@ def judge_by(
 
     def judge_and_tell(originals, drawn):
         verdict = judge(originals, drawn)
-        return dataclasses.replace(verdict, facts=[told, *verdict.facts])
+        return dataclasses.replace(verdict, facts=[description, *verdict.facts])
 
     return judge_and_tell
 
 
 def _quality_by(run: Run, concentration: float) -> tuple[Quality, str]:
     """Images -> quality by a run, and a line that says by what."""
-    path = pair_quality.statistics_path(run.config)
-    _, saved = load_parts(run.path, "last", (path,))
-    if not saved[path]:
+    # Those of the objective, else those of the margin.
+    names = (OBJECTIVES[run.config.objective].norm_statistics, "margin")
+    paths = tuple(f"aux/{name}" for name in names if name is not None)
+    _, saved = load_parts(run.path, "last", paths)
+    fields = dict.fromkeys(norm_stats.NormStats._fields)
+    kept = [
+        part
+        for part in saved.values()
+        if isinstance(part, dict) and part.keys() == fields.keys()
+    ]
+    if not kept:
         raise ConfigError(
-            f"{run.path}: keeps no statistics of feature norms to judge pictures by, "
-            "as an imported model keeps none; give a run that was trained with "
-            "loss.margin=adaface or objective=qgface"
+            f"{run.path}: has objective {run.config.objective} and loss.margin "
+            f"{run.config.loss.margin}, or is an imported model, which keep no "
+            "statistics of the feature norms to judge pictures by; give a run that was "
+            "trained with loss.margin=adaface or objective=qgface, or leave "
+            "--checkpoint out"
         )
-    kept = norm_stats.NormStats(**jax.tree.map(jnp.asarray, saved[path]))
-    step, embed = run_embedder(run, "last")
+    statistics = norm_stats.NormStats(**jax.tree.map(jnp.asarray, kept[0]))
+    mesh = parallel.make_mesh()
+    embedder = Embedder.from_run(run, "last", mesh, batch_size=AT_ONCE)
 
     def quality(features):
         norms = norm_stats.feature_norms(jnp.asarray(features))
-        norm_hat = norm_stats.norm_hat(kept, norms, concentration=concentration)
+        norm_hat = norm_stats.norm_hat(statistics, norms, concentration=concentration)
         return quality_partition.quality(norm_hat)
 
-    devices = jax.device_count()
-    measure = partial(
-        pair_quality.measure,
-        embed=embed,
-        quality=quality,
-        batch_size=-(-AT_ONCE // devices) * devices,
-    )
+    measure = partial(pair_quality.measure, embedder=embedder, quality=quality)
     return measure, (
-        f"u by {run.path}, step {step}: norms {kept.mean:.4g} +- {kept.std:.4g}, "
-        f"concentration {concentration:.3g}"
+        f"u by {run.path}, step {embedder.step}: norms {statistics.mean:.4g} +- "
+        f"{statistics.std:.4g}, concentration {concentration:.3g}"
     )

@@ -1,7 +1,6 @@
 """Where unrecognizable images lie in a model, and how far from them faces stand."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,14 +8,13 @@ from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines.sources import chosen_records, unrecognizable_images
 from qface_jax.data_pipelines.stream import faces
+from qface_jax.evals.embedded import Embedded
 from qface_jax.evals.measures.unit import unit
-from qface_jax.inference.embed import Embedded, embed_images
-from qface_jax.inference.embedding import Embed
+from qface_jax.inference.embedder import Embedder
 from qface_jax.processes import agreement, hosts
 from qface_jax.processes.share import Share
 
 _MIN_LENGTH = 1e-12
-Batches = Iterator[np.ndarray]
 
 
 class Cluster(NamedTuple):
@@ -36,27 +34,29 @@ class Cluster(NamedTuple):
     scores: dict[str, np.ndarray]
 
 
-def cluster_of(found: Embedded, gather: Callable[[np.ndarray], np.ndarray]) -> Cluster:
+def cluster_of(
+    embedded: Embedded, gather: Callable[[np.ndarray], np.ndarray]
+) -> Cluster:
     """Returns the cluster of this host's and all other hosts' images.
 
     Args:
-        found: Features of this host's images; there may be none.
+        embedded: Features of this host's images; there may be none.
         gather: Rows of this host -> rows of all (`agreement.gather_rows`).
     """
-    units = unit(found.features)
+    units = unit(embedded.features)
     sums = gather(units.sum(axis=0, keepdims=True)).sum(axis=0)
     count = gather(np.array([len(units)])).sum()
     mean = sums / max(count, 1)
     length = float(np.linalg.norm(mean))
     centre = mean / max(length, _MIN_LENGTH)
-    scores = {name: gather(values) for name, values in found.scores.items()}
+    scores = {name: gather(values) for name, values in embedded.scores.items()}
     return Cluster(centre, length, gather(units @ centre), scores)
 
 
-def ui_batches(
+def unrecognizable_batches(
     images: unrecognizable_images.UnrecognizableImages, batch_size: int
-) -> tuple[Batches, int, int]:
-    """Returns this host's batches of UIs, how many images, and how many batches.
+) -> dict[str, Any]:
+    """Returns this host's batches of unrecognizable images, as `Embedder.embed` takes.
 
     Args:
         images: The set.
@@ -65,72 +65,82 @@ def ui_batches(
     place = hosts.here()
     share = batch_size // place.count
     positions = np.arange(images.count)
-    mine = int(np.sum(positions % batch_size // share == place.index))
-    found = images.batches(batch_size, host=place.index, hosts=place.count)
-    calls = -(-images.count // batch_size)
-    # Padding stands behind the images of a batch; the embedding pads by itself.
-    kept = (rows[valid] for rows, valid in found)
-    return (rows for rows in kept if len(rows)), mine, calls
+    count = int(np.sum(positions % batch_size // share == place.index))
+    batches = images.batches(batch_size, host=place.index, hosts=place.count)
+    # Padding stands behind the images of a batch; the embedder pads by itself.
+    valid_rows = (rows[valid] for rows, valid in batches)
+    return {
+        "batches": (rows for rows in valid_rows if len(rows)),
+        "count": count,
+        "calls": -(-images.count // batch_size),
+    }
 
 
 class Measured(NamedTuple):
-    """What `measure` found.
+    """What `measure` returns.
 
     Attributes:
         cluster: The unrecognizable images.
         faces: Cosine of each face with their centre, [m].
-        told: A line that says what was measured.
+        description: A line that says what was measured.
     """
 
     cluster: Cluster
     faces: np.ndarray
-    told: str
+    description: str
 
 
-def measure(config: ConfigDict, source: Any, embed: Embed, *, count: int) -> Measured:
+def measure(
+    config: ConfigDict, source: Any, embedder: Embedder, *, count: int
+) -> Measured:
     """Embeds unrecognizable images and training faces. All hosts call it.
 
     Args:
-        config: Names the UIs, and how pictures are read.
+        config: Names the unrecognizable images, and how pictures are read.
         source: Training data; the first of it in a run's order are the faces.
-        embed: Takes this host's share of `eval.batch_size` images.
+        embedder: The model.
         count: Of the faces, at most.
     """
     images = unrecognizable_images.open_unrecognizable(config, source)
-    place, total = hosts.here(), config.eval.batch_size
-    run = partial(
-        embed_images, embed=embed, batch_size=total // place.count, flip=False
-    )
-    batches, mine, calls = ui_batches(images, total)
-    cluster = cluster_of(run(batches, count=mine, calls=calls), agreement.gather_rows)
+    batches = unrecognizable_batches(images, embedder.batch_size)
+    cluster = cluster_of(embedder.embed(**batches), agreement.gather_rows)
     chosen = chosen_records.first_of_run(source, count, seed=config.seed)
-    found = run(**picture_batches(config, chosen, side=112))
-    cosines = agreement.gather_rows(unit(found.features) @ cluster.centre)
-    told = f"{images.describe()}; {len(chosen):,} of {len(source):,} training faces"
-    return Measured(cluster, cosines, told)
+    embedded = embedder.embed(**picture_batches(config, chosen, embedder, side=112))
+    cosines = agreement.gather_rows(unit(embedded.features) @ cluster.centre)
+    description = (
+        f"{images.describe()}; {len(chosen):,} of {len(source):,} training faces"
+    )
+    return Measured(cluster, cosines, description)
 
 
 def picture_batches(
-    config: ConfigDict, pictures: chosen_records.ChosenRecords, *, side: int
+    config: ConfigDict,
+    pictures: chosen_records.ChosenRecords,
+    embedder: Embedder,
+    *,
+    side: int,
 ) -> dict[str, Any]:
-    """Returns this host's batches of pictures at a side, as `embed_images` takes them.
+    """Returns this host's batches of pictures at a side, as `Embedder.embed` takes.
 
     Args:
-        config: `eval.batch_size`, `eval.antialias` and `data.resize` are used.
+        config: `eval.antialias` and `data.resize` are used.
         pictures: Of all hosts.
+        embedder: Of its size are the batches.
         side: In px.
     """
     place, total = hosts.here(), len(pictures)
     share = Share(place.index, place.count)
-    mine, size = share.pairs(total), config.eval.batch_size // place.count
-    own = pictures.part(mine.start, mine.stop)
-    stream = faces.eval_batches(
-        own,
+    rows, size = share.pairs(total), embedder.rows
+    share_of_pictures = pictures.part(rows.start, rows.stop)
+    batches = faces.eval_batches(
+        share_of_pictures,
         side=side,
         batch_size=size,
         antialias=config.eval.antialias,
         resize=config.data.resize,
     )
-    calls = -(-share.most_pairs(total) // size)
-    batches = stream if len(own) else iter(())
-    return {"batches": batches, "count": len(own), "calls": calls}
+    return {
+        "batches": batches if len(rows) else (),
+        "count": len(rows),
+        "calls": -(-share.most_pairs(total) // size),
+    }

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from qface_jax.options import Option
 from qface_jax.sharded.class_sample import ClassSample
+
+if TYPE_CHECKING:
+    # A config is checked without what embeds pictures.
+    from qface_jax.inference.embedder import Embedder
 
 
 class Encoders(NamedTuple):
@@ -105,14 +108,14 @@ class Snapshot(NamedTuple):
         params: {"backbone", "head"}, on the devices.
         stats: Running statistics of the backbone.
         state: State of the objective.
-        embed: This host's images -> their features, by the running statistics.
+        embedder: Embeds by the running statistics, and scores by `state`.
     """
 
     step: int
     params: dict[str, Any]
     stats: Any
     state: dict[str, Any]
-    embed: Callable[[np.ndarray], np.ndarray]
+    embedder: "Embedder"
 
 
 class Hooks:

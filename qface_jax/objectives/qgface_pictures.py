@@ -1,6 +1,7 @@
 """How alike the two views of training images are in a trained model, for its report."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,7 +49,7 @@ class PairPictures(Hooks):
             batches: (first step, end) -> iterator over this host's rows.
         """
         self._options, self._batches = options, batches
-        self._steps = max(PAIRS // batch_size, 1)
+        self._batch_size, self._steps = batch_size, max(PAIRS // batch_size, 1)
 
     def draw(self, run: Path, model: Snapshot, evaluated: Any) -> None:
         """Writes `RUN/samples/norm_similarity.png`."""
@@ -57,12 +58,15 @@ class PairPictures(Hooks):
             draw(run, self._options, pairs, model.state["quality"])
 
     def _embedded(self, model: Snapshot) -> Pairs:
+        embedder = dataclasses.replace(model.embedder, batch_size=self._batch_size)
+
+        def features(images):
+            return embedder(images).wait().features
+
         parts = []
         with contextlib.closing(self._batches(0, self._steps)) as batches:
             for rows in batches:
-                views = (
-                    np.asarray(model.embed(rows["images"][:, view])) for view in (0, 1)
-                )
+                views = (features(rows["images"][:, view]) for view in (0, 1))
                 parts.append((*views, rows["labels"]))
         return Pairs(
             *(

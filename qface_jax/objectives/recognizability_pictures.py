@@ -17,7 +17,7 @@ from qface_jax.data_pipelines.sources import chosen_records
 from qface_jax.data_pipelines.stream import faces
 from qface_jax.data_pipelines.tools.sheet import Band, write_sheet
 from qface_jax.evals.measures import error_discard
-from qface_jax.evals.measures.quality_scores import RI, TITLES
+from qface_jax.evals.measures.quality_scores import RI, array_name, title
 from qface_jax.evals.results import Result, result_path
 from qface_jax.inference import face_maps, unrecognizable_cluster
 from qface_jax.objectives.objective import Snapshot
@@ -53,7 +53,9 @@ def draw(
         mesh: Mesh over which the class centres are cut.
     """
     folder = run / SAMPLES
-    measured = unrecognizable_cluster.measure(config, source, model.embed, count=_FACES)
+    measured = unrecognizable_cluster.measure(
+        config, source, model.embedder, count=_FACES
+    )
     if hosts.first():
         unrecognizable_distances.draw(
             folder / "ui_cluster.png", measured.cluster.cosines, measured.faces
@@ -94,17 +96,14 @@ def write_extremes(
         return
     bands = []
     for side in dict.fromkeys((max(sides), min(sides))):
-        scores = {
-            name: result.arrays[f"{error_discard.ARRAYS[name]}_{side}"]
-            for name in names
-        }
+        scores = {name: result.arrays[f"{array_name(name)}_{side}"] for name in names}
         if not np.isfinite(scores[RI]).all():
             continue
         lowest, highest = face_scores.extremes(scores[RI], _COLUMNS)
         for which, rows in (("lowest", lowest), ("highest", highest)):
             shown = face_scores.captions(scores, rows)
-            title = f"{which} {TITLES[RI]} at {side} px"
-            bands.append(Band(title, _at(config, pair_set, rows, side), shown))
+            heading = f"{which} {title(RI)} at {side} px"
+            bands.append(Band(heading, _at(config, pair_set, rows, side), shown))
     if bands:
         path = folder / f"scores_{result_path(folder, pair_set.name).stem}.png"
         write_sheet(path, bands)

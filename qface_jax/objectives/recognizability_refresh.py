@@ -5,6 +5,7 @@ score's rank correlation with it is logged: a score that falls as pictures get b
 said to be none in this model.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,14 @@ from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines.sources import chosen_records, unrecognizable_images
 from qface_jax.evals.measures import quality_scores
-from qface_jax.evals.measures.quality_scores import RI
-from qface_jax.inference import run_scorer
-from qface_jax.inference.embed import Embedded, embed_images
+from qface_jax.evals.measures.quality_scores import ERS, RI
+from qface_jax.inference.embedder import Embedder
+from qface_jax.inference.embedding_recognizability import distance_from
 from qface_jax.inference.unrecognizable_cluster import (
-    Batches,
-    Cluster,
     cluster_of,
     picture_batches,
-    ui_batches,
+    unrecognizable_batches,
 )
-from qface_jax.models.heads import REGRESSION
 from qface_jax.objectives import recognizability_pictures
 from qface_jax.objectives.objective import Hooks, Snapshot
 from qface_jax.objectives.recognizability import UNRECOGNIZABLE
@@ -73,21 +71,26 @@ class Refresh(Hooks):
 
     def refresh(self, model: Snapshot) -> tuple[dict[str, Any], dict[str, float]]:
         """Returns the state with the cluster as its model sees it, and scalars."""
-        cluster = self._cluster(model)
+        embedder = model.embedder
+        # The cluster is about to be found; only the index is asked for.
+        batches = unrecognizable_batches(self._images, embedder.batch_size)
+        cluster = cluster_of(embedder.embed(**batches), agreement.gather_rows)
         indices = cluster.scores[RI]
         known = {
             "centre": np.float32(cluster.centre),
             "mean": np.float32(indices.mean()),
             "std": np.float32(indices.std()),
         }
+        scores = {**embedder.scores, ERS: distance_from(known["centre"])}
+        embedder = dataclasses.replace(embedder, scores=scores)
         known = parallel.replicate(known, parallel.shardings(self._mesh))
-        model = model._replace(state=model.state | {UNRECOGNIZABLE: known})
         values = {
             "ui_tightness": cluster.tightness,
             "ri_ui_mean": float(indices.mean()),
             "ri_ui_std": float(indices.std()),
         }
-        return model.state, values | self._correlations(model)
+        state = model.state | {UNRECOGNIZABLE: known}
+        return state, values | self._correlations(embedder)
 
     def draw(self, run: Path, model: Snapshot, evaluated: Any) -> None:
         """Writes `ui_cluster.png`, `scores_*.png` and `maps_*.png`."""
@@ -95,28 +98,21 @@ class Refresh(Hooks):
             run, self._config, self._source, model, evaluated, mesh=self._mesh
         )
 
-    def _cluster(self, model: Snapshot) -> Cluster:
-        size = self._config.eval.batch_size
-        batches, rows, calls = ui_batches(self._images, size)
-        # The cluster is about to be found; only the index is asked for.
-        embedded = self._embed(model, batches, count=rows, calls=calls)
-        return cluster_of(embedded, agreement.gather_rows)
-
-    def _correlations(self, model: Snapshot) -> dict[str, float]:
+    def _correlations(self, embedder: Embedder) -> dict[str, float]:
         """Rank correlations of the scores with the resolution of the probe."""
         if not len(self._probe):
             return {}
         by_side: dict[str, dict[int, np.ndarray]] = {}
         for side in self._config.eval.resolutions:
-            rows = picture_batches(self._config, self._probe, side=side)
-            embedded = self._embed(model, **rows)
+            batches = picture_batches(self._config, self._probe, embedder, side=side)
+            embedded = embedder.embed(**batches)
             for name, values in embedded.scores.items():
                 by_side.setdefault(name, {})[side] = agreement.gather_rows(values)
         correlations = {
             name: quality_scores.correlation_with_sides(scores)
             for name, scores in by_side.items()
         }
-        self._warn(model.step, correlations)
+        self._warn(embedder.step, correlations)
         return {
             f"rank_{name}": value
             for name, value in correlations.items()
@@ -133,18 +129,3 @@ class Refresh(Hooks):
             for line in quality_scores.wrong_signs(correlations):
                 hosts.say(f"warning: step {step:,}: {line}")
         self._wrong = wrong
-
-    def _embed(
-        self, model: Snapshot, batches: Batches, count: int, calls: int
-    ) -> Embedded:
-        regression = model.params["head"].get(REGRESSION)
-        known = model.state[UNRECOGNIZABLE]
-        return embed_images(
-            batches,
-            model.embed,
-            count=count,
-            batch_size=self._config.eval.batch_size // hosts.here().count,
-            flip=False,
-            calls=calls,
-            scorer=run_scorer.scorer(self._config, regression, known),
-        )

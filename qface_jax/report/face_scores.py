@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from qface_jax.atomic_file import replacing
-from qface_jax.evals.measures.quality_scores import TITLES, rank_correlation
+from qface_jax.evals.measures.quality_scores import rank_correlation, title
+from qface_jax.tables import QUALITY_SCORES
 
 OK, NON_FINITE = "ok", "non_finite"
-COLUMNS = ("name", "status", *TITLES, "width", "height", "message")
 QUANTILES = {"min": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "max": 1.0}
 
 
@@ -25,7 +25,7 @@ class FaceScore(NamedTuple):
         name: where it comes from.
         status: OK, NON_FINITE (the network gives no finite feature for it), or that of
             an image that could not be read or decoded.
-        scores: by name (a key of `quality_scores.TITLES`); larger is better. {} where
+        scores: by name (a key of `tables.QUALITY_SCORES`); larger is better. {} where
             the status is not OK.
         width: of the image as it is stored, in pixels; 0 where it is not known.
         height: likewise.
@@ -86,23 +86,28 @@ class Tally:
             yield row
 
 
-def write_csv(path: Path, rows: Iterable[FaceScore]) -> None:
+def write_csv(
+    path: Path, rows: Iterable[FaceScore], further: Iterable[str] = ()
+) -> None:
     """Writes a line for each row as it comes, aside, then renames the file.
 
-    Columns are COLUMNS; a score that there is none of is empty.
+    Columns are name, status, the scores of the package, further ones, width, height
+    and message; a score that there is none of is empty.
 
     Args:
         path: file to write or replace; its folder is made if need be.
         rows: any number of them.
+        further: names of the scores that are not the package's.
     """
+    names = tuple(dict.fromkeys((*QUALITY_SCORES, *further)))
     # Names of files need not be text; what is not comes out as it went in.
     with (
         replacing(path) as aside,
         aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         table = csv.writer(file)
-        table.writerow(COLUMNS)
-        table.writerows(_line(row) for row in rows)
+        table.writerow(("name", "status", *names, "width", "height", "message"))
+        table.writerows(_line(row, names) for row in rows)
 
 
 def summary(tally: Tally) -> list[str]:
@@ -122,11 +127,11 @@ def summary(tally: Tally) -> list[str]:
     for name, values in scores.items():
         quantiles = np.quantile(values, list(QUANTILES.values()))
         numbers = "".join(f"{value:11.4g}" for value in quantiles)
-        lines.append(f"{TITLES[name]:14}{numbers}")
+        lines.append(f"{title(name):14}{numbers}")
     for one, other in itertools.combinations(scores, 2):
         value = rank_correlation(scores[one], scores[other])
         shown = "none" if value is None else f"{value:+.3f}"
-        lines.append(f"rank correlation of {TITLES[one]} and {TITLES[other]}: {shown}")
+        lines.append(f"rank correlation of {title(one)} and {title(other)}: {shown}")
     return lines
 
 
@@ -153,13 +158,13 @@ def captions(scores: dict[str, np.ndarray], rows: np.ndarray) -> list[list[str]]
         rows: which, int [k].
     """
     return [
-        [f"{TITLES[name]} {values[row]:.3g}" for name, values in scores.items()]
+        [f"{title(name)} {values[row]:.3g}" for name, values in scores.items()]
         for row in rows
     ]
 
 
-def _line(row: FaceScore) -> list:
+def _line(row: FaceScore, names: tuple[str, ...]) -> list:
     # repr of a float is the shortest text that reads back as the same number.
-    scores = [repr(float(row.scores[n])) if n in row.scores else "" for n in TITLES]
+    scores = [repr(float(row.scores[n])) if n in row.scores else "" for n in names]
     size = [row.width or "", row.height or ""]
     return [row.name, row.status, *scores, *size, row.message]

@@ -49,14 +49,15 @@ def with_class_means(
 
     add = jax.jit(add, donate_argnums=0, out_shardings=rows)
     empty = jax.jit(lambda: jnp.zeros(centres.shape, jnp.float32), out_shardings=rows)
-    sums, before = empty(), None
-    for images, labels in _batches(config, source):
-        images, labels = parallel.to_device((images, labels), rows)
-        features = setup.embed_fn(state.params["backbone"], state.stats, images)
-        sums = add(sums, features, labels)
-        # One batch is under way while the next is decoded, and no more wait.
-        jax.block_until_ready(before)
-        before = features
+    sums, embedder = empty(), setup.embedder(state)
+    for embedded, labels in embedder.stream(_batches(config, source, embedder.rows)):
+        missing = embedder.rows - len(labels)
+        # Rows without a class fill the batch up.
+        batch = (
+            np.pad(embedded.features, ((0, missing), (0, 0))),
+            np.pad(labels, (0, missing), constant_values=-1).astype(np.int32),
+        )
+        sums = add(sums, *parallel.to_device(batch, rows))
     means = _means(setup, sums, centres)
     params = state.params | {"head": state.params["head"] | {CENTRES: means}}
     return state.replace(params=params)
@@ -74,16 +75,12 @@ def _means(setup: Setup, sums: jax.Array, centres: jax.Array) -> jax.Array:
 
 
 def _batches(
-    config: ConfigDict, source: Any
+    config: ConfigDict, source: Any, size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """This host's images and labels, filled up with black ones of no class.
-
-    Equally many batches on every host.
-    """
+    """Yields this host's images and labels, equally many batches on every host."""
     place, count = hosts.here(), len(source)
     share = Share(place.index, place.count)
     records, labels = share.pairs(count), np.asarray(source.labels())
-    size = config.eval.batch_size // place.count
     pictures = of_source(source, np.arange(records.start, records.stop))
     stream = faces.eval_batches(
         pictures, side=112, batch_size=size, resize=config.data.resize
@@ -96,9 +93,5 @@ def _batches(
             images = (
                 next(stream) if len(batch) else np.zeros((0, 112, 112, 3), np.uint8)
             )
-            missing = size - len(batch)
-            yield (
-                np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))),
-                np.pad(batch, (0, missing), constant_values=-1).astype(np.int32),
-            )
+            yield images, batch
             progress.update(min(len(batch) * place.count, count))

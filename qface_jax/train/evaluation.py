@@ -16,7 +16,6 @@ from qface_jax.data_pipelines.stream import faces
 from qface_jax.errors import ConfigError
 from qface_jax.evals import results
 from qface_jax.evals.embedded import Embedded
-from qface_jax.evals.measures.quality_scores import Scorer
 from qface_jax.evals.protocols.protocol import (
     EvalSettings,
     ImageRequest,
@@ -24,14 +23,11 @@ from qface_jax.evals.protocols.protocol import (
     Protocol,
 )
 from qface_jax.evals.results import Result
-from qface_jax.inference import run_scorer
-from qface_jax.inference.embed import embed_images
-from qface_jax.inference.embedding import Embed, embedder
+from qface_jax.inference.embedder import Embedder
 from qface_jax.processes import agreement, hosts
 from qface_jax.processes.share import Share
 from qface_jax.runs.progress import Progress
 from qface_jax.runs.versions import installed
-from qface_jax.sharded import parallel
 
 
 class EvaluationStopped(Exception):  # noqa: N818 (an event, not an error)
@@ -41,19 +37,17 @@ class EvaluationStopped(Exception):  # noqa: N818 (an event, not an error)
 class Evaluation:
     """The benchmarks of a config, opened once and evaluated as often as asked."""
 
-    def __init__(self, config: ConfigDict, shard: parallel.Shardings):
+    def __init__(self, config: ConfigDict):
         """Opens every set, so that a missing file is known before any training.
 
         Args:
             config: validated config.
-            shard: where batches go.
 
         Raises:
             ConfigError: if two sets have one name, or do not fit the settings.
             DataError: if a set cannot be read or evaluated.
         """
         self._config = config
-        self._shard = shard
         self._benchmarks = [
             (name, tables.PROTOCOLS[name].open(settings(config, name), images))
             for name, images in (
@@ -73,39 +67,20 @@ class Evaluation:
         """The images of each benchmark, for pictures of them."""
         return [protocol.images for _, protocol in self._benchmarks]
 
-    def embedder(self, embed_fn: Any, backbone: Any, stats: Any) -> Embed:
-        """Returns what embeds this host's share of `eval.batch_size` images."""
-        return embedder(embed_fn, backbone, stats, self._shard)
-
-    def scorer(self, state: Any) -> Scorer:
-        """Returns what scores the quality of images by a state in training."""
-        return run_scorer.of_state(self._config, state)
-
     def run(
-        self,
-        embed: Embed,
-        *,
-        checkpoint: dict[str, Any],
-        scorer: Scorer | None = None,
+        self, embedder: Embedder, *, checkpoint: dict[str, Any]
     ) -> Iterator[Result]:
         """Yields the result of each benchmark.
 
         Args:
-            embed: from `embedder`.
+            embedder: the model, and the quality scores of each image.
             checkpoint: what is evaluated, fit for JSON; goes into each result.
-            scorer: what scores the quality of images; None: the norm of their features.
         """
         place = hosts.here()
         share = Share(place.index, place.count, agreement.gather_rows)
         for name, protocol in self._benchmarks:
             yield dataclasses.replace(
-                evaluate(
-                    protocol,
-                    settings(self._config, name),
-                    embed,
-                    scorer=scorer,
-                    share=share,
-                ),
+                evaluate(protocol, settings(self._config, name), embedder, share=share),
                 protocol=name,
                 checkpoint=dict(checkpoint),
                 config_hash=document.digest(self._config),
@@ -160,9 +135,8 @@ def decode(
 def evaluate(
     protocol: Protocol,
     eval_settings: EvalSettings,
-    embed: Embed,
+    embedder: Embedder,
     *,
-    scorer: Scorer | None,
     share: Share,
     decode: Callable[..., Iterator[Any]] = decode,
 ) -> Result:
@@ -170,28 +144,24 @@ def evaluate(
 
     Args:
         protocol: the benchmark.
-        eval_settings: `batch_size`, `flip`, and what `decode` reads.
-        embed: uint8 [batch_size / hosts, 112, 112, 3] -> features.
-        scorer: what scores the quality of images; None: the norm of their features.
+        eval_settings: `flip`, and what `decode` reads.
+        embedder: the model, and the quality scores of each image.
         share: this host's part.
         decode: images, side, batch size, settings -> batches of images.
 
     Returns:
         The result, without what is known of the checkpoint.
     """
-    batch_size = eval_settings.batch_size // share.count
+    embedder = dataclasses.replace(embedder, flip=eval_settings.flip)
+    batch_size = embedder.rows
 
     def answer(request: ImageRequest) -> Embedded:
         chosen = ChosenRecords(request.images.name, request.images.fetch, request.rows)
         batches = decode(chosen, request.side, batch_size, eval_settings)
-        return embed_images(
+        return embedder.embed(
             batches,
-            embed,
             count=len(request.rows),
-            batch_size=batch_size,
-            flip=eval_settings.flip,
             calls=-(-request.most // batch_size),
-            scorer=scorer,
             progress=partial(advance, f"{request.side} px"),
         )
 
@@ -244,19 +214,17 @@ def evaluate_state(
     Raises:
         EvaluationStopped: when `stop` said so.
     """
-    on_device = evaluation.embedder(
-        setup.embed_fn, state.params["backbone"], state.stats
-    )
+    embedder = setup.embedder(state)
 
-    def embed(images):
+    def forward(images):
         if stop():
             raise EvaluationStopped
-        return on_device(images)
+        return embedder.forward(images)
 
+    stoppable = dataclasses.replace(embedder, forward=forward)
     checkpoint = {"path": str(run), "step": int(state.step)}
     found, values = [], {}
-    scorer = evaluation.scorer(state)
-    for result in evaluation.run(embed, checkpoint=checkpoint, scorer=scorer):
+    for result in evaluation.run(stoppable, checkpoint=checkpoint):
         if folder is not None:
             results.write(folder, result)
         values |= {

@@ -57,7 +57,7 @@ def train(
         source = sources.training_source(config)
         _refuse_other_run(config, source)
         setup = build(config, source, parallel.make_mesh() if mesh is None else mesh)
-        evaluation = Evaluation(config, setup.shard)
+        evaluation = Evaluation(config)
         if hosts.first():
             stack.enter_context(run_folder.lock(run))
         hooks = objectives.hooks(

@@ -17,7 +17,7 @@ from qface_jax.data_pipelines.sources.source import Source
 from qface_jax.data_pipelines.stream import faces
 from qface_jax.data_pipelines.stream.pair_plan import PairPlan
 from qface_jax.errors import ConfigError
-from qface_jax.inference.embedding import build_embedder, embedder
+from qface_jax.inference.embedder import Embedder, jit_embed
 from qface_jax.objectives.objective import Objective, Snapshot
 from qface_jax.processes import hosts
 from qface_jax.settings import rate_factors, rules
@@ -42,7 +42,7 @@ class Setup(NamedTuple):
         init_key: Key of `create`.
         train_key: Key of all chance during training.
         step_fn: Jitted (state, batch, key) -> (state, metrics); takes the state over.
-        embed_fn: Jitted (backbone, stats, images) -> features, each on its device.
+        embedder: state -> what embeds by its model, `eval.batch_size` at a time.
         batches: (first step, end) -> iterator over this host's rows of the batches of
             those steps, counted from 0.
     """
@@ -59,13 +59,14 @@ class Setup(NamedTuple):
     init_key: jax.Array
     train_key: jax.Array
     step_fn: Any
-    embed_fn: Any
+    embedder: Callable[[state.TrainState], Embedder]
     batches: Callable[[int, int], Iterator[dict[str, np.ndarray]]]
 
     def snapshot(self, now: state.TrainState) -> Snapshot:
         """Returns what the objective's hooks see of a state."""
-        embed = embedder(self.embed_fn, now.params["backbone"], now.stats, self.shard)
-        return Snapshot(int(now.step), now.params, now.stats, now.kept, embed)
+        return Snapshot(
+            int(now.step), now.params, now.stats, now.kept, self.embedder(now)
+        )
 
 
 def check_devices(config: ConfigDict, sizes: tuple[str, ...], mesh: Mesh) -> None:
@@ -138,7 +139,12 @@ def build(
         init_key=init_key,
         train_key=train_key,
         step_fn=step_fn,
-        embed_fn=build_embedder(model, shard),
+        embedder=partial(
+            Embedder.of_state,
+            embed_fn=jit_embed(model, shard),
+            shard=shard,
+            config=config,
+        ),
         batches=partial(_batches, config, source, plan),
     )
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from qface_jax.configs import base
-from qface_jax.errors import ConfigError, DataError
+from qface_jax.errors import DataError
 from qface_jax.inference import pair_quality
+from qface_jax.inference.embedder import Embedder
 
 U_ORIGINALS = np.array([0.9, 0.1], np.float32)
 U_DRAWN = np.array([[0.3, 0.2, 0.05], [0.3, 0.1, 0.7]], np.float32)
@@ -104,7 +105,7 @@ def test_pictures_are_embedded_in_whole_batches(count):
 
     u = np.linspace(0, 1, count)
     got = pair_quality.measure(
-        pictures(u), embed, lambda features: features[:, 0] / 200, batch_size=4
+        pictures(u), Embedder(embed, 4), lambda features: features[:, 0] / 200
     )
     np.testing.assert_allclose(got, u, atol=0.003)
     assert set(sizes) == {4}
@@ -117,25 +118,4 @@ def test_features_that_are_not_finite_are_said():
         return features
 
     with pytest.raises(DataError, match="NaN or infinite features for 1 of 2 images"):
-        pair_quality.measure(pictures([0.1, 0.2]), embed, len, batch_size=4)
-
-
-@pytest.mark.parametrize(
-    ("objective", "margin", "path"),
-    [
-        ("qgface", "arcface", "aux/quality"),
-        ("qgface", "adaface", "aux/quality"),
-        ("classification", "adaface", "aux/margin"),
-    ],
-)
-def test_where_the_norm_statistics_are(objective, margin, path):
-    config = base.get_config()
-    config.objective, config.loss.margin = objective, margin
-    assert pair_quality.statistics_path(config) == path
-
-
-def test_a_run_without_norm_statistics_is_refused():
-    config = base.get_config()
-    config.objective, config.loss.margin = "classification", "arcface"
-    with pytest.raises(ConfigError, match=r"loss\.margin arcface, which keep no stat"):
-        pair_quality.statistics_path(config)
+        pair_quality.measure(pictures([0.1, 0.2]), Embedder(embed, 4), len)

@@ -9,6 +9,7 @@ import numpy as np
 from qface_jax.evals import results
 from qface_jax.evals.protocols.protocol import EvalSettings
 from qface_jax.evals.protocols.verification import Verification
+from qface_jax.inference.embedder import Embedder
 from qface_jax.processes.share import ALONE
 from qface_jax.train import evaluation
 
@@ -64,21 +65,20 @@ def embed(images):
     )
 
 
-def evaluate(pair_set=None, embed=embed, *, share=ALONE, scorer=None, checkpoint=None,
+def evaluate(pair_set=None, embed=embed, *, share=ALONE, scores=None, checkpoint=None,
              **changes):  # fmt: skip
     """Runs the verification protocol on the toy pairs."""
     pair_set = pair_set or Pairs()
     values = {"resolutions": SIDES, "flip": False, "batch_size": 16}
     settings = EvalSettings(**values | changes)
     # Each host embeds 16 at a time.
-    settings = dataclasses.replace(
-        settings, batch_size=settings.batch_size * share.count
-    )
+    embedder = Embedder(embed, settings.batch_size)
+    if scores is not None:
+        embedder = dataclasses.replace(embedder, scores=scores)
     result = evaluation.evaluate(
         Verification(settings, pair_set),
         settings,
-        embed,
-        scorer=scorer,
+        embedder,
         share=share,
         decode=lambda chosen, side, batch_size, _: pair_set.batches(side, share=share),
     )

@@ -1,5 +1,6 @@
 """Whole small runs: what they leave, resume, divergence, signals, devices."""
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -67,18 +68,16 @@ def test_a_finished_run_is_only_evaluated_again(whole_run, tmp_path):
 def test_a_signal_during_evaluation_saves_and_stops(where, tmp_path, monkeypatch):
     interval = 2 if where == "between" else 0
     config = small(f"eval.interval={interval}", "checkpoint.interval=100")
-    embedder = Evaluation.embedder
+    run = Evaluation.run
 
-    def interrupt_at_first_batch(self, *arguments):
-        on_device = embedder(self, *arguments)
-
-        def embed(images):
+    def interrupt_at_first_batch(self, embedder, **named):
+        def forward(images):
             signal.raise_signal(signal.SIGTERM)
-            return on_device(images)
+            return embedder.forward(images)
 
-        return embed
+        return run(self, dataclasses.replace(embedder, forward=forward), **named)
 
-    monkeypatch.setattr(Evaluation, "embedder", interrupt_at_first_batch)
+    monkeypatch.setattr(Evaluation, "run", interrupt_at_first_batch)
     with pytest.raises(Interrupted) as stop:
         loop.train(config, tmp_path / "run")
     step = 2 if where == "between" else 6

@@ -12,7 +12,7 @@ from qface_jax.data_pipelines.sources import source as sources
 from qface_jax.data_pipelines.tools.sample_images import drawn_faces
 from qface_jax.errors import ConfigError
 from qface_jax.evals import results
-from qface_jax.inference import run_scorer
+from qface_jax.inference.embedder import Embedder
 from qface_jax.launch import main
 from qface_jax.losses import recognizability as kernels
 from qface_jax.models import heads
@@ -91,10 +91,12 @@ def test_the_evaluation_has_every_score(trained):
 
 def test_scores_are_those_of_the_kernels(trained):
     run, _, _ = trained
-    scorer = run_scorer.of_run(run_folder.read(run), "last")
+    embedder = Embedder.from_run(run_folder.read(run), "last", parallel.make_mesh())
     _, saved = load_parts(run, "last", ("params/head/prm", "aux/ui"))
     features = np.random.default_rng(0).normal(size=(9, 16)).astype(np.float32)
-    found = scorer.scores(features)
+    found = {
+        name: score(np.float64(features)) for name, score in embedder.scores.items()
+    }
     regression = heads.perceptibility_regression(16, dropout=0.9)
     with jax.numpy_dtype_promotion("strict"):
         rows = jax.numpy.asarray(features)
@@ -150,16 +152,12 @@ def test_class_means_are_where_the_classes_lie(whole_run):
     centres = np.asarray(found.params["head"]["centres"])
     np.testing.assert_array_equal(centres[12:], before[12:])  # padding
     np.testing.assert_allclose(np.linalg.norm(centres[:12], axis=1), 1.0, rtol=1e-5)
-    rows = class_means._batches(config, source)
+    embedder = setup.embedder(state)
     sums = np.zeros((12, 16))
-    for images, labels in rows:
-        batch = parallel.to_device(images, setup.shard.rows)
-        features = np.asarray(
-            setup.embed_fn(state.params["backbone"], state.stats, batch)
-        )
+    for images, labels in class_means._batches(config, source, embedder.rows):
+        features = embedder(images).wait().features
         for feature, label in zip(features, labels, strict=True):
-            if label >= 0:
-                sums[label] += feature / np.linalg.norm(feature)
+            sums[label] += feature / np.linalg.norm(feature)
     want = sums / np.linalg.norm(sums, axis=1, keepdims=True)
     np.testing.assert_allclose(centres[:12], want, atol=1e-5)
 

@@ -22,8 +22,9 @@ import numpy as np
 from qface_jax.atomic_file import replace_file
 from qface_jax.evals.measures.quality_scores import (
     NORM,
-    TITLES,
+    array_name,
     correlation_with_sides,
+    title,
     wrong_signs,
 )
 from qface_jax.evals.results import PAGE, TERMINAL, Column, Line, Table
@@ -35,7 +36,7 @@ FMR = 0.01  # at which curves start where nothing else is said
 EARLY = 0.2  # up to here is what a user would leave out
 # A result whose arrays are called so can be judged, whatever its protocol: `issame`,
 # `cross_<side>`, and of each score, before the side:
-ARRAYS = {name: "norms" if name == NORM else name for name in TITLES}
+_DISTANCES = ("cross", "same")  # other arrays that a result has at every side
 _POINTS = 96  # of a curve in the file
 
 
@@ -138,12 +139,12 @@ def mixed_pairs(
     Args:
         arrays: Of a result: cross_<side>, issame, and the score's.
         sides: In px, the largest among them, at which every first picture stands.
-        score: Key of TITLES.
+        score: Name of a score.
 
     Returns:
         Each [pairs x sides]; None where one of them is missing or not finite.
     """
-    name, full = ARRAYS[score], max(sides)
+    name, full = array_name(score), max(sides)
     needed = [f"{kind}_{side}" for kind in ("cross", name) for side in sides]
     if "issame" not in arrays or any(key not in arrays for key in needed):
         return None
@@ -159,17 +160,26 @@ def mixed_pairs(
 
 def sides_of(arrays: dict[str, np.ndarray]) -> list[int]:
     """Returns the sides in px whose feature norms a result has, largest first."""
-    name = f"{ARRAYS[NORM]}_"
+    name = f"{array_name(NORM)}_"
     texts = [key.removeprefix(name) for key in arrays if key.startswith(name)]
     return sorted((int(text) for text in texts if text.isdecimal()), reverse=True)
 
 
 def scores_of(arrays: dict[str, np.ndarray], sides: Sequence[int]) -> list[str]:
     """Returns the names of the scores that a result has at every side."""
+    if not sides:
+        return []
+    suffix = f"_{max(sides)}"
+    kinds = [key.removesuffix(suffix) for key in arrays if key.endswith(suffix)]
+    names = [
+        NORM if kind == array_name(NORM) else kind
+        for kind in kinds
+        if kind not in _DISTANCES
+    ]
     return [
         name
-        for name in TITLES
-        if sides and all(f"{ARRAYS[name]}_{side}" in arrays for side in sides)
+        for name in names
+        if all(f"{array_name(name)}_{side}" in arrays for side in sides)
     ]
 
 
@@ -225,7 +235,7 @@ def judge(
     """
     found, drawn_curves = {}, curves(arrays, sides, fmr=fmr)
     for name in scores_of(arrays, sides):
-        by_side = {side: arrays[f"{ARRAYS[name]}_{side}"] for side in sides}
+        by_side = {side: arrays[f"{array_name(name)}_{side}"] for side in sides}
         drawn = drawn_curves.get(name)
         found[name] = {
             "rank_correlation": correlation_with_sides(by_side),
@@ -258,7 +268,7 @@ def table(quality: dict[str, Any]) -> Table:
     alone = areas.count(least) == 1
     rows = [
         [
-            TITLES[name],
+            title(name),
             facts["rank_correlation"],
             percent(facts["area"])
             + (" *" if alone and facts["area"] == least else "  "),
@@ -294,7 +304,7 @@ def page_table(quality: dict[str, Any]) -> Table:
         Column("Area to 20 % left out, %", "percent"),
     ]
     rows = [
-        [TITLES[name], facts["rank_correlation"], facts["area"], facts["early_area"]]
+        [title(name), facts["rank_correlation"], facts["area"], facts["early_area"]]
         for name, facts in quality["scores"].items()
     ]
     note = (
@@ -317,13 +327,13 @@ def pictures(
     """
     drawn = []
     for name in scores_of(arrays, sides):
-        lines = [Line(f"{side} px", f"{ARRAYS[name]}_{side}") for side in sides]
-        title = TITLES[name]
-        drawn.append(Picture("histogram", f"{title}, by resolution", lines, title))
+        lines = [Line(f"{side} px", f"{array_name(name)}_{side}") for side in sides]
+        text = f"{title(name)}, by resolution"
+        drawn.append(Picture("histogram", text, lines, title(name)))
     lines = []
     for name, found in curves(arrays, sides, fmr=fmr).items():
         x, y = found.thinned()
-        label = f"{TITLES[name]} (area {percent(found.area())})"
+        label = f"{title(name)} (area {percent(found.area())})"
         lines.append(Line(label, y.tolist(), x.tolist()))
     if lines:
         drawn.append(Picture("discard", f"Error versus discard, FMR {fmr:g}", lines))

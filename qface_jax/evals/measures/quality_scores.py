@@ -1,67 +1,34 @@
-"""How recognisable a face is: three scores of a feature, and how well each one ranks.
+"""How well quality scores rank pictures.
 
-References:
-    Kim, Jain, Liu. AdaFace, CVPR 2022 (the feature norm). Deng et al. Harnessing
-    Unrecognizable Faces, WACV 2023 (ERS). Chai et al. Recognizability Embedding
-    Enhancement, CVPR 2023 (RI).
+The scores themselves are in `qface_jax.tables.QUALITY_SCORES`. Of every one, larger is
+better.
 """
-
-import dataclasses
 
 import numpy as np
 from scipy import stats
 
+from qface_jax.errors import ConfigError
+from qface_jax.tables import QUALITY_SCORES
+
 NORM, ERS, RI = "norm", "ers", "ri"
-# Name of a score -> what a reader calls it. Of every one, larger is better.
-TITLES = {NORM: "feature norm", ERS: "ERS", RI: "RI"}
-_MIN_NORM = 1e-12
 
 
-@dataclasses.dataclass(frozen=True)
-class Scorer:
-    """What turns raw features into scores.
+def title(name: str) -> str:
+    """Returns what a reader calls a score.
 
-    Attributes:
-        ui_centre: Unit centre of the unrecognizable images, float [d]; None: no ERS.
-        kernel: Weights of the regression of the recognizability index, float [d, 1];
-            None: no RI.
-        bias: Its constant, float [1].
-        of_unit: The regression takes unit features.
+    Args:
+        name: Key of `QUALITY_SCORES`, or `module:object`, which stands for itself where
+            it is not trusted: a result may be somebody else's.
     """
+    try:
+        return QUALITY_SCORES[name].title
+    except ConfigError:
+        return name
 
-    ui_centre: np.ndarray | None = None
-    kernel: np.ndarray | None = None
-    bias: np.ndarray | None = None
-    of_unit: bool = False
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the scores that it gives, in the order of TITLES."""
-        given = {NORM: self, ERS: self.ui_centre, RI: self.kernel}
-        return tuple(name for name in TITLES if given[name] is not None)
-
-    def scores(self, features: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the scores of raw features by name, float64 [k] each.
-
-        norm = ||f||; ers = min(1 - cos(f, u), 1); ri = f w + b, or that of f / ||f||.
-
-        Args:
-            features: Raw features of the pictures themselves, without their mirror
-                images, [k, d].
-        """
-        features = np.asarray(features, np.float64)
-        norms = np.linalg.norm(features, axis=1)
-        found = {NORM: norms}
-        if self.ui_centre is not None:
-            along = features @ np.asarray(self.ui_centre, np.float64)
-            cos = np.clip(along / np.maximum(norms, _MIN_NORM), -1.0, 1.0)
-            found[ERS] = np.minimum(1.0 - cos, 1.0)
-        if self.kernel is not None:
-            given = features @ np.asarray(self.kernel, np.float64)[:, 0]
-            if self.of_unit:
-                given = given / np.maximum(norms, _MIN_NORM)
-            found[RI] = given + np.float64(self.bias[0])
-        return found
+def array_name(name: str) -> str:
+    """Returns how the arrays of a score are called in a result, before the side."""
+    return "norms" if name == NORM else name
 
 
 def rank_correlation(values: np.ndarray, other: np.ndarray) -> float | None:
@@ -105,7 +72,7 @@ def wrong_signs(correlations: dict[str, float | None]) -> list[str]:
         correlations: Name of a score -> its rank correlation with the resolution.
     """
     return [
-        f"{TITLES[name]} falls as pictures get better (rank correlation "
+        f"{title(name)} falls as pictures get better (rank correlation "
         f"{value:+.2f} with the resolution): in this model it is no measure of quality"
         for name, value in correlations.items()
         if value is not None and value < 0

@@ -9,7 +9,7 @@ import numpy as np
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals.embedded import Embedded, Health, diagnose
 from qface_jax.evals.measures import error_discard, verification
-from qface_jax.evals.measures.quality_scores import NORM
+from qface_jax.evals.measures.quality_scores import NORM, array_name
 from qface_jax.evals.measures.roc import FARS, TarAtFar, roc
 from qface_jax.evals.measures.verification import Score
 from qface_jax.evals.protocols.protocol import (
@@ -162,7 +162,7 @@ class Verification:
             for kind, values in dist.items():
                 arrays[f"{kind}_{side}"] = values.astype(np.float32)
             for name, values in scores.items():
-                key = f"{error_discard.ARRAYS[name]}_{side}"
+                key = f"{array_name(name)}_{side}"
                 arrays[key] = values.astype(np.float32)
         return rows, arrays
 

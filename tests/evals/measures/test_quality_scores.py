@@ -4,46 +4,10 @@ import numpy as np
 import pytest
 
 from qface_jax.evals.measures import quality_scores
-from qface_jax.evals.measures.quality_scores import Scorer, rank_correlation
+from qface_jax.evals.measures.quality_scores import rank_correlation
 from qface_jax.report import unrecognizable_distances
 
 RNG = np.random.default_rng(0)
-FEATURES = RNG.normal(size=(7, 5)).astype(np.float32) * 9
-CENTRE = np.eye(5)[1]
-KERNEL, BIAS = RNG.normal(size=(5, 1)), np.array([0.25])
-
-
-def test_each_score_by_its_formula():
-    found = Scorer(CENTRE, KERNEL, BIAS).scores(FEATURES)
-    norms = np.sqrt((FEATURES.astype(np.float64) ** 2).sum(axis=1))
-    np.testing.assert_allclose(found["norm"], norms)
-    np.testing.assert_allclose(found["ers"], np.minimum(1 - FEATURES[:, 1] / norms, 1))
-    np.testing.assert_allclose(found["ri"], FEATURES @ KERNEL[:, 0] + 0.25)
-    assert np.any(found["ers"] == 1.0) and np.any(found["ers"] < 1.0)
-
-
-def test_the_index_of_unit_features():
-    found = Scorer(None, KERNEL, BIAS, of_unit=True).scores(FEATURES)
-    unit = FEATURES / np.linalg.norm(FEATURES, axis=1, keepdims=True)
-    np.testing.assert_allclose(found["ri"], unit @ KERNEL[:, 0] + 0.25, rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("scorer", "names"),
-    [
-        (Scorer(), ("norm",)),
-        (Scorer(CENTRE), ("norm", "ers")),
-        (Scorer(CENTRE, KERNEL, BIAS), ("norm", "ers", "ri")),
-        (Scorer(None, KERNEL, BIAS), ("norm", "ri")),
-    ],
-)
-def test_a_model_gives_the_scores_that_it_knows(scorer, names):
-    assert scorer.names == names == tuple(scorer.scores(FEATURES))
-
-
-def test_a_zero_feature_is_finite():
-    found = Scorer(CENTRE, KERNEL, BIAS, of_unit=True).scores(np.zeros((2, 5)))
-    assert all(np.all(np.isfinite(values)) for values in found.values())
 
 
 def test_rank_correlation_with_ties_by_hand():

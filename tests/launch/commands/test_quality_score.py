@@ -13,10 +13,12 @@ from PIL import Image
 from qface_jax import models
 from qface_jax.data_pipelines.sources.image_list import open_images
 from qface_jax.data_pipelines.stream import decoding
-from qface_jax.inference.score_images import ImageScoring
+from qface_jax.inference.embedder import Embedder
+from qface_jax.inference.score_images import score_rows
 from qface_jax.launch import main
 from qface_jax.runs import run_folder
 from qface_jax.runs.checkpoint import Checkpoints
+from qface_jax.sharded import parallel
 from qface_jax.train.state import TrainState
 from support.image_files import encoded, noise
 from support.small_run import small
@@ -210,10 +212,13 @@ def test_stretch_shows_the_whole_picture(runs, folder, tmp_path):
 
 def test_the_batch_does_not_matter(runs, folder):
     run, images = run_folder.read(runs["all"]), open_images(folder)
+    mesh = parallel.make_mesh()
     small_batch, large = (
         [
             list(row.scores.values())
-            for row in ImageScoring(run, which="last", batch_size=size).rows(images)
+            for row in score_rows(
+                Embedder.from_run(run, "last", mesh, batch_size=size), images
+            )
         ]
         for size in (1, 64)
     )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from qface_jax.errors import DataError
-from qface_jax.inference.embed import embed_images
+from qface_jax.inference.embedder import Embedder
 
 
 def images(n, *, seed=0):
@@ -33,9 +33,7 @@ class Recorder:
 @pytest.mark.parametrize("sizes", [(4, 4, 2), (4, 4), (1,), (3, 4, 1)])
 def test_batches_are_padded_and_the_padding_dropped(sizes):
     all_images, embed = images(sum(sizes)), Recorder()
-    found = embed_images(
-        split(all_images, sizes), embed, count=sum(sizes), batch_size=4, flip=False
-    )
+    found = Embedder(embed, 4).embed(split(all_images, sizes), count=sum(sizes))
     assert set(embed.rows) == {4} and len(embed.rows) == len(sizes)
     np.testing.assert_array_equal(found.features, corners(all_images))
     np.testing.assert_allclose(
@@ -46,9 +44,8 @@ def test_batches_are_padded_and_the_padding_dropped(sizes):
 
 def test_flip_adds_the_feature_of_the_mirror_image():
     all_images = images(6)
-    found = embed_images(
-        split(all_images, (4, 2)), corners, count=6, batch_size=4, flip=True
-    )
+    embedder = Embedder(corners, 4, flip=True)
+    found = embedder.embed(split(all_images, (4, 2)), count=6)
     plain, mirrored = corners(all_images), corners(all_images)[:, [1, 0, 3, 2]]
     assert np.any(plain != mirrored)
     np.testing.assert_allclose(found.features, plain + mirrored)
@@ -63,14 +60,12 @@ def test_flip_adds_the_feature_of_the_mirror_image():
 )
 def test_wrong_number_of_images(count, words):
     with pytest.raises(DataError, match=words):
-        embed_images(
-            split(images(8), (4, 4)), corners, count=count, batch_size=4, flip=False
-        )
+        Embedder(corners, 4).embed(split(images(8), (4, 4)), count=count)
 
 
 def test_no_images():
     with pytest.raises(DataError, match="got 0"):
-        embed_images([], corners, count=0, batch_size=4, flip=False)
+        Embedder(corners, 4).embed([], count=0)
 
 
 @pytest.mark.parametrize(
@@ -78,4 +73,34 @@ def test_no_images():
 )
 def test_unfit_batches(batch):
     with pytest.raises(ValueError):
-        embed_images([batch], corners, count=5, batch_size=4, flip=False)
+        Embedder(corners, 4).embed([batch], count=5)
+
+
+def test_a_batch_is_waited_for_when_the_next_is_on_its_way():
+    events = []
+
+    class Late:
+        def __init__(self, batch):
+            self.features = corners(batch)
+
+        def __array__(self, dtype=None, copy=None):
+            events.append("waited")
+            return self.features.astype(dtype)
+
+    def forward(batch):
+        events.append("started")
+        return Late(batch)
+
+    all_images = images(6)
+    batches = zip(split(all_images, (4, 2, 0)), "abc", strict=True)
+    parts = list(Embedder(forward, 4).stream(batches))
+    assert events == ["started", "started", "waited", "started", "waited", "waited"]
+    assert [label for _, label in parts] == ["a", "b", "c"]
+    features = np.concatenate([embedded.features for embedded, _ in parts])
+    np.testing.assert_array_equal(features, corners(all_images))
+
+
+def test_hosts_embed_equally_often():
+    embed = Recorder()
+    found = Embedder(embed, 4).embed([images(3)], count=3, calls=3)
+    assert embed.rows == [4, 4, 4] and len(found.features) == 3

@@ -1,0 +1,273 @@
+"""From images to features and quality scores: one object for all who embed."""
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from flax import serialization
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from qface_jax import models, tables
+from qface_jax.errors import DataError
+from qface_jax.evals.embedded import Embedded
+from qface_jax.evals.measures.quality_scores import NORM
+from qface_jax.inference.feature_norm import feature_norms
+from qface_jax.inference.quality_score import Score, build_scores, checkpoint_parts
+from qface_jax.processes import hosts
+from qface_jax.runs.checkpoint import load_parts
+from qface_jax.runs.run_folder import Run
+from qface_jax.sharded import parallel
+
+# This host's images uint8 [b, h, w, 3] -> their raw features [b, d]; it may return
+# before they are there, and numpy then waits for them.
+Forward = Callable[[np.ndarray], Any]
+_BLACK = np.zeros((1, 112, 112, 3), np.uint8)
+_WEIGHTS = ("params/backbone", "stats")
+Label = TypeVar("Label")
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedder:
+    """A model whose weights are on the devices, and how images go through it.
+
+    Hosts that embed together must do so equally often.
+
+    Attributes:
+        forward: Called with exactly `rows` images.
+        batch_size: Images of a call, of all hosts together.
+        flip: Whether the raw feature of the mirror image is added.
+        scores: Quality scores by name; that of NORM is always there.
+        resize: How images that are not 112 px become so, "crop" or "stretch".
+        step: Updates done by the model's run; None where nobody knows.
+    """
+
+    forward: Forward
+    batch_size: int
+    flip: bool = False
+    scores: Mapping[str, Score] = dataclasses.field(
+        default_factory=lambda: {NORM: feature_norms}
+    )
+    resize: str = "crop"
+    step: int | None = None
+
+    @classmethod
+    def from_run(
+        cls,
+        run: Run,
+        which: str,
+        mesh: Mesh,
+        *,
+        batch_size: int | None = None,
+        quality_scores: Collection[str] = (),
+        score_options: Mapping[str, Any] = MappingProxyType({}),
+    ) -> "Embedder":
+        """Loads the weights of a run's checkpoint.
+
+        Args:
+            run: Any run, trained or imported.
+            which: "last" or "best".
+            mesh: Devices, over which a batch is cut.
+            batch_size: Of all hosts together; rounded up to a multiple of the devices.
+                None: the run's `eval.batch_size`.
+            quality_scores: Names of further scores, `module:object`.
+            score_options: Values of their options that differ from the defaults.
+
+        Raises:
+            ConfigError: The run has no such checkpoint.
+            UserError: It is damaged.
+        """
+        config = run.config
+        parts = checkpoint_parts(quality_scores)
+        step, saved = load_parts(run.path, which, (*_WEIGHTS, *parts))
+        external = tables.is_external(config.model.backbone)
+        options = config.own.backbone if external else None
+        shard = parallel.shardings(mesh)
+        embed_fn = jit_embed(models.build(config.model, options=options), shard)
+        backbone, stats = (parallel.replicate(saved[part], shard) for part in _WEIGHTS)
+        batch_size = config.eval.batch_size if batch_size is None else batch_size
+        return cls(
+            partial(_on_devices, embed_fn, backbone, stats, shard),
+            -(-batch_size // mesh.size) * mesh.size,
+            scores=build_scores(saved, config, extra=quality_scores, own=score_options),
+            resize=config.data.resize,
+            step=step,
+        )
+
+    @classmethod
+    def of_state(
+        cls,
+        state: Any,
+        embed_fn: Any,
+        shard: parallel.Shardings,
+        config: ConfigDict,
+        *,
+        quality_scores: Collection[str] = (),
+        score_options: Mapping[str, Any] = MappingProxyType({}),
+    ) -> "Embedder":
+        """Takes the weights of a state in training.
+
+        Args:
+            state: Has `step`, `params`, `stats` and `aux`; not donated while this
+                embeds.
+            embed_fn: From `jit_embed`.
+            shard: Where batches go.
+            config: Config of the run.
+            quality_scores: As of `from_run`.
+            score_options: As of `from_run`.
+        """
+        parts = {
+            path: _part_of(state, path) for path in checkpoint_parts(quality_scores)
+        }
+        return cls(
+            partial(
+                _on_devices, embed_fn, state.params["backbone"], state.stats, shard
+            ),
+            config.eval.batch_size,
+            scores=build_scores(parts, config, extra=quality_scores, own=score_options),
+            resize=config.data.resize,
+            step=int(state.step),
+        )
+
+    @property
+    def rows(self) -> int:
+        """Images of a call, of this host."""
+        return self.batch_size // hosts.here().count
+
+    def __call__(self, images: np.ndarray) -> "Pending":
+        """Starts to embed a batch of this host's share.
+
+        Args:
+            images: uint8 [k, h, w, 3], k from 0 to `rows`; it is filled up with black
+                ones, whose features are dropped again.
+        """
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            raise ValueError(
+                "images must be uint8 [k, h, w, 3], got "
+                f"{images.dtype} {list(images.shape)}"
+            )
+        count = len(images)
+        if count > self.rows:
+            raise ValueError(
+                f"a batch must hold at most {self.rows} images, got {count}"
+            )
+        if count < self.rows:
+            images = np.pad(images, ((0, self.rows - count), (0, 0), (0, 0), (0, 0)))
+        outputs = [self.forward(images)]
+        if self.flip:
+            outputs.append(self.forward(np.ascontiguousarray(images[:, :, ::-1])))
+        return Pending(outputs, count, self.scores)
+
+    def stream(
+        self, batches: Iterable[tuple[np.ndarray, Label]]
+    ) -> Iterator[tuple[Embedded, Label]]:
+        """Yields features and scores of each batch, and what came with it.
+
+        A batch is waited for when the next one is on its way, so that the devices and
+        the decoding work at the same time.
+
+        Args:
+            batches: Images as `__call__` takes them, and whatever belongs to them.
+        """
+        pending = None
+        for images, label in batches:
+            ready, pending = pending, (self(images), label)
+            if ready is not None:
+                yield ready[0].wait(), ready[1]
+        if pending is not None:
+            yield pending[0].wait(), pending[1]
+
+    def embed(
+        self,
+        batches: Iterable[np.ndarray],
+        *,
+        count: int,
+        calls: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> Embedded:
+        """Embeds every image of a stream.
+
+        Args:
+            batches: Images as `__call__` takes them.
+            count: Images that the stream must hold.
+            calls: Batches to embed at least, the last ones all black.
+            progress: Told how many images each batch had.
+
+        Raises:
+            DataError: The stream holds more or fewer images than `count`.
+        """
+        features = None
+        scores = {name: np.empty(count, np.float64) for name in self.scores}
+        numbered = _numbered(batches, count, calls, progress)
+        for embedded, start in self.stream(numbered):
+            rows = slice(start, start + len(embedded.features))
+            if features is None:
+                features = np.empty((count, embedded.features.shape[1]), np.float32)
+            features[rows] = embedded.features
+            for name, values in embedded.scores.items():
+                scores[name][rows] = values
+        if features is None:
+            raise DataError("evaluation images: got 0")
+        return Embedded(features, scores)
+
+
+class Pending:
+    """A batch that the devices may still be working on."""
+
+    def __init__(self, outputs: list[Any], count: int, scores: Mapping[str, Score]):
+        """Takes the raw features of the images, and of their mirror images."""
+        self._outputs, self._count, self._scores = outputs, count, scores
+
+    def wait(self) -> Embedded:
+        """Returns the features of the images, and their scores."""
+        outputs = [
+            np.asarray(output, np.float32)[: self._count] for output in self._outputs
+        ]
+        own = np.asarray(outputs[0], np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = {name: score(own) for name, score in self._scores.items()}
+            return Embedded(sum(outputs), scores)
+
+
+def jit_embed(model: models.Model, shard: parallel.Shardings) -> Any:
+    """Returns jitted (backbone, stats, images uint8 [b, ...]) -> features [b, d]."""
+    return jax.jit(partial(models.embed, model), out_shardings=shard.rows)
+
+
+def _on_devices(embed_fn, backbone, stats, shard, images):
+    batch = parallel.to_device(np.ascontiguousarray(images), shard.rows)
+    return parallel.LocalRows(embed_fn(backbone, stats, batch))
+
+
+def _part_of(state: Any, path: str) -> Any:
+    """Returns a part of a state in the form in which a checkpoint has it."""
+    field, *names = path.split("/")
+    tree = serialization.to_state_dict(getattr(state, field))
+    for name in names:
+        tree = tree.get(name, {})
+    return jax.tree.map(np.asarray, jax.device_get(tree))
+
+
+def _numbered(
+    batches: Iterable[np.ndarray],
+    count: int,
+    calls: int,
+    progress: Callable[[int], None] | None,
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Yields batches with the number of their first image, black ones at the end."""
+    start = made = 0
+    for images in batches:
+        if start + len(images) > count:
+            raise DataError(f"evaluation images: got more than the {count:,} expected")
+        yield images, start
+        start, made = start + len(images), made + 1
+        if progress is not None:
+            progress(len(images))
+    if start != count:
+        raise DataError(f"evaluation images: got {start:,}, expected {count:,}")
+    for _ in range(made, calls):
+        yield _BLACK[:0], count
