@@ -292,7 +292,8 @@ def test_a_run_that_was_stopped_itself_stops_all(tmp_path, stand_in, monkeypatch
 def test_the_devices_are_left_to_the_runs(tmp_path):
     code = (
         "import sys\n"
-        "from qface_jax.launch import ablation, main\n"
+        "from qface_jax.launch import main\n"
+        "from qface_jax.launch.commands import ablation\n"
         "ablation.QFACE = ('true',)\n"
         "words = ['ablation', 'qgface1', '--only=A', '--seeds=2']\n"
         f"words += ['--workdir={tmp_path}']\n"
