@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 
 from qface_jax.losses.contrast import unit
 from qface_jax.losses.margins.margin_family import MARGINS, Margin
-from qface_jax.models.factory import DTYPES
 from qface_jax.objectives.objective import Objective, ObjectiveEntry, Outcome
 from qface_jax.sharded import classifier
 from qface_jax.sharded.class_sample import ClassSample, sample_classes
@@ -173,7 +172,7 @@ def build_head(config: ConfigDict, num_classes: int, mesh: Mesh) -> Head:
             mesh=mesh,
             blocks=config.classifier.pad_to,
             num_classes=num_classes,
-            dtype=DTYPES[config.classifier.dtype],
+            dtype=jnp.dtype(config.classifier.dtype),
         )
         return {CENTRES: centres}
 
