@@ -15,11 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from qface_jax.losses import margin, norm_stats
-from qface_jax.losses.margins.margin_family import MARGINS
+from qface_jax.losses.margins.margin import build_margin
 from qface_jax.objectives.classification import margin_loss, unit
 from qface_jax.sharded import classifier, parallel
 
-PARAMS = {"margin": 0.4, "concentration": 0.333, "ema_new_weight": 0.01}
 SCALE = 64.0
 
 
@@ -38,7 +37,7 @@ def plain_loss(features, centres, labels):
 
 def streamed_loss(chunk, classes, mesh):
     """AdaFace as the trainer computes it."""
-    adaface = MARGINS["adaface"](**PARAMS)
+    adaface = build_margin("adaface")
     spec = classifier.ClassifierSpec(adaface.negative, SCALE, classes, chunk, mesh)
 
     def loss(features, centres, labels):

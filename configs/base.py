@@ -173,9 +173,10 @@ def get_config() -> ConfigDict:
     config.eval.interval = 0  # updates between evaluations; 0: after the last only
     # Also the model that training starts from, for the report to compare with.
     config.eval.before = False
-    config.eval.protocol = "verification"  # a key of evals.protocols.PROTOCOLS
+    config.eval.protocol = "verification"  # of sets that name none
     config.eval.path = ""  # folder that files of `sets` lie in; "": this one
-    # What is evaluated: "synthetic", a .bin file, or "pairs.txt::image folder".
+    # What is evaluated, SET or PROTOCOL=SET; for verification SET is "synthetic", a
+    # .bin file, or "pairs.txt::image folder".
     config.eval.sets = ("synthetic",)
     config.eval.resolutions = (112, 56, 28, 14, 7)  # px
     config.eval.flip = True  # add the mirror image's feature
@@ -185,7 +186,7 @@ def get_config() -> ConfigDict:
     config.eval.antialias = True  # in the down-sampling
     # False match rate of all pairs at which error-versus-discard curves start.
     config.eval.discard_fmr = 0.01
-    # Of the first set; picks the best checkpoint. Or mean_same.
+    # Scalar of the first set that picks the best checkpoint; "": its protocol's choice.
     config.eval.best_metric = "mean_cross"
 
     config.eval.synthetic = ConfigDict({"identities": 60, "pairs": 600, "seed": 1})

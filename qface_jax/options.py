@@ -7,9 +7,10 @@ table (`qface_jax.tables`) declares its own beside its code.
 import itertools
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ml_collections import ConfigDict, config_dict
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 
 class Rule(NamedTuple):
@@ -74,8 +75,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def defaults(group: Group) -> ConfigDict:
+def defaults(group: Group) -> "ConfigDict":
     """Returns the config with the default of every option of a group."""
+    # Declaring an option must not cost the import.
+    from ml_collections import ConfigDict, config_dict
+
     config = ConfigDict()
     for name, entry in group.items():
         if isinstance(entry, Option):

@@ -54,8 +54,7 @@ ORDER = (
 )  # fmt: skip
 # Left to mend.
 KNOWN = {
-    ("evals", "inference"), ("inference", "train"), ("inference", "objectives"),
-    ("objectives", "train"),
+    ("inference", "train"), ("inference", "objectives"), ("objectives", "train"),
     ("settings", "train"), ("settings", "objectives"), ("settings", "evals"),
 }  # fmt: skip
 # Libraries that are hard to replace -> the only places that know them.

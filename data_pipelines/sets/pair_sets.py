@@ -223,7 +223,7 @@ def open_pair_set(spec: str, eval_config: ConfigDict) -> PairSet:
     if spec == "synthetic":
         from qface_jax.data_pipelines.synthetic.faces import SyntheticPairs
 
-        return SyntheticPairs(**eval_config.synthetic.to_dict())
+        return SyntheticPairs(**eval_config.synthetic)
     if LIST_SEPARATOR in spec:
         list_path, folder = spec.split(LIST_SEPARATOR, 1)
         pairs = ListedPairs(

@@ -8,8 +8,9 @@ from qface_jax.launch.commands.command import Command
 from qface_jax.processes import hosts
 
 DESCRIPTION = """Evaluate a checkpoint of a run: ten-fold verification of every set at
-112 px and degraded, cross- and same-resolution. Without --config the run's own sets and
-settings are used; any --config.eval.KEY=VALUE overrides them, for example
+112 px and degraded, cross- and same-resolution, or by the protocol that is named before
+a set (PROTOCOL=SET). Without --config the run's own sets and settings are used; any
+--config.eval.KEY=VALUE overrides them, for example
 --config.eval.sets="('lfw.bin','pairs.txt::lfw_folder')"."""
 
 

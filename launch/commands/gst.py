@@ -8,7 +8,8 @@ from qface_jax.launch.commands.command import Command
 
 DESCRIPTION = """Draw how strongly each margin function pulls on a sample (|gradient
 scaling term|, AdaFace Fig. 3) over its angle and image quality, and print a table. The
-margins' numbers are changed by --config.loss.NAME.KEY=VALUE."""
+margins' numbers are changed by --config.loss.NAME.KEY=VALUE. A margin of your own is
+named module:object."""
 ALL = "softmax,sphereface,cosface,arcface,curricularface,magface,adaface"
 
 
@@ -32,33 +33,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.5,
         metavar="T",
-        help="CurricularFace's moving average of the target cosine; default 0.5",
+        help="CurricularFace's moving average of the own cosine; default 0.5",
     )
     parser.set_defaults(config=None)
 
 
 def run(args: argparse.Namespace) -> int:
     """Draws the picture and prints the table."""
+    from qface_jax import tables
     from qface_jax.configs import base
     from qface_jax.errors import ConfigError
-    from qface_jax.losses.margins.margin_family import MARGINS
+    from qface_jax.losses.margins.margin import build_margin
     from qface_jax.report import gst_picture
     from qface_jax.settings import config as configs
 
     names = [name.strip() for name in args.margin.split(",") if name.strip()]
-    unknown = [name for name in names if name not in MARGINS]
+    unknown = [name for name in names if name not in tables.MARGINS]
     if unknown or not names:
         raise ConfigError(
-            f"--margin: got {args.margin!r}, must be of {', '.join(MARGINS)}"
+            f"--margin: got {args.margin!r}, must be of {', '.join(tables.MARGINS)}, "
+            "or module:object for your own"
         )
     if not 0.0 < args.separation <= 180.0:
         raise ConfigError(f"--separation: got {args.separation}, must be in (0, 180]")
     loss = configs.override(base.get_config(), args.overrides).loss
+    for name in names:
+        tables.trust(name)
+    margins = {name: build_margin(name, loss.get(name)) for name in names}
     separation = math.radians(args.separation)
-    grid = {"separation": separation, "curricular_t": args.curricular_t}
-    panels = [gst_picture.panel(name, loss, **grid) for name in names]
-    gst_picture.draw(panels, args.out, separation=separation, scale=loss.scale)
-    print(gst_picture.table(names, loss, **grid))
+    settings = {
+        "scale": loss.scale,
+        "separation": separation,
+        "mean_cosine": args.curricular_t,
+    }
+    panels = [
+        gst_picture.panel(name, margin, **settings) for name, margin in margins.items()
+    ]
+    gst_picture.draw(panels, args.out, scale=loss.scale, separation=separation)
+    print(gst_picture.table(margins, **settings))
     print(f"picture: {args.out}")
     return 0
 

@@ -44,13 +44,13 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--fmr: got {args.fmr}, must be within (0, 1)")
     path = run_folder.read(args.run).path
     folder = results.before(path) if args.before else path
-    paths = sorted((folder / "eval").glob("*.json"))
-    found = [results.read(path) for path in paths]
-    names = [result.set for result in found]
-    if args.set is not None:
-        found = [result for result in found if result.set == args.set]
-    if not found:
-        there = f"; evaluated are {', '.join(names)}" if names else ""
+    evaluations = [
+        results.read(path) for path in sorted((folder / "eval").glob("*.json"))
+    ]
+    chosen = [r for r in evaluations if args.set in (None, r.set)]
+    if not chosen:
+        names = ", ".join(result.set for result in evaluations)
+        there = f"; evaluated are {names}" if names else ""
         how = f"run qface eval --checkpoint={args.run}"
         if args.before:
             how = "only a run trained with --config.eval.before=True has one"
@@ -59,16 +59,17 @@ def run(args: argparse.Namespace) -> int:
             f"{how}"
         )
     written = []
-    for result in found:
-        sides = [row.side for row in result.rows]
+    for result in chosen:
+        sides = error_discard.sides_of(result.arrays)
         fmr = args.fmr
         if fmr is None:
-            fmr = result.quality["fmr"] if result.quality else error_discard.FMR
+            fmr = float(result.arrays.get("discard_fmr", error_discard.FMR))
         quality = error_discard.judge(result.arrays, sides, fmr=fmr)
         if quality is None:
             raise ConfigError(
                 f"{result.set}: its evaluation has no scores (its .npz file is missing "
-                f"or damaged); run qface eval --checkpoint={args.run} again"
+                f"or damaged, or protocol {result.protocol} keeps none); run "
+                f"qface eval --checkpoint={args.run} again"
             )
         curves = error_discard.curves(result.arrays, sides, fmr=fmr)
         print(_text(result, quality, curves))
@@ -83,19 +84,21 @@ def _text(result, quality, curves) -> str:
     """The table of the areas, and that of the curves at some shares."""
     from qface_jax.evals.measures import error_discard
     from qface_jax.evals.measures.quality_scores import TITLES
+    from qface_jax.evals.text_table import aligned, table_lines
 
     lines = [f"{result.set}, step {result.checkpoint.get('step', '-')}", ""]
-    lines += error_discard.lines(quality)
+    lines += table_lines(error_discard.table(quality))
     if not curves:
-        pairs = result.protocol["different"] * len(result.rows)
+        sides = error_discard.sides_of(result.arrays)
+        pairs = int((~result.arrays["issame"]).sum()) * len(sides)
         return "\n".join(
             [*lines, "", f"No curve: too few of {pairs:,} different pairs pass at a "
              f"false match rate of {quality['fmr']:g}, or none is of one identity."]
         )  # fmt: skip
-    width = max(len(TITLES[name]) for name in curves)
-    head = "  ".join(f"{share:>6.0%}" for share in _SHARES)
-    lines += ["", f"{'left out':<{width}}  {head}   (false non-match rate, %)"]
-    for name, curve in curves.items():
-        rates = "  ".join(f"{100 * rate:6.2f}" for rate in curve.at(_SHARES))
-        lines.append(f"{TITLES[name]:<{width}}  {rates}")
-    return "\n".join(lines)
+    rows = [["left out", *(f"{share:>6.0%}" for share in _SHARES)]]
+    rows += [
+        [TITLES[name], *(f"{100 * rate:6.2f}" for rate in curve.at(_SHARES))]
+        for name, curve in curves.items()
+    ]
+    head, *body = aligned(rows, left=[True], ruled=False)
+    return "\n".join([*lines, "", f"{head}   (false non-match rate, %)", *body])

@@ -14,12 +14,12 @@ from qface_jax.configs import document
 from qface_jax.configs.ablations import Ablation, Setting
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import results
-from qface_jax.evals.results import Result
+from qface_jax.evals.results import Result, Series
+from qface_jax.report.results import comparable
 from qface_jax.runs import run_folder
 from qface_jax.settings import config as configs
 
-FULL_SIDE = 112  # px
-LOWEST = 2  # sides whose best row is named
+LOWEST = 2  # conditions whose best row is named
 # Keys that change no number, or are said otherwise.
 _MAY_DIFFER = ("seed", "data.path", "data.workers", "eval.path", "log.interval")
 LastStep = Callable[[ConfigDict, int], int]
@@ -87,6 +87,8 @@ class Found:
         seeds: Asked for.
         rows: One per setting, in the paper's order.
         sets: What was evaluated; first their mean, where there are several.
+        series: set -> what its runs are compared by; the conditions of all of them,
+            largest first.
         notes: What a reader must know: runs missing, collapsed or not comparable.
     """
 
@@ -96,24 +98,21 @@ class Found:
     seeds: list[int]
     rows: list[Row]
     sets: list[str]
+    series: dict[str, list[Series]]
     notes: list[str]
 
     def row(self, label: str) -> Row:
         """Returns the row of that label."""
         return next(row for row in self.rows if row.setting.label == label)
 
-    def sides(self, name: str) -> list[int]:
-        """Returns the sides that a set was evaluated at, px, largest first."""
-        metrics = {
-            metric
-            for row in self.rows
-            for sets in row.values.values()
-            for metric in sets.get(name, {})
+    def conditions(self, name: str) -> dict[str, str]:
+        """Returns the conditions of a set's first series: label -> scalar."""
+        first = self.series.get(name, [])[:1]
+        return {
+            label: scalar
+            for one in first
+            for label, scalar in zip(one.labels, one.scalars, strict=True)
         }
-        return sorted(
-            (int(m.removeprefix("cross_")) for m in metrics if m.startswith("cross_")),
-            reverse=True,
-        )
 
 
 def run_name(config: str, seed: int) -> str:
@@ -193,8 +192,11 @@ def collect(
         lines = [f"{c} (seed {', '.join(of)})" for c, of in missing.items()]
         notes.insert(0, f"not finished, hence not in the table: {'; '.join(lines)}")
     notes += _degenerate(records) + _incomparable(records)
-    sets = _add_means(rows)
-    return Found(name, table, size, list(seeds), rows, sets, notes)
+    sets, common = _add_means(rows)
+    series = _series(records)
+    if common:
+        series[sets[0]] = series[common[0]]
+    return Found(name, table, size, list(seeds), rows, sets, series, notes)
 
 
 def statistics(values: Sequence[float]) -> Statistics | None:
@@ -222,13 +224,48 @@ def best_others(found: Found, name: str, metric: str) -> Row | None:
     return max(others)[2] if others else None
 
 
-def _add_means(rows: list[Row]) -> list[str]:
-    """Adds the mean over the sets that all runs have; returns what is to be shown."""
+def _series(records: dict[str, RunRecord]) -> dict[str, list[Series]]:
+    """Joins, for each set, the conditions of all runs."""
+    joined: dict[str, dict[str, Series]] = {}
+    for record in records.values():
+        for result in record.results:
+            of_set = joined.setdefault(result.set, {})
+            for one in results.series(result):
+                other = of_set.get(one.title)
+                of_set[one.title] = one if other is None else _joined(other, one)
+    return {name: list(of_set.values()) for name, of_set in joined.items()}
+
+
+def _joined(one: Series, other: Series) -> Series:
+    """Returns a series with the conditions of two, which have no spreads then."""
+    conditions = {
+        label: (x, label, scalar)
+        for series in (one, other)
+        for label, scalar, x in zip(
+            series.labels,
+            series.scalars,
+            series.x or [0.0] * len(series.labels),
+            strict=True,
+        )
+    }
+    ordered = sorted(conditions.values(), key=lambda condition: -condition[0])
+    xs, labels, scalars = (list(column) for column in zip(*ordered, strict=True))
+    return dataclasses.replace(
+        one, x=xs if one.x else [], labels=labels, scalars=scalars, spreads=[]
+    )
+
+
+def _add_means(rows: list[Row]) -> tuple[list[str], list[str]]:
+    """Adds the mean over the sets that all runs have.
+
+    Returns:
+        What is to be shown, and the sets that the mean is of; none without one.
+    """
     runs = [values for row in rows for values in row.values.values()]
     names = sorted(set(itertools.chain.from_iterable(runs)))
     common = [name for name in names if all(name in values for values in runs)]
     if len(common) < 2:
-        return names
+        return names, []
     mean = f"mean of {', '.join(common)}"
     for values in runs:
         metrics = set.intersection(*(set(values[name]) for name in common))
@@ -236,7 +273,7 @@ def _add_means(rows: list[Row]) -> list[str]:
             metric: math.fsum(values[name][metric] for name in common) / len(common)
             for metric in sorted(metrics)
         }
-    return [mean, *names]
+    return [mean, *names], common
 
 
 def _degenerate(records: dict[str, RunRecord]) -> list[str]:
@@ -262,7 +299,7 @@ def _incomparable(records: dict[str, RunRecord]) -> list[str]:
         )
     for name in sorted({r.set for record in records.values() for r in record.results}):
         protocols = {
-            repr([(k, v) for k, v in sorted(result.protocol.items()) if k != "set"])
+            comparable(result)
             for record in records.values()
             for result in record.results
             if result.set == name

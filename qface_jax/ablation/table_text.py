@@ -2,15 +2,14 @@
 
 import json
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from qface_jax.ablation import table as ablation
-from qface_jax.ablation.table import FULL_SIDE, LOWEST, Found, Row, Statistics
+from qface_jax.ablation.table import LOWEST, Found, Row, Statistics
 from qface_jax.atomic_file import replace_file
+from qface_jax.evals.text_table import MISSING, aligned, percent_and_spread
 
-_MISSING = "-"
 _WIDTH = 100  # of the lines around a table
 
 
@@ -81,28 +80,32 @@ def claims(found: Found) -> list[str]:
     if not found.sets:
         return ["No run is finished: nothing can be said yet."]
     table, name = found.table, found.sets[0]
-    lower = [side for side in found.sides(name) if side < FULL_SIDE]
     ours, reference = found.row(table.proposed), found.row(table.reference)
-    lines = [_best_at(found, ours, side) for side in lower[-LOWEST:]]
-    gap = ablation.difference(ours, reference, name, f"cross_{FULL_SIDE}")
-    what = f"{table.proposed} - {table.reference} at {FULL_SIDE} px"
-    lines.append(f"{what}: {_signed(gap)}.")
+    conditions = list(found.conditions(name).items())
+    full = conditions[:1] if any(one.x for one in found.series[name]) else []
+    lower = conditions[len(full) :][-LOWEST:]
+    lines = [_best_at(found, ours, *condition) for condition in lower]
+    for label, metric in full:
+        gap = ablation.difference(ours, reference, name, metric)
+        what = f"{table.proposed} - {table.reference} at {label}"
+        lines.append(f"{what}: {_signed(gap)}.")
     return lines
 
 
-def _best_at(found: Found, ours: Row, side: int) -> str:
-    """Whether the proposed row is the best one at a side, cross-resolution."""
-    name, metric, label = found.sets[0], f"cross_{side}", found.table.proposed
+def _best_at(found: Found, ours: Row, condition: str, metric: str) -> str:
+    """Whether the proposed row is the best one under a condition."""
+    name, label = found.sets[0], found.table.proposed
     of_ours = ours.statistics(name, metric)
     other = ablation.best_others(found, name, metric)
     if of_ours is None or other is None:
         lacking = label if of_ours is None else "any other row"
-        return f"{side} px: no finished run of {lacking} to compare."
+        return f"{condition}: no finished run of {lacking} to compare."
     of_other = other.statistics(name, metric)
     gap = ablation.difference(ours, other, name, metric)
+    title = found.series[name][0].title.lower()
     is_best = of_ours.mean >= of_other.mean
     return (
-        f"{side} px, cross-resolution: {label} {_cell(of_ours, of_ours.n)} is "
+        f"{condition}, {title}: {label} {_cell(of_ours, of_ours.n)} is "
         f"{'the best' if is_best else 'not the best'} of "
         f"{_count(found, metric)} rows; {'next' if is_best else 'best'} is "
         f"{other.setting.label} {_cell(of_other, of_other.n)}; "
@@ -117,12 +120,12 @@ def _count(found: Found, metric: str) -> int:
 
 def _head(found: Found) -> list[str]:
     seeds = ", ".join(map(str, found.seeds))
+    series = found.series.get(found.sets[0], []) if found.sets else []
+    about, measure = next(((s.about, s.measure) for s in series), ("", "accuracy"))
     return [
         f"{found.name}, size {found.size}: {found.table.title}",
-        "Accuracy in percent, mean ± sample standard deviation over the finished runs "
-        f"(n) of seeds {seeds}. Columns in px: cross-resolution, the second picture of "
-        "each pair degraded to that side. mean cross, mean same (both degraded): over "
-        "all sides.",
+        f"{measure.capitalize()} in percent, mean ± sample standard deviation over the "
+        f"finished runs (n) of seeds {seeds}. {about}".rstrip(),
     ]
 
 
@@ -142,8 +145,9 @@ def _blocks(found: Found) -> list[_Block]:
     """A block per set; the paper's columns stand beside the first."""
     blocks = []
     for i, name in enumerate(found.sets or ["no evaluation yet"]):
-        metrics = {f"{side} px": f"cross_{side}" for side in found.sides(name)}
-        metrics |= {"mean cross": "mean_cross", "mean same": "mean_same"}
+        metrics = found.conditions(name)
+        for one in found.series.get(name, []):
+            metrics |= {f"mean {one.name}": one.mean} if one.mean else {}
         rows = []
         for row in found.rows:
             n = len(row.values)
@@ -167,41 +171,24 @@ def _wrapped(lines: list[str]) -> list[str]:
 
 def _aligned(block: _Block) -> str:
     """A block in columns, the paper's behind a bar."""
-    left = _columns([block.header, *block.rows], flush_left=2)
+    left = aligned([block.header, *block.rows], left=[True, True])
     if not block.paper_header:
         return "\n".join([f"{block.name}:", *left])
-    right = _columns([block.paper_header, *block.paper_rows], flush_left=0)
+    right = aligned([block.paper_header, *block.paper_rows])
     lines = [f"{a}  |  {b}" for a, b in zip(left, right, strict=True)]
     head = f"{block.name}:".ljust(len(left[0]))
     return "\n".join([f"{head}  |  the paper, other test sets", *lines])
 
 
-def _columns(rows: list[list[str]], *, flush_left: int) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    aligns: list[Callable[..., str]] = [
-        str.ljust if i < flush_left else str.rjust for i in range(len(widths))
-    ]
-    lines = [
-        "  ".join(
-            align(cell, width)
-            for align, cell, width in zip(aligns, cells, widths, strict=True)
-        )
-        for cells in rows
-    ]
-    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
-
-
 def _paper(value: float | None) -> str:
-    return _MISSING if value is None else f"{value:.2f}"
+    return MISSING if value is None else f"{value:.2f}"
 
 
 def _cell(found: Statistics | None, expected: int) -> str:
     """Returns "96.50 ± 0.42"; with its own n where some runs lack the number."""
     if found is None:
-        return _MISSING
-    shown = f"{100 * found.mean:.2f}"
-    if found.std is not None:
-        shown += f" ±{100 * found.std:5.2f}"
+        return MISSING
+    shown = percent_and_spread(found.mean, found.std)
     return shown + (f" (n {found.n})" if found.n != expected else "")
 
 

@@ -1,4 +1,9 @@
-"""What an evaluation found, on disk (RUN/eval/<set>.json and .npz) and as a table."""
+"""What an evaluation yields: named scalars, tables and curves, and their files.
+
+A protocol fills a `Result`; the log, the printed table, the report, the comparisons
+and the tables of ablations show whatever it holds. On disk a result is
+RUN/eval/<set>.json, and .npz for its arrays.
+"""
 
 import dataclasses
 import io
@@ -11,68 +16,192 @@ from typing import Any
 import numpy as np
 
 from qface_jax.atomic_file import replace_file
-from qface_jax.errors import DataError
-from qface_jax.evals.measures.verification import Score, TarAtFar
+from qface_jax.errors import ConfigError, DataError
 
-FORMAT = 1  # raised when the meaning of a key changes
+FORMAT = 2  # raised when the meaning of a key changes
+BOTH, TERMINAL, PAGE = "both", "terminal", "page"  # where a table is shown
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """One resolution.
+class Column:
+    """One column of a table.
 
     Attributes:
-        side: of the degraded image, px.
-        status: "ok", "collapsed" or "non_finite", of the embeddings at this side.
-        message: what is wrong with them; empty when ok.
-        cross: second image of each pair degraded; None where nothing can be compared.
-        same: both images degraded; None likewise.
-        norms: mean, std, min, max of the feature norms at this side; None likewise.
+        title: in the header.
+        format: key of `text_table.FORMATS`, of the cells that are no text.
+        group: above the titles, over all neighbours of the same group.
+        left: flush left.
+        strong: emphasized on the page.
     """
 
-    side: int
-    status: str
-    message: str
-    cross: Score | None
-    same: Score | None
-    norms: dict[str, float] | None
+    title: str
+    format: str = "text"
+    group: str = ""
+    left: bool = False
+    strong: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table for reading.
+
+    Attributes:
+        columns: of it.
+        rows: cells: text as it is, or what the column's format takes; None is "-".
+        title: line above the printed table.
+        footer: last row, set apart; [] without.
+        notes: sentences below.
+        shown: BOTH, TERMINAL or PAGE.
+        ruled: lines below the header and above the footer, when printed.
+    """
+
+    columns: list[Column]
+    rows: list[list[Any]]
+    title: str = ""
+    footer: list[Any] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    shown: str = BOTH
+    ruled: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One line of a curve.
+
+    Attributes:
+        label: in the legend.
+        y: values [k], or the name of an array that holds them.
+        x: where they are, ascending [k], or the name of an array; [] of a histogram.
+    """
+
+    label: str
+    y: list[float] | str
+    x: list[float] | str = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """A picture of lines.
+
+    Attributes:
+        kind: key of `report.figures.KINDS`: "roc", "discard", "histogram" of the
+            values y, or "line", whose axes are named here.
+        title: above it.
+        lines: in it.
+        xlabel: of the horizontal axis, where the kind does not say it.
+        ylabel: of the vertical axis, likewise.
+        logarithmic: axes of kind "line" that are so: "", "x", "y" or "xy".
+    """
+
+    kind: str
+    title: str
+    lines: list[Line]
+    xlabel: str = ""
+    ylabel: str = ""
+    logarithmic: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Headline:
+    """A scalar that a reader wants to know first.
+
+    Attributes:
+        scalar: its name.
+        label: what it is, in a few words.
+        format: key of `text_table.FORMATS`.
+    """
+
+    scalar: str
+    label: str
+    format: str = "percent"
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """One measure under several conditions, which runs are compared by.
+
+    Attributes:
+        name: short, for the headers of columns, such as "cross".
+        title: such as "Cross-resolution".
+        labels: of the conditions, [k], such as "112 px".
+        scalars: names of the scalars under these conditions, [k].
+        spreads: of their values, [k]; None or []: not known.
+        mean: name of the scalar that is their mean; "": there is none.
+        measure: what is measured, a rate, such as "accuracy".
+        condition: what the conditions are, such as "side".
+        x: number of each condition [k], for a picture; [] without.
+        over: what x is, in a word, such as "resolution".
+        xlabel: of the picture's axis.
+        chance: rate of a constant answer.
+        note: how its numbers are to be read.
+        about: what its conditions and its mean are, in sentences, for tables over runs.
+    """
+
+    name: str
+    title: str
+    labels: list[str]
+    scalars: list[str]
+    spreads: list[float | None] = dataclasses.field(default_factory=list)
+    mean: str = ""
+    measure: str = "accuracy"
+    condition: str = ""
+    x: list[float] = dataclasses.field(default_factory=list)
+    over: str = ""
+    xlabel: str = ""
+    chance: float | None = None
+    note: str = ""
+    about: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One evaluation of one set, with the protocol that makes it comparable.
+    """One evaluation of one set.
+
+    The protocol fills what stands before `protocol`, the evaluation the rest.
 
     Attributes:
         set: name of the set.
-        status: "ok", or the worst status of the rows.
-        message: what is wrong, naming the resolutions; empty when ok.
-        rows: one per resolution, largest first.
-        mean_cross: mean accuracy over the resolutions, or None where one is missing.
-        mean_same: the same for both images degraded.
-        protocol: everything the numbers depend on besides the model.
+        scalars: the numbers worth following during training, by name; what could not
+            be computed is left out.
+        best: name of the scalar that picks the best checkpoint where the config names
+            none.
+        status: "ok", or what is wrong with the features, such as "collapsed".
+        message: what is wrong with them; empty when ok.
+        headlines: scalars on the page's tiles.
+        series: by which runs are compared; [] : by the headlines.
+        tables: for reading.
+        curves: for the page.
+        warnings: sentences that a reader must not miss.
+        manifest: everything that the numbers depend on besides the model: counts,
+            options, versions. Equal manifests make results comparable.
+        details: the protocol's own numbers, fit for JSON; others do not read them.
+        protocol: name of the protocol.
         checkpoint: what was evaluated, such as {"path": ..., "step": ...}.
         config_hash: of the run's config.
         versions: of Python and the packages.
         date: of the evaluation, UTC, ISO 8601.
         images_per_second: measured over the embedding.
-        quality: what `error_discard.judge` found about the scores of the images; None
-            where they cannot be judged.
-        arrays: distances and scores for the plots; written to the .npz alone.
+        arrays: of the curves, and what other commands need; written to the .npz alone.
     """
 
     set: str
-    status: str
-    message: str
-    rows: list[Row]
-    mean_cross: float | None
-    mean_same: float | None
-    protocol: dict[str, Any]
-    checkpoint: dict[str, Any]
-    config_hash: str
-    versions: dict[str, str]
-    date: str
-    images_per_second: float
-    quality: dict[str, Any] | None = None
+    scalars: dict[str, float]
+    best: str = ""
+    status: str = "ok"
+    message: str = ""
+    headlines: list[Headline] = dataclasses.field(default_factory=list)
+    series: list[Series] = dataclasses.field(default_factory=list)
+    tables: list[Table] = dataclasses.field(default_factory=list)
+    curves: list[Curve] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    manifest: dict[str, Any] = dataclasses.field(default_factory=dict)
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+    protocol: str = ""
+    checkpoint: dict[str, Any] = dataclasses.field(default_factory=dict)
+    config_hash: str = ""
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    date: str = ""
+    images_per_second: float = 0.0
     arrays: dict[str, np.ndarray] = dataclasses.field(
         default_factory=dict, compare=False
     )
@@ -99,13 +228,29 @@ def to_json(result: Result) -> dict[str, Any]:
 def from_json(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> Result:
     """Rebuilds a result; raises KeyError, TypeError or ValueError when it cannot."""
     fields = dict(document)
-    if fields.pop("format") != FORMAT:
-        raise ValueError(f"format {document['format']}, this version reads {FORMAT}")
-    rows = [
-        Row(**{**row, "cross": _score(row["cross"]), "same": _score(row["same"])})
-        for row in fields.pop("rows")
-    ]
-    return Result(**fields, rows=rows, arrays=arrays)
+    written = fields.pop("format")
+    if written != FORMAT:
+        age = "an older" if written in range(FORMAT) else "another"
+        raise ValueError(
+            f"written by {age} version of qface: format {written}, this one reads "
+            f"{FORMAT}"
+        )
+    return Result(
+        **fields
+        | {
+            "headlines": [Headline(**one) for one in fields["headlines"]],
+            "series": [Series(**one) for one in fields["series"]],
+            "tables": [
+                Table(**one | {"columns": [Column(**c) for c in one["columns"]]})
+                for one in fields["tables"]
+            ],
+            "curves": [
+                Curve(**one | {"lines": [Line(**line) for line in one["lines"]]})
+                for one in fields["curves"]
+            ],
+        },
+        arrays=arrays,
+    )
 
 
 def write(run_dir: str | Path, result: Result) -> Path:
@@ -139,35 +284,39 @@ def read(path: str | Path) -> Result:
 
 
 def scalars(result: Result) -> dict[str, float]:
-    """Returns the numbers worth following during training, by name.
+    """Returns the scalars for the log; `degenerate` is 1 unless the status is "ok"."""
+    return {"degenerate": float(result.status != "ok"), **result.scalars}
 
-    mean_cross, mean_same, and per side: cross_<side>, same_<side>, auc_<side> (cross)
-    and norm_mean_<side>; of each quality score rank_<score>, its rank correlation with
-    the resolution, and discard_<score>, the area below its error-versus-discard curve.
-    `degenerate` is 1 when the status is not "ok", else 0. What could not be computed is
-    left out.
+
+def best(result: Result, name: str) -> float | None:
+    """Returns the scalar that picks the best checkpoint.
+
+    Args:
+        result: of the first benchmark.
+        name: `eval.best_metric`; "": the protocol's own choice.
+
+    Returns:
+        The scalar; None where the features are degenerate and there is no such number.
+
+    Raises:
+        ConfigError: the result has no scalar of that name.
     """
-    found = {
-        "degenerate": float(result.status != "ok"),
-        "mean_cross": result.mean_cross,
-        "mean_same": result.mean_same,
-    }
-    for row in result.rows:
-        found[f"cross_{row.side}"] = row.cross and row.cross.accuracy
-        found[f"same_{row.side}"] = row.same and row.same.accuracy
-        found[f"auc_{row.side}"] = row.cross and row.cross.auc
-        found[f"norm_mean_{row.side}"] = row.norms and row.norms["mean"]
-    for name, facts in (result.quality or {}).get("scores", {}).items():
-        found[f"rank_{name}"] = facts["rank_correlation"]
-        found[f"discard_{name}"] = facts["area"]
-    return {name: value for name, value in found.items() if value is not None}
+    name = name or result.best
+    if name not in result.scalars and result.status == "ok":
+        raise ConfigError(
+            f"eval.best_metric: got {name!r}, must be one of the scalars of "
+            f"{result.set}: {', '.join(result.scalars)}"
+        )
+    return result.scalars.get(name)
 
 
-def _score(fields: dict[str, Any] | None) -> Score | None:
-    if fields is None:
-        return None
-    points = [TarAtFar(**point) for point in fields["tar_at_far"]]
-    return Score(**{**fields, "tar_at_far": points})
+def series(result: Result) -> list[Series]:
+    """Returns the series by which runs are compared; one of the headlines at least."""
+    if result.series or not result.headlines:
+        return result.series
+    rates = [line for line in result.headlines if line.format == "percent"]
+    labels, names = [line.label for line in rates], [line.scalar for line in rates]
+    return [Series("", result.protocol, labels, names, measure="rates")]
 
 
 def _read_arrays(path: Path, date: str) -> dict[str, np.ndarray]:

@@ -34,7 +34,7 @@ from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from qface_jax import models
-from qface_jax.losses.contrast import unit
+from qface_jax.losses.vectors import unit
 from qface_jax.models import heads
 from qface_jax.objectives.recognizability import ATTENTION
 from qface_jax.runs.checkpoint import load_parts

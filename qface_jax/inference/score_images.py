@@ -14,7 +14,7 @@ from qface_jax.data_pipelines.sources.image_list import (
     decoded_batches,
 )
 from qface_jax.errors import DataError
-from qface_jax.evals.measures.verification import unit
+from qface_jax.evals.measures.unit import unit
 from qface_jax.inference import run_scorer
 from qface_jax.inference.embedding import run_embedder
 from qface_jax.report.face_scores import NON_FINITE, OK, FaceScore

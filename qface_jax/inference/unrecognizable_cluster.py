@@ -9,11 +9,11 @@ from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines.sources import chosen_records, unrecognizable_images
 from qface_jax.data_pipelines.stream import faces
-from qface_jax.evals.measures.verification import unit
+from qface_jax.evals.measures.unit import unit
 from qface_jax.inference.embed import Embedded, embed_images
 from qface_jax.inference.embedding import Embed
-from qface_jax.inference.share import Share
 from qface_jax.processes import agreement, hosts
+from qface_jax.processes.share import Share
 
 _MIN_LENGTH = 1e-12
 Batches = Iterator[np.ndarray]

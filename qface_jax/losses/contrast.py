@@ -1,7 +1,7 @@
 """Contrastive loss of a degraded view against its original and a queue.
 
-The queue is compared part by part. Only the query has a gradient, so it is gathered in
-the same pass as the loss: nothing of size [b, n] exists, and the queue is read once.
+The queue is compared chunk by chunk. Only the query has a gradient, so it is summed up
+in the same pass as the loss: nothing of size [b, n] exists, and the queue is read once.
 
 References:
     QGFace: Quality-Guided Joint Training For Mixed-Quality Face Recognition, eq. 2, 4,
@@ -16,15 +16,17 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from qface_jax.losses.vectors import dot, unit
+
 # Logit of a queue entry that does not count: exp gives exactly 0, and the difference
 # of two of them is 0, not NaN.
 ABSENT = -1e30
 
-Part = tuple[Float[Array, "m d"], Int[Array, " m"]]
+Chunk = tuple[Float[Array, "m d"], Int[Array, " m"]]
 
 
 class NegativeSum(NamedTuple):
-    """What is summed over the negatives of each row, part by part.
+    """Running sums over the negatives of each row, chunk by chunk.
 
     Attributes:
         top: Largest logit so far, [b].
@@ -95,7 +97,7 @@ def contrastive_loss(
     entries = jnp.pad(queue_z, ((0, padding), (0, 0)))
     entry_labels = jnp.pad(queue_labels, (0, padding), constant_values=-1)
 
-    def part(index):
+    def chunk_at(index):
         start = index * chunk
         return (
             lax.dynamic_slice_in_dim(entries, start, chunk),
@@ -103,18 +105,16 @@ def contrastive_loss(
         )
 
     z = unit(q)
-    found = finish(
-        sum_negatives(
-            z,
-            labels,
-            part,
-            (count + padding) // chunk,
-            scale=scale,
-            supervised_mask=supervised_mask,
-        ),
-        scale,
+    sums = sum_negatives(
+        z,
+        labels,
+        chunk_at,
+        (count + padding) // chunk,
+        scale=scale,
+        supervised_mask=supervised_mask,
     )
-    return loss_against(z, k, found.log_sum, found.slope, scale=scale)
+    negatives = finish(sums, scale)
+    return loss_against(z, k, negatives.log_sum, negatives.slope, scale=scale)
 
 
 def loss_against(
@@ -133,16 +133,10 @@ def loss_against(
         z: Unit queries, [b, d].
         k: Raw features of the originals, [b, d]; no gradient reaches them.
         log_sum: As in `Negatives`, [b].
-        slope: As in `Negatives`, [b, d]; what the gradient of `log_sum` is.
+        slope: As in `Negatives`, [b, d]; the gradient of `log_sum`.
         scale: s.
     """
     return jax.nn.softplus(_attached(z, log_sum, slope) - scale * positive_cosine(z, k))
-
-
-def unit(features: Float[Array, "b d"]) -> Float[Array, "b d"]:
-    """Returns features / ||features||, [b, d]; a zero feature stays zero."""
-    squared = jnp.sum(features**2, axis=-1, keepdims=True)
-    return features * lax.rsqrt(jnp.maximum(squared, 1e-12))
 
 
 def positive_cosine(
@@ -150,11 +144,7 @@ def positive_cosine(
 ) -> Float[Array, " b"]:
     """Returns the cosine of unit queries with their originals, [b], none to `k`."""
     other = lax.stop_gradient(unit(k))
-    return jnp.clip(_dot("bd,bd->b", z, other), -1.0, 1.0)
-
-
-def _dot(equation, a, b):
-    return jnp.einsum(equation, a, b, precision=lax.Precision.HIGHEST)
+    return jnp.clip(dot("bd,bd->b", z, other), -1.0, 1.0)
 
 
 @jax.custom_vjp
@@ -195,8 +185,8 @@ def negative_entries(
 def sum_negatives(
     z: Float[Array, "b d"],
     labels: Int[Array, " b"],
-    part: Callable[[Int[Array, ""]], Part],
-    parts: int,
+    chunk_at: Callable[[Int[Array, ""]], Chunk],
+    chunks: int,
     *,
     scale: float,
     supervised_mask: bool,
@@ -206,45 +196,46 @@ def sum_negatives(
     Args:
         z: Unit queries, [b, d].
         labels: Identity of each, [b].
-        part: Number of a part -> its entries [m, d] and their labels [m], -1: none.
-        parts: How many there are; may be 0.
+        chunk_at: Index of a chunk -> its entries [m, d] and their labels [m]; -1: no
+            entry.
+        chunks: Number of chunks, >= 0.
         scale: s.
         supervised_mask: Whether entries of the own identity are left out.
     """
     z = lax.stop_gradient(z)
 
-    def body(index, so_far):
-        entries, entry_labels = lax.stop_gradient(part(index))
-        cos = _dot("bd,nd->bn", z, entries)
+    def body(index, sums):
+        entries, entry_labels = lax.stop_gradient(chunk_at(index))
+        cos = dot("bd,nd->bn", z, entries)
         inside = jnp.abs(cos) <= 1.0
         cos = jnp.clip(cos, -1.0, 1.0)
         counts = negative_entries(labels, entry_labels, supervised_mask)
         logits = jnp.where(counts, scale * cos, ABSENT)
-        top = jnp.maximum(so_far.top, jnp.max(logits, axis=1))
-        shrink = jnp.exp(so_far.top - top)
+        top = jnp.maximum(sums.top, jnp.max(logits, axis=1))
+        shrink = jnp.exp(sums.top - top)
         exps = jnp.where(counts, jnp.exp(logits - top[:, None]), 0.0)
         # A clipped cosine does not move with the query.
         moving = jnp.where(inside, exps, 0.0)
         return NegativeSum(
             top,
-            so_far.total * shrink + jnp.sum(exps, axis=1),
-            so_far.pull * shrink[:, None] + _dot("bn,nd->bd", moving, entries),
-            so_far.cosines + jnp.sum(jnp.where(counts, cos, 0.0), axis=1),
-            so_far.count + jnp.sum(counts, axis=1, dtype=z.dtype),
+            sums.total * shrink + jnp.sum(exps, axis=1),
+            sums.pull * shrink[:, None] + dot("bn,nd->bd", moving, entries),
+            sums.cosines + jnp.sum(jnp.where(counts, cos, 0.0), axis=1),
+            sums.count + jnp.sum(counts, axis=1, dtype=z.dtype),
         )
 
     nothing = jnp.zeros(z.shape[0], z.dtype)
     start = NegativeSum(
         jnp.full_like(nothing, ABSENT), nothing, jnp.zeros_like(z), nothing, nothing
     )
-    return lax.fori_loop(0, parts, body, start) if parts else start
+    return lax.fori_loop(0, chunks, body, start) if chunks else start
 
 
 def finish(sums: NegativeSum, scale: float) -> Negatives:
-    """Returns the negatives from their sums over all parts.
+    """Returns the negatives from their sums.
 
     Args:
-        sums: Of all parts.
+        sums: Over all chunks.
         scale: s.
     """
     some = sums.total > 0.0
@@ -260,7 +251,7 @@ def joined(sums: NegativeSum, axis_name: str) -> NegativeSum:
     """Returns the sums over the entries of all devices of a mapped axis.
 
     Args:
-        sums: Of this device's entries, for the same rows on all devices.
+        sums: Over this device's entries, for the same rows on all devices.
         axis_name: Name of the axis.
     """
     top = lax.pmax(sums.top, axis_name)

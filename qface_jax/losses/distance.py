@@ -5,8 +5,9 @@ product that ranks all pairs loses digits where they are close, so it only choos
 """
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
+
+from qface_jax.losses.vectors import dot
 
 METRICS = ("euclidean", "euclidean_squared", "cosine")
 
@@ -64,7 +65,7 @@ def ranking(
         ValueError: unknown metric.
     """
     check_metric(metric)
-    products = jnp.einsum("ad,nd->an", anchors, others, precision=lax.Precision.HIGHEST)
+    products = dot("ad,nd->an", anchors, others)
     if metric == "cosine":
         return -products
     return jnp.sum(others**2, axis=-1)[None, :] - 2.0 * products

@@ -1,7 +1,7 @@
 """The hardest positive and negative of each anchor, over the images of all devices.
 
 Every device mines for its own anchors alone and holds some of their rows at a time. The
-choice has no gradient; who needs one takes the distance of the pairs that were chosen.
+choice has no gradient; a loss takes the distance of the pairs that were chosen.
 
 References:
     Hermans, Beyer, Leibe. In Defense of the Triplet Loss for Person
@@ -41,7 +41,7 @@ class Hardest(NamedTuple):
 
 
 def gather(rows: Array, axis_name: str | None) -> Array:
-    """Returns the rows of all devices of a mapped axis, one's own without an axis.
+    """Returns the rows of all devices of a mapped axis; `rows` without an axis.
 
     The gradient of a gathered row goes back to the device that it came from, summed
     over all devices that used it.
@@ -50,7 +50,7 @@ def gather(rows: Array, axis_name: str | None) -> Array:
 
 
 def first_row(rows: Array, axis_name: str | None) -> int | Int[Array, ""]:
-    """Returns the place of this device's first row among the gathered ones."""
+    """Returns the index of this device's first row among the gathered ones."""
     return 0 if axis_name is None else lax.axis_index(axis_name) * rows.shape[0]
 
 
@@ -144,20 +144,33 @@ def _first_largest(values, counts, rows):
     """The first row with the largest value among those that count; 0 without any."""
     values = jnp.where(counts, values, -jnp.inf)
     # Two plain reductions: XLA's argmax is one that a CPU does not vectorise.
-    found = values == jnp.max(values)
-    return jnp.min(jnp.where(found, rows, rows.shape[0] - 1))
+    is_largest = values == jnp.max(values)
+    return jnp.min(jnp.where(is_largest, rows, rows.shape[0] - 1))
 
 
 def pmapped(
     *, metric: str = "euclidean", chunk: int = CHUNK
 ) -> Callable[[Array, Array, Array], Hardest]:
-    """Returns `hardest` over a leading axis of devices, for analysis.
+    """Returns `hardest` mapped over a leading axis of devices.
 
-    The function takes anchors and others [devices, a, d] and labels [devices, a].
+    For notebooks and analysis of features that lie one block a device; training runs
+    the same kernel under `shard_map` (`qface_jax.sharded.octuplet.hardest`), with the
+    same choice.
 
     Args:
         metric: One of `losses.distance.METRICS`.
         chunk: Anchors compared at a time, >= 1.
+
+    Returns:
+        (anchors [devices, a, d], others [devices, a, d], labels [devices, a]) ->
+        Hardest of arrays [devices, a], whose rows count over all devices: row j of
+        device i is i a + j.
+
+    >>> features = jnp.array([[[0.0], [1.0], [5.0]]])  # one device, three images
+    >>> labels = jnp.array([[7, 7, 8]])
+    >>> chosen = pmapped(metric="euclidean")(features, features, labels)
+    >>> chosen.negative.tolist(), chosen.has_positive.tolist()
+    ([[2, 2, 1]], [[True, True, False]])
     """
     kernel = partial(hardest, metric=metric, axis_name="data", chunk=chunk)
     return jax.pmap(kernel, axis_name="data")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from qface_jax.losses import distance, mining
-from qface_jax.losses.contrast import unit
+from qface_jax.losses.vectors import unit
 
 # View of anchor, positive and negative of each term: high or low resolution.
 TERMS = ("hhh", "hll", "lhh", "lll")
@@ -69,7 +69,7 @@ def octuplet_loss(
     Raises:
         ValueError: unknown metric, no term enabled, not four terms.
     """
-    found = triplets(
+    mined = triplets(
         features_hr,
         features_lr,
         labels,
@@ -78,7 +78,7 @@ def octuplet_loss(
         terms=terms,
         normalize=normalize,
     )
-    return total(found)
+    return total(mined)
 
 
 def enabled(terms: tuple[bool, ...]) -> tuple[str, ...]:
@@ -119,29 +119,29 @@ def triplets(
         metric: One of `distance.METRICS`.
         terms: Whether hhh, hll, lhh and lll are taken.
         normalize: Whether features are made unit first; `cosine` always does.
-        axis_name: Mapped axis over which the images are cut; None: they are whole.
+        axis_name: Mapped axis over which the images are sharded; None: all are here.
 
     Returns:
-        Those of the enabled terms, in the order of `TERMS`; gradients reach all three
-        images of a triplet, on whichever device they are.
+        Triplets of the enabled terms, in the order of `TERMS`; gradients reach all
+        three images of a triplet, on whichever device they are.
 
     Raises:
         ValueError: unknown metric, no term enabled, not four terms.
     """
     names = enabled(terms)
     distance.check_metric(metric)
-    own = {"h": features_hr, "l": features_lr}
+    local = {"h": features_hr, "l": features_lr}
     if normalize or metric == "cosine":
-        own = {view: unit(features) for view, features in own.items()}
+        local = {view: unit(features) for view, features in local.items()}
     # Each view is gathered once, not once a term.
     needed = {name[1] for name in names}
-    whole = {view: mining.gather(own[view], axis_name) for view in sorted(needed)}
+    gathered = {view: mining.gather(local[view], axis_name) for view in sorted(needed)}
     all_labels = mining.gather(labels, axis_name)
     first = mining.first_row(labels, axis_name)
     valid = labels >= 0
     columns = []
     for name in names:
-        anchors, others = own[name[0]], whole[name[1]]
+        anchors, others = local[name[0]], gathered[name[1]]
         hardest = mining.hardest_among(
             anchors, labels, others, all_labels, first=first, metric=metric
         )
@@ -159,17 +159,17 @@ def triplets(
     )
 
 
-def total(found: Triplets) -> Float[Array, ""]:
+def total(mined: Triplets) -> Float[Array, ""]:
     """Returns the octuplet loss from the triplets of all images, []."""
-    return jnp.sum(found.losses) / _count(found.valid)
+    return jnp.sum(mined.losses) / _count(mined.valid)
 
 
-def describe(found: Triplets, names: tuple[str, ...]) -> dict[str, Float[Array, ""]]:
+def describe(mined: Triplets, names: tuple[str, ...]) -> dict[str, Float[Array, ""]]:
     """Returns what to log about the triplets of all images.
 
     Args:
-        found: Of all images.
-        names: Those of the t terms, as `enabled` returns them.
+        mined: Triplets of all images.
+        names: Names of the t terms, as `enabled` returns them.
 
     Returns:
         `loss_*` the terms, `active_*` the share of the images with a loss > 0,
@@ -177,22 +177,22 @@ def describe(found: Triplets, names: tuple[str, ...]) -> dict[str, Float[Array, 
         over the images that have one; `without_positive`, `without_negative` the
         shares of the images that do not.
     """
-    count = _count(found.valid)
-    positives = found.valid & found.has_positive
-    negatives = found.valid & found.has_negative
+    count = _count(mined.valid)
+    positives = mined.valid & mined.has_positive
+    negatives = mined.valid & mined.has_negative
     metrics = {}
     for column, name in enumerate(names):
-        losses = found.losses[:, column]
+        losses = mined.losses[:, column]
         metrics[f"loss_{name}"] = jnp.sum(losses) / count
         metrics[f"active_{name}"] = jnp.sum(losses > 0.0, dtype=count.dtype) / count
         for kind, distances, having in (
-            ("positive", found.positive, positives),
-            ("negative", found.negative, negatives),
+            ("positive", mined.positive, positives),
+            ("negative", mined.negative, negatives),
         ):
             sums = jnp.sum(jnp.where(having, distances[:, column], 0.0))
             metrics[f"distance_{kind}_{name}"] = sums / _count(having)
     for kind, having in (("positive", positives), ("negative", negatives)):
-        lacking = jnp.sum(found.valid & ~having, dtype=count.dtype)
+        lacking = jnp.sum(mined.valid & ~having, dtype=count.dtype)
         metrics[f"without_{kind}"] = lacking / count
     return metrics
 

@@ -1,7 +1,7 @@
 """Recognizability: how easily a face is recognised, and what is learned from it.
 
 A face is recognisable when its embedding is near its own class, far from all others and
-far from where unrecognizable images (UIs) gather, the UI centre.
+far from where unrecognizable images gather, the unrecognizable centre.
 
 The main paper's equations are not at hand, only its supplement with the modules and
 their settings; those below are put together from its abstract and from descriptions by
@@ -11,14 +11,15 @@ References:
     Chai, Ng, Low, Park, Teoh. Recognizability Embedding Enhancement for Very
     Low-Resolution Face Recognition and Quality Estimation. CVPR 2023.
     Deng, Gong, Ge, Zafeiriou, Kotsia. Harnessing Unrecognizable Faces for Improving
-    Face Recognition. WACV 2023 (the score ERS and the UI centre).
+    Face Recognition. WACV 2023 (the score ERS and the unrecognizable
+    centre, there called UI centre).
 """
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from qface_jax.losses.contrast import unit
+from qface_jax.losses.vectors import dot, unit
 
 EPSILON = 1e-6  # below it a norm or a deviation counts as it
 
@@ -28,7 +29,7 @@ def distance(cos: Float[Array, "*b"]) -> Float[Array, "*b"]:
 
     Args:
         cos: Cosine to the own centre (d_pos), to the nearest other one (d_neg) or to
-            the UI centre (d_ui), any shape.
+            the unrecognizable centre (d_ui), any shape.
 
     >>> [float(d) for d in distance(jnp.array([1.0, 0.0, -1.0]))]
     [0.0, 1.0, 2.0]
@@ -36,37 +37,37 @@ def distance(cos: Float[Array, "*b"]) -> Float[Array, "*b"]:
     return 1.0 - jnp.clip(cos, -1.0, 1.0)
 
 
-def ui_cosine(
-    features: Float[Array, "b d"], ui_centre: Float[Array, " d"]
+def unrecognizable_cosine(
+    features: Float[Array, "b d"], unrecognizable_centre: Float[Array, " d"]
 ) -> Float[Array, " b"]:
-    """Returns the cosine of each embedding with the UI centre, [b].
+    """Returns the cosine of each embedding with the unrecognizable centre, [b].
 
     Args:
         features: Raw features, [b, d]; a zero feature has cosine 0.
-        ui_centre: Unit centre of the unrecognizable images, [d].
+        unrecognizable_centre: Unit centre of the unrecognizable images, [d].
     """
-    return _dot(unit(features), ui_centre)
+    return dot("bd,d->b", unit(features), unrecognizable_centre)
 
 
 def ri_target(
     cos_own: Float[Array, " b"],
     cos_nearest: Float[Array, " b"],
-    cos_ui: Float[Array, " b"],
+    cos_unrecognizable: Float[Array, " b"],
     *,
     epsilon: float,
 ) -> Float[Array, " b"]:
     """Returns the index xi = d_ui d_neg / (d_pos + epsilon), [b]; no gradient.
 
-    Larger is easier. It is 0 at the UI centre and at another class's centre.
+    Larger is easier. It is 0 at the unrecognizable centre and at another class's.
 
     Args:
         cos_own: Cosine to the own class centre, [b].
         cos_nearest: Cosine to the nearest other centre, [b].
-        cos_ui: Cosine to the UI centre, [b].
+        cos_unrecognizable: Cosine to the unrecognizable centre, [b].
         epsilon: Bounds the index where an embedding equals its class centre, > 0. Not
             published.
     """
-    cosines = lax.stop_gradient((cos_own, cos_nearest, cos_ui))
+    cosines = lax.stop_gradient((cos_own, cos_nearest, cos_unrecognizable))
     d_pos, d_neg, d_ui = (distance(cos) for cos in cosines)
     return d_ui * d_neg / (d_pos + epsilon)
 
@@ -94,8 +95,8 @@ def smooth_l1(
 
 def index_diversion(
     predicted: Float[Array, " b"],
-    ui_mean: Float[Array, ""],
-    ui_std: Float[Array, ""],
+    unrecognizable_mean: Float[Array, ""],
+    unrecognizable_std: Float[Array, ""],
     *,
     threshold: float,
 ) -> Float[Array, " b"]:
@@ -106,32 +107,35 @@ def index_diversion(
 
     Args:
         predicted: xi_hat, [b].
-        ui_mean: mu_ui, mean of xi_hat over UIs, []; no gradient.
-        ui_std: sigma_ui, its standard deviation, []; no gradient; at least EPSILON.
+        unrecognizable_mean: mu_ui, mean of xi_hat over unrecognizable images, []; no
+            gradient.
+        unrecognizable_std: sigma_ui, its standard deviation, []; no gradient; at least
+            EPSILON.
         threshold: tau, in deviations. Not published.
     """
-    mean, std = lax.stop_gradient((ui_mean, ui_std))
+    mean, std = lax.stop_gradient((unrecognizable_mean, unrecognizable_std))
     score = (predicted - mean) / jnp.maximum(std, EPSILON)
     return jnp.maximum(threshold - score, 0.0)
 
 
 def attention_target(
-    features: Float[Array, "b d"], ui_centre: Float[Array, " d"]
+    features: Float[Array, "b d"], unrecognizable_centre: Float[Array, " d"]
 ) -> Float[Array, "b d"]:
-    """Returns the embedding's part off the UI centre, made unit, [b, d]; no gradient.
+    """Returns the embedding's part off the unrecognizable centre, as unit rows, [b, d].
 
-    v_perp = v - <v, u> u with the unit embedding v and the UI centre u, over its norm.
+    v_perp = v - <v, u> u over its norm; v the unit embedding, u the unrecognizable
+    centre; no gradient.
 
     Args:
         features: Raw features, [b, d].
-        ui_centre: u, unit, [d].
+        unrecognizable_centre: u, unit, [d].
 
     Returns:
         Unit rows orthogonal to u; zeros where the embedding lies along u, which leaves
         no direction to attend to.
     """
-    v, u = lax.stop_gradient((unit(features), ui_centre))
-    along = _dot(v, u)
+    v, u = lax.stop_gradient((unit(features), unrecognizable_centre))
+    along = dot("bd,d->b", v, u)
     off = v - along[:, None] * u[None, :]
     norms = jnp.sqrt(jnp.sum(off**2, axis=1, keepdims=True))
     # What is left along u is rounding: its direction would be chance.
@@ -165,17 +169,14 @@ def attention_loss(
 
 
 def ers(
-    features: Float[Array, "b d"], ui_centre: Float[Array, " d"]
+    features: Float[Array, "b d"], unrecognizable_centre: Float[Array, " d"]
 ) -> Float[Array, " b"]:
     """Returns the embedding recognizability score min(d_ui, 1), [b].
 
     Args:
         features: Raw features, [b, d].
-        ui_centre: Unit centre of the unrecognizable images, [d].
+        unrecognizable_centre: Unit centre of the unrecognizable images, [d].
     """
-    return jnp.minimum(distance(ui_cosine(features, ui_centre)), 1.0)
-
-
-def _dot(rows, vector):
-    # Cosines stay float32 on accelerators whose default product is coarser.
-    return jnp.einsum("bd,d->b", rows, vector, precision=lax.Precision.HIGHEST)
+    return jnp.minimum(
+        distance(unrecognizable_cosine(features, unrecognizable_centre)), 1.0
+    )

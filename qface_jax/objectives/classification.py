@@ -8,8 +8,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
-from qface_jax.losses.contrast import unit
-from qface_jax.losses.margins.margin_family import MARGINS, Margin
+from qface_jax.losses.margins.margin import Margin, build_margin
+from qface_jax.losses.vectors import unit
 from qface_jax.objectives.objective import Objective
 from qface_jax.sharded import classifier
 from qface_jax.sharded.class_sample import ClassSample, sample_classes
@@ -150,8 +150,7 @@ def build_head(config: ConfigDict, num_classes: int, mesh: Mesh) -> Head:
         num_classes: Identities of the training set.
         mesh: Mesh of all devices.
     """
-    group = config.loss[config.loss.margin]
-    margin = MARGINS[config.loss.margin](**group.to_dict())
+    margin = build_margin(config.loss.margin, config.loss.get(config.loss.margin))
     spec = classifier.ClassifierSpec(
         negative=margin.negative,
         scale=config.loss.scale,

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from qface_jax import models
 from qface_jax.losses import recognizability as kernels
-from qface_jax.losses.contrast import unit
+from qface_jax.losses.vectors import unit
 from qface_jax.models import heads
 from qface_jax.objectives import classification
 from qface_jax.objectives.classification import mean_over
@@ -49,7 +49,7 @@ def _initial(length):
 
 def _index(group, regression, params, features, judged, ui, key):
     """Weight and losses [b] of the index's two terms, and what to log of it, [b]."""
-    cos_ui = kernels.ui_cosine(features, ui["centre"])
+    cos_ui = kernels.unrecognizable_cosine(features, ui["centre"])
     target = kernels.ri_target(
         judged.cos_target, judged.cos_nearest, cos_ui, epsilon=group.epsilon
     )

@@ -89,7 +89,7 @@ def write_extremes(
         pair_set: The set.
         result: Its evaluation; without its arrays nothing is written.
     """
-    sides = [row.side for row in result.rows]
+    sides = error_discard.sides_of(result.arrays)
     names = error_discard.scores_of(result.arrays, sides)
     if RI not in names:
         return

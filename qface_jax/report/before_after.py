@@ -1,59 +1,56 @@
 """What fine-tuning changed: the same evaluation before the first step and after."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from qface_jax.evals.measures.roc import roc
-from qface_jax.evals.measures.verification import Score
-from qface_jax.evals.results import Result, Row
-from qface_jax.report.figures import Line, accuracy_plot, roc_plot
-from qface_jax.report.results import compare_results
+from qface_jax.evals import results
+from qface_jax.evals.results import Result
+from qface_jax.evals.text_table import aligned, percent
+from qface_jax.report.figures import KINDS, Line, accuracy_plot
+from qface_jax.report.results import compare_results, lines_of, series_line
 
 BEFORE, AFTER = "before", "after"
-_CURVES = 3  # resolutions whose ROC is drawn: the largest, the smallest, one between
+_CURVES = 3  # conditions whose lines are drawn: the first, the last, the one before it
 
 
 def change_table(before: Result, after: Result) -> str:
-    """Returns accuracies before, after and their difference, in percent.
+    """Returns the rates before, after and their difference, in percent.
 
     Args:
-        before: Of the model that training started from.
-        after: Of the same set, with the same protocol.
+        before: of the model that training started from.
+        after: of the same set, with the same manifest.
     """
-    header = [
-        "side",
-        "cross before",
-        "after",
-        "change",
-        "same before",
-        "after",
-        "change",
-    ]
-    old = {row.side: row for row in before.rows}
+    series = results.series(after)
+    of_series = [dict(zip(one.labels, one.scalars, strict=True)) for one in series]
+    labels = dict.fromkeys(label for scalars in of_series for label in scalars)
+    known = {label for one in results.series(before) for label in one.labels}
+    header = [series[0].condition]
+    for one in series:
+        header += [f"{one.name} before".strip(), "after", "change"]
+
+    def row(label: str, names: Sequence[str]) -> list[str]:
+        values = [(before.scalars.get(n), after.scalars.get(n)) for n in names]
+        return [label, *(text for pair in values for text in _numbers(*pair))]
+
     body = [
-        [f"{row.side} px", *_cells(old[row.side].cross, row.cross),
-         *_cells(old[row.side].same, row.same)]
-        for row in after.rows
-        if row.side in old
-    ]  # fmt: skip
-    means = [(before.mean_cross, after.mean_cross), (before.mean_same, after.mean_same)]
-    body.append(["mean", *(cell for pair in means for cell in _numbers(*pair))])
-    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-    lines = [
-        "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-        for cells in [header, *body]
+        row(label, [scalars.get(label, "") for scalars in of_series])
+        for label in labels
+        if label in known
     ]
-    rule = "  ".join("-" * width for width in widths)
-    head = f"{after.set}: accuracy before and after, in percent"
-    return "\n".join([head, "", lines[0], rule, *lines[1:-1], rule, lines[-1]])
+    means = any(one.mean for one in series)
+    if means:
+        body.append(row("mean", [one.mean for one in series]))
+    head = f"{after.set}: {series[0].measure} before and after, in percent"
+    return "\n".join([head, "", *aligned([header, *body], footer=means)])
 
 
 def matching(
     before: Sequence[Result], after: Sequence[Result]
 ) -> list[tuple[Result, Result]]:
-    """Returns the pairs of results of one set and one protocol.
+    """Returns the pairs of results of one set and one manifest.
 
     Args:
         before: Results of the model that training started from.
@@ -61,7 +58,7 @@ def matching(
     """
     old = {result.set: result for result in before}
     pairs = [(old[result.set], result) for result in after if result.set in old]
-    return [(a, b) for a, b in pairs if a.protocol == b.protocol]
+    return [(a, b) for a, b in pairs if a.manifest == b.manifest]
 
 
 def before_and_after(
@@ -77,64 +74,79 @@ def before_and_after(
     if not pairs:
         return None
     runs = {BEFORE: [a for a, _ in pairs], AFTER: [b for _, b in pairs]}
-    sets = compare_results(runs)
-    for found in sets:
-        pair = next(p for p in pairs if p[1].set == found["name"])
-        found["figures"] = [*found["figures"], *_curves(*pair)]
-    sides = sorted({row.side for _, b in pairs for row in b.rows}, reverse=True)
-    lines = [_change_line(a, b) for a, b in pairs]
-    drawn = [line for line in lines if len(line.x)]
-    title = "Change of accuracy, cross-resolution"
-    figure = (
-        accuracy_plot(title, drawn, sides=sides, chance=None, ylabel="change, points")
-        if drawn
-        else None
-    )
-    return {"sets": sets, "figure": figure}
-
-
-def _cells(before: Score | None, after: Score | None) -> list[str]:
-    return _numbers(before and before.accuracy, after and after.accuracy)
+    sets, drawn = compare_results(runs), {}
+    for shown in sets:
+        pair = next(p for p in pairs if p[1].set == shown["name"])
+        if curve := _curve(*pair):
+            subject, picture = curve
+            shown["figures"].append(picture)
+            drawn[subject] = None
+    notes = list(dict.fromkeys(note for shown in sets for note in shown["notes"]))
+    return {
+        "sets": sets,
+        "notes": notes,
+        "dashed": list(drawn),
+        "figure": _change_figure(pairs),
+    }
 
 
 def _numbers(before: float | None, after: float | None) -> list[str]:
-    texts = [
-        "-" if value is None else f"{100 * value:.2f}" for value in (before, after)
-    ]
+    texts = [percent(before), percent(after)]
     if before is None or after is None:
         return [*texts, "-"]
     # The sum with 0 makes a rounded -0.00 a +0.00.
     return [*texts, f"{round(100 * (after - before), 2) + 0.0:+.2f}"]
 
 
-def _change_line(before: Result, after: Result) -> Line:
-    old = {row.side: row.cross for row in before.rows}
-    both = [row for row in after.rows[::-1] if row.cross and old.get(row.side)]
-    return Line(
-        after.set,
-        np.array([row.side for row in both], np.float64),
-        np.array([row.cross.accuracy - old[row.side].accuracy for row in both]),
+def _change_figure(pairs: Sequence[tuple[Result, Result]]) -> str | None:
+    """The change of the first series of each set; None where there is none."""
+    lines, drawn = [], []
+    for before, after in pairs:
+        for one in after.series[:1]:
+            old = series_line("", before, one)
+            new = series_line(after.set, after, one)
+            x, rows, old_rows = np.intersect1d(new.x, old.x, return_indices=True)
+            if len(x):
+                lines.append(Line(after.set, x, new.y[rows] - old.y[old_rows]))
+                drawn.append(one)
+    if not lines:
+        return None
+    return accuracy_plot(
+        f"Change of {drawn[0].measure}, {drawn[0].title.lower()}",
+        lines,
+        ticks=sorted({x for one in drawn for x in one.x}),
+        xlabel=drawn[0].xlabel,
+        ylabel="change, points",
     )
 
 
-def _curves(before: Result, after: Result) -> list[str]:
-    """ROC before (dashed) and after (solid) at some resolutions, cross-resolution."""
+def _curve(before: Result, after: Result) -> tuple[str, str] | None:
+    """The first ROC or the like, before (dashed) and after (solid): its name, picture.
+
+    Only under some conditions; None where there is none.
+    """
+    curve = next((one for one in after.curves if one.kind in ("roc", "line")), None)
+    if curve is None:
+        return None
+    same = [one for one in before.curves if one.title == curve.title]
+    old = {line.label: line for one in same for line in lines_of(before, one)}
+    new = {line.label: line for line in lines_of(after, curve)}
     lines = []
-    for number, side in enumerate(_chosen(after.rows)):
-        for result, dashed in ((before, True), (after, False)):
-            distances = result.arrays.get(f"cross_{side}")
-            if distances is None:
-                continue
-            far, tar = roc(distances, result.arrays["issame"])
-            when = BEFORE if dashed else AFTER
-            if len(far):
-                label = f"{side} px, {when}"
-                lines.append(Line(label, far, tar, dashed=dashed, colour=number))
-    return [roc_plot("ROC before and after, cross-resolution", lines)] if lines else []
+    for number, label in enumerate(_chosen([line.label for line in curve.lines])):
+        for of_when, when in ((old, BEFORE), (new, AFTER)):
+            if label in of_when:
+                line = of_when[label]._replace(
+                    label=f"{label}, {when}", dashed=when == BEFORE, colour=number
+                )
+                lines.append(line)
+    if not lines:
+        return None
+    subject, comma, rest = curve.title.partition(",")
+    title = f"{subject} before and after{comma}{rest}"
+    return subject, KINDS[curve.kind](dataclasses.replace(curve, title=title), lines)
 
 
-def _chosen(rows: Sequence[Row]) -> list[int]:
-    sides = [row.side for row in rows]
-    if len(sides) <= _CURVES:
-        return sides
-    return [sides[0], sides[-2], sides[-1]]
+def _chosen(labels: Sequence[str]) -> list[str]:
+    if len(labels) <= _CURVES:
+        return list(labels)
+    return [labels[0], labels[-2], labels[-1]]

@@ -5,7 +5,7 @@ import io
 import re
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import matplotlib
@@ -13,6 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from qface_jax.evals.results import Curve
 
 # Matplotlib writes colours as hexadecimal; these stand in for the page's CSS
 # variables and are replaced in the finished SVG, so one picture serves both themes.
@@ -72,18 +74,20 @@ def accuracy_plot(
     title: str,
     lines: Sequence[Line],
     *,
-    sides: Sequence[int],
-    chance: float | None,
-    ylabel: str = "accuracy, %",
+    ticks: Sequence[float],
+    xlabel: str,
+    ylabel: str,
+    chance: float | None = None,
 ) -> str:
-    """Draws accuracy (0..1) over resolution, smallest side on the left.
+    """Draws rates (0..1), in percent, over conditions such as resolutions.
 
     Args:
         title: above the axes.
-        lines: `x` holds sides in px.
-        sides: every side of the axis.
-        chance: accuracy of the constant answer, as a dashed line; or None.
+        lines: `x` holds numbers of conditions, > 0; the axis is logarithmic.
+        ticks: every condition, in any order.
+        xlabel: of the horizontal axis.
         ylabel: of the vertical axis.
+        chance: rate of the constant answer, as a dashed line; or None.
     """
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure()
@@ -103,11 +107,10 @@ def accuracy_plot(
                 color=_MUTED,
             )
         axes.set_xscale("log", base=2)
-        ticks = sorted(sides)
-        axes.set_xticks(ticks, [str(side) for side in ticks])
+        axes.set_xticks(sorted(ticks), [f"{tick:g}" for tick in sorted(ticks)])
         axes.minorticks_off()
         axes.set_ylim(top=min(axes.get_ylim()[1], 101))
-        axes.set(xlabel="side of the degraded image, px", ylabel=ylabel)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.set_title(title)
         _legend(axes, len(lines), loc="best")
         return _svg(figure, title)
@@ -118,15 +121,8 @@ def roc_plot(title: str, lines: Sequence[Line]) -> str:
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure()
         for i, line in enumerate(lines):
-            number = i if line.colour is None else line.colour
-            axes.step(
-                line.x,
-                line.y,
-                where="post",
-                color=_SERIES[number % len(_SERIES)],
-                linestyle="--" if line.dashed else "-",
-                label=_name(line.label),
-            )
+            style = {"where": "post", "label": _name(line.label)} | _stroke(line, i)
+            axes.step(line.x, line.y, **style)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
         axes.set_xlim(min(line.x[0] for line in lines) * 0.9, 1)
@@ -165,11 +161,11 @@ def histogram_plot(title: str, xlabel: str, series: dict[str, np.ndarray]) -> st
         if high - low <= 1e-6 * max(abs(high), 1.0):
             low, high = low - 0.5, high + 0.5
         edges = np.linspace(low, high, 61)
-        for (label, found), colour in zip(
+        for (label, of_label), colour in zip(
             series.items(), _cycle(_SERIES, len(series)), strict=True
         ):
-            counts, _ = np.histogram(found, edges)
-            share = 100 * counts / max(len(found), 1)
+            counts, _ = np.histogram(of_label, edges)
+            share = 100 * counts / max(len(of_label), 1)
             axes.stairs(share, edges, color=colour, label=_name(label), linewidth=1.5)
             axes.stairs(share, edges, color=colour, fill=True, alpha=0.10)
         axes.set(xlabel=xlabel, ylabel="images, %")
@@ -177,6 +173,31 @@ def histogram_plot(title: str, xlabel: str, series: dict[str, np.ndarray]) -> st
         axes.set_title(title)
         _legend(axes, len(series), loc="best")
         return _svg(figure, title)
+
+
+def line_plot(curve: Curve, lines: Sequence[Line]) -> str:
+    """Draws lines over axes that the curve names."""
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure()
+        for i, line in enumerate(lines):
+            axes.plot(line.x, line.y, label=_name(line.label), **_stroke(line, i))
+        axes.set(xlabel=curve.xlabel, ylabel=curve.ylabel)
+        for axis in curve.logarithmic:
+            axes.set(**{f"{axis}scale": "log"})
+        axes.set_title(curve.title)
+        _legend(axes, len(lines), loc="best")
+        return _svg(figure, curve.title)
+
+
+# Kind of a result's curve -> what draws it.
+KINDS: dict[str, Callable[[Curve, Sequence[Line]], str]] = {
+    "roc": lambda curve, lines: roc_plot(curve.title, lines),
+    "discard": lambda curve, lines: discard_plot(curve.title, lines),
+    "histogram": lambda curve, lines: histogram_plot(
+        curve.title, curve.xlabel, {line.label: line.y for line in lines}
+    ),
+    "line": line_plot,
+}
 
 
 def curve_plot(lines: Sequence[Line], *, unit: str = "", factor: float = 1.0) -> str:
@@ -212,6 +233,14 @@ def _figure(width: float = 5.4, height: float = 3.4) -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
     return figure, axes
+
+
+def _stroke(line: Line, place: int) -> dict[str, str]:
+    number = place if line.colour is None else line.colour
+    return {
+        "color": _SERIES[number % len(_SERIES)],
+        "linestyle": "--" if line.dashed else "-",
+    }
 
 
 def _errorbar(axes: Axes, line: Line, i: int, count: int) -> None:

@@ -5,6 +5,7 @@ own. |g| is drawn over that angle and over the image quality norm_hat in [-1, 1]
 """
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,15 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from ml_collections import ConfigDict
 
 from qface_jax.atomic_file import replace_file
 from qface_jax.losses import gst
-from qface_jax.losses.margins.margin_family import MARGINS
-from qface_jax.losses.norm_stats import NormStats
+from qface_jax.losses.margins.margin import Margin, logits
 
-# norm = 60 + 50 norm_hat: MagFace's default range [10, 110], and AdaFace's statistics
-# are chosen so that its norm_hat is the picture's.
+# norm = 60 + 50 norm_hat: MagFace's default range [10, 110].
 MEAN_NORM, NORM_RANGE = 60.0, 50.0
 ANGLES = np.deg2rad(np.arange(0.5, 180.0, 1.0))
 QUALITIES = np.linspace(-1.0, 1.0, 81)
@@ -31,7 +29,7 @@ class Panel(NamedTuple):
     """One margin function over the grid.
 
     Attributes:
-        name: Key of MARGINS.
+        name: Title.
         strength: |g|, [quality, angle].
         lead: Own logit minus the other's, [quality, angle]; 0 on the boundary.
     """
@@ -41,35 +39,34 @@ class Panel(NamedTuple):
     lead: np.ndarray
 
 
-def _state(name: str, loss: ConfigDict, curricular_t: float):
-    if name == "adaface":
-        # norm_hat adds 1e-3 to the deviation; with h = 0 it is 0 whatever the norm.
-        std = max(NORM_RANGE * loss.adaface.concentration, 1e-3) - 1e-3
-        return NormStats(mean=jnp.float32(MEAN_NORM), std=jnp.float32(std))
-    return jnp.float32(curricular_t) if name == "curricularface" else ()
-
-
 def panel(
     name: str,
-    loss: ConfigDict,
+    margin: Margin,
     *,
+    scale: float,
     angles: np.ndarray = ANGLES,
     qualities: np.ndarray = QUALITIES,
     separation: float = np.pi,
-    curricular_t: float = 0.5,
+    mean_cosine: float = 0.5,
 ) -> Panel:
     """Returns |g| and the decision of a margin function over the grid.
 
     Args:
-        name: Key of MARGINS.
-        loss: `config.loss`: the scale and each margin's numbers.
+        name: Title.
+        margin: Margin.
+        scale: s.
         angles: Angles to the own centre, radians, [a].
         qualities: norm_hat, [q].
         separation: Angle between the two centres, radians.
-        curricular_t: CurricularFace's t.
+        mean_cosine: Mean cosine to the own centre in the training so far, for the
+            margins whose state depends on it (CurricularFace's t).
     """
-    margin = MARGINS[name](**loss[name].to_dict())
-    state = _state(name, loss, curricular_t)
+    if margin.state_at is None:
+        state = margin.init()
+    else:
+        state = margin.state_at(
+            mean_norm=MEAN_NORM, norm_range=NORM_RANGE, mean_cosine=mean_cosine
+        )
     quality, theta = np.meshgrid(qualities, angles, indexing="ij")
     norms = jnp.asarray(MEAN_NORM + NORM_RANGE * quality.ravel(), jnp.float32)
     cos_theta, target = gst.two_class_cosines(
@@ -77,28 +74,27 @@ def panel(
     )
 
     def logits_fn(cos, target):
-        cos_y = jnp.sum(jnp.where(target, cos, 0.0), axis=-1)
-        own = margin.target(cos_y, norms, state)[:, None]
-        return loss.scale * jnp.where(target, own, margin.negative(cos, cos_y, state))
+        return logits(margin, cos, target, norms, state, scale=scale)
 
     term = jax.jit(lambda cos: gst.gradient_scaling_term(logits_fn, cos, target))
-    logits = logits_fn(cos_theta, target)
-    shape = quality.shape
+    both = logits_fn(cos_theta, target)
     return Panel(
         name=name,
-        strength=np.abs(np.asarray(term(cos_theta))).reshape(shape),
-        lead=np.asarray(logits[:, 0] - logits[:, 1]).reshape(shape),
+        strength=np.abs(np.asarray(term(cos_theta))).reshape(quality.shape),
+        lead=np.asarray(both[:, 0] - both[:, 1]).reshape(quality.shape),
     )
 
 
-def draw(panels: list[Panel], out: Path, *, separation: float, scale: float) -> None:
+def draw(
+    panels: list[Panel], out: Path, *, scale: float, separation: float = np.pi
+) -> None:
     """Writes the panels as one PNG, aside and then renamed.
 
     Args:
         panels: From `panel`, over the default grid.
         out: File to write.
-        separation: Angle between the two centres, radians.
         scale: s, for the caption.
+        separation: Angle between the two centres, radians.
     """
     columns = min(len(panels), 4)
     rows = -(-len(panels) // columns)
@@ -140,15 +136,23 @@ def draw(panels: list[Panel], out: Path, *, separation: float, scale: float) -> 
     replace_file(out, picture.getvalue())
 
 
-def table(names: list[str], loss: ConfigDict, **grid: float) -> str:
-    """Returns |g| as text: a line per margin and quality, a column per angle."""
+def table(margins: Mapping[str, Margin], **settings: float) -> str:
+    """Returns |g| as text: a line per margin and quality, a column per angle.
+
+    Args:
+        margins: Name -> margin.
+        **settings: `scale`, `separation` and `mean_cosine` as in `panel`.
+    """
     qualities = np.array([-1.0, 0.0, 1.0])
     angles = np.deg2rad(np.array(TABLE_ANGLES, float))
-    head = f"{'|g|':<16}{'norm_hat':>9}" + "".join(f"{a:>8}°" for a in TABLE_ANGLES)
-    lines = [head]
-    for name in names:
-        found = panel(name, loss, angles=angles, qualities=qualities, **grid)
-        for quality, row in zip(qualities, found.strength, strict=True):
+    width = max(16, *(len(name) + 1 for name in margins))
+    degrees = "".join(f"{a:>8}°" for a in TABLE_ANGLES)
+    lines = [f"{'|g|':<{width}}{'norm_hat':>9}{degrees}"]
+    for name, margin in margins.items():
+        strength = panel(
+            name, margin, angles=angles, qualities=qualities, **settings
+        ).strength
+        for quality, row in zip(qualities, strength, strict=True):
             cells = "".join(f"{value:>9.3f}" for value in row)
-            lines.append(f"{name:<16}{quality:>9.0f}{cells}")
+            lines.append(f"{name:<{width}}{quality:>9.0f}{cells}")
     return "\n".join(lines)

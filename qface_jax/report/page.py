@@ -21,7 +21,8 @@ from qface_jax.report.results import compare_results, flat, result_context
 from qface_jax.report.training_log import Log, read_log
 from qface_jax.report.training_log import panels as log_panels
 
-# What a reader wants to know first: label -> place in the config.
+# What a reader wants to know first: label -> place in the config. A group that the
+# objective does not read says nothing of the run.
 _FACTS = {
     "Backbone": "model.backbone",
     "Embedding": "model.embedding_dim",
@@ -42,6 +43,9 @@ _FACTS = {
     "Total steps": "total_steps",
     "Seed": "seed",
 }
+# Groups of which an objective reads some: of an objective without a line, `loss`.
+_OF_OBJECTIVES = ("loss", "octuplet")
+_READ = {"octuplet": ("octuplet",)}
 
 
 def write_report(run_dir: str | Path, out: str | Path | None = None) -> Path:
@@ -75,7 +79,7 @@ def write_report(run_dir: str | Path, out: str | Path | None = None) -> Path:
         if "config" in document
         else [],
         "missing": missing,
-        "sets": [result_context(found) for found in evaluations],
+        "sets": [result_context(result) for result in evaluations],
         "changes": _changes(run_dir, evaluations, missing),
         "panels": _panels(log),
         "skipped_lines": log.skipped if log else 0,
@@ -95,19 +99,19 @@ def write_comparison(run_dirs: Sequence[str | Path], out: str | Path) -> Path:
     Raises:
         ConfigError: one of them is no run folder.
     """
-    found: dict[str, list[Result]] = {}
+    of_runs: dict[str, list[Result]] = {}
     missing: list[tuple[str, str]] = []
     folders = [_run_folder(run_dir) for run_dir in run_dirs]
     names = _distinct_names(folders)
     for name, folder in zip(names, folders, strict=True):
-        of_run: list[tuple[str, str]] = []
-        found[name] = _read_results(folder, of_run)
-        missing += [(f"{name}: {part}", what) for part, what in of_run]
+        gaps: list[tuple[str, str]] = []
+        of_runs[name] = _read_results(folder, gaps)
+        missing += [(f"{name}: {part}", what) for part, what in gaps]
     context = {
         "name": f"{len(names)} runs",
         "written": _now(),
         "missing": missing,
-        "sets": compare_results(found),
+        "sets": compare_results(of_runs),
     }
     return _render("comparison.html.j2", context, Path(out))
 
@@ -116,9 +120,9 @@ def _run_folder(run_dir: str | Path) -> Path:
     run_dir = Path(run_dir)
     parts = ("config.json", "metrics.jsonl", "eval", "checkpoints", "samples")
     if not any((run_dir / part).exists() for part in parts):
-        found = "holds no part of a run" if run_dir.exists() else "does not exist"
+        what = "holds no part of a run" if run_dir.exists() else "does not exist"
         raise ConfigError(
-            f"run folder {run_dir}: {found}, expected one of {', '.join(parts)} in "
+            f"run folder {run_dir}: {what}, expected one of {', '.join(parts)} in "
             "it; give the --workdir of a qface train"
         )
     return run_dir
@@ -159,18 +163,18 @@ def _read_log(run_dir: Path, missing: list) -> Log | None:
 
 
 def _read_results(run_dir: Path, missing: list) -> list[Result]:
-    found = []
+    evaluations = []
     paths = sorted((run_dir / "eval").glob("*.json"))
     for path in paths:
         try:
-            found.append(results.read(path))
+            evaluations.append(results.read(path))
         except DataError as error:
             missing.append(("evaluation", str(error)))
     if not paths:
         missing.append(
             ("evaluation", f"no evaluation yet: run qface eval --checkpoint={run_dir}")
         )
-    return found
+    return evaluations
 
 
 def _changes(
@@ -203,17 +207,21 @@ def read_results(folder: Path) -> list[Result]:
     return _read_results(folder, [])
 
 
+def _is_read(group: str, objective: str | None) -> bool:
+    """Whether an objective reads a group of the config."""
+    return group not in _OF_OBJECTIVES or group in _READ.get(objective, ("loss",))
+
+
 def _facts(run_dir: Path, config: dict, log: Log | None) -> list[tuple[str, str]]:
     facts = []
-    unread = "loss." if _value(config, "objective") == "octuplet" else "octuplet."
+    objective = _value(config, "objective")
     for label, place in _FACTS.items():
-        if place.startswith(unread):
-            continue
         value = _value(config, place)
-        if value not in (None, ""):
-            if isinstance(value, list):
-                value = ", ".join(map(str, value))
-            facts.append((label, document.shortened(str(value))))
+        if value in (None, "") or not _is_read(place.split(".")[0], objective):
+            continue
+        if isinstance(value, list):
+            value = ", ".join(map(str, value))
+        facts.append((label, document.shortened(str(value))))
     if log is not None and log.last_step is not None:
         facts.append(("Last logged step", f"{log.last_step:,}"))
     saved = sorted(
@@ -240,7 +248,7 @@ def _config_text(config: dict) -> str | None:
 
     def shown(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: shown(own) for key, own in value.items()}
+            return {key: shown(inner) for key, inner in value.items()}
         return document.shortened(value) if isinstance(value, str) else value
 
     return json.dumps(shown(config), indent=2, ensure_ascii=False)

@@ -1,7 +1,6 @@
 """Pictures of what the network sees, kept with the run for its report."""
 
 import contextlib
-import math
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from ml_collections import ConfigDict
 from qface_jax.data_pipelines.sets.pair_sets import PairSet
 from qface_jax.data_pipelines.stream import faces
 from qface_jax.data_pipelines.tools.sheet import contact_sheet
+from qface_jax.losses.margins.margin import build_margin
 from qface_jax.report import gst_picture
 from qface_jax.runs.run_folder import SAMPLES
 
@@ -43,7 +43,7 @@ def write_resolutions(run: Path, pair_set: PairSet, config: ConfigDict) -> None:
     Args:
         run: Folder of the run.
         pair_set: The set.
-        config: Of the run: eval.resolutions, eval.antialias, data.resize.
+        config: Its eval.resolutions, eval.antialias and data.resize are used.
     """
     group = config.eval
     images, captions = [], []
@@ -69,8 +69,8 @@ def write_gst(run: Path, loss: ConfigDict) -> None:
 
     Args:
         run: Folder of the run.
-        loss: `config.loss`.
+        loss: `config.loss`: the margin's name and options, and the scale.
     """
-    panels = [gst_picture.panel(loss.margin, loss)]
-    out = run / SAMPLES / "gst.png"
-    gst_picture.draw(panels, out, separation=math.pi, scale=loss.scale)
+    margin = build_margin(loss.margin, loss.get(loss.margin))
+    panels = [gst_picture.panel(loss.margin, margin, scale=loss.scale)]
+    gst_picture.draw(panels, run / SAMPLES / "gst.png", scale=loss.scale)

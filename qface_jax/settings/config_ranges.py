@@ -228,10 +228,6 @@ RULES: dict[str, Rule] = {
     "eval.metric": METRICS,
     "eval.batch_size": POSITIVE,
     "eval.discard_fmr": (lambda v: 0 < v < 1, "must be within (0, 1)"),
-    "eval.best_metric": (
-        lambda v: v in ("mean_cross", "mean_same"),
-        "must be mean_cross or mean_same",
-    ),
     "eval.synthetic.identities": (lambda v: v >= 2, "must be >= 2"),
     "eval.synthetic.pairs": POSITIVE,
     "eval.synthetic.seed": SEED,

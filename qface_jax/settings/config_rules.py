@@ -23,12 +23,11 @@ def value_problems(config: ConfigDict) -> list[str]:
 def _unknown_names(config: ConfigDict) -> list[str]:
     """Values that name something must be a key of its table."""
     # The tables live in modules that load JAX and TensorFlow.
-    from qface_jax.evals.protocols.protocol import PROTOCOLS
-    from qface_jax.losses.margins.margin_family import MARGINS
     from qface_jax.losses.quality_partition import PAIR_QUALITIES
     from qface_jax.models import BACKBONES, INIT_FROM
     from qface_jax.objectives import OBJECTIVES
     from qface_jax.objectives.qgface import ALL, ENTERING
+    from qface_jax.tables import MARGINS, PROTOCOLS
     from qface_jax.train.optim import OPTIMIZERS, SCHEDULES
 
     choices = [

@@ -14,9 +14,9 @@ from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines.sources.chosen_records import of_source
 from qface_jax.data_pipelines.stream import faces
-from qface_jax.inference.share import Share
-from qface_jax.losses.contrast import unit
+from qface_jax.losses.vectors import unit
 from qface_jax.processes import hosts
+from qface_jax.processes.share import Share
 from qface_jax.runs.progress import Progress
 from qface_jax.sharded import classifier, parallel
 from qface_jax.train.setup import Setup

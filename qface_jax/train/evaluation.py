@@ -1,26 +1,37 @@
 """Runs the evaluation protocols on a state, during training and after it."""
 
+import dataclasses
+import datetime
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
+from qface_jax import tables
 from qface_jax.configs import document
-from qface_jax.data_pipelines.sets import pair_sets
+from qface_jax.data_pipelines.sources.chosen_records import ChosenRecords
 from qface_jax.data_pipelines.stream import faces
-from qface_jax.errors import ConfigError, DataError
+from qface_jax.errors import ConfigError
 from qface_jax.evals import results
+from qface_jax.evals.embedded import Embedded
 from qface_jax.evals.measures.quality_scores import Scorer
-from qface_jax.evals.measures.verification import fold_bounds
-from qface_jax.evals.protocols.protocol import PROTOCOLS
+from qface_jax.evals.protocols.protocol import (
+    EvalSettings,
+    ImageRequest,
+    ImageSet,
+    Protocol,
+    split_benchmark,
+)
 from qface_jax.evals.results import Result
 from qface_jax.inference import run_scorer
+from qface_jax.inference.embed import embed_images
 from qface_jax.inference.embedding import Embed, embedder
-from qface_jax.inference.share import Share
 from qface_jax.processes import agreement, hosts
+from qface_jax.processes.share import Share
+from qface_jax.runs.progress import Progress
+from qface_jax.runs.versions import installed
 from qface_jax.sharded import parallel
 
 
@@ -29,31 +40,39 @@ class EvaluationStopped(Exception):  # noqa: N818 (an event, not an error)
 
 
 class Evaluation:
-    """The sets of a config, opened once and evaluated as often as asked."""
+    """The benchmarks of a config, opened once and evaluated as often as asked."""
 
     def __init__(self, config: ConfigDict, shard: parallel.Shardings):
         """Opens every set, so that a missing file is known before any training.
 
         Args:
-            config: Validated config.
-            shard: Where batches go.
+            config: validated config.
+            shard: where batches go.
 
         Raises:
-            ConfigError: if two sets have one name, or too few pairs for the folds.
-            DataError: if a set cannot be read, or holds one kind of pairs only.
+            ConfigError: if two sets have one name, or do not fit the settings.
+            DataError: if a set cannot be read or evaluated.
         """
         self._config = config
         self._shard = shard
-        self.sets = [pair_sets.open_pair_set(s, config.eval) for s in config.eval.sets]
-
-        for pair_set in self.sets:
-            _check_set(pair_set, config.eval.folds)
-        files = [results.result_path("", s.name).name for s in self.sets]
+        self._benchmarks = [
+            (name, tables.PROTOCOLS[name].open(settings(config, name), images))
+            for name, images in (
+                split_benchmark(entry, config.eval.protocol)
+                for entry in config.eval.sets
+            )
+        ]
+        files = [results.result_path("", p.name).name for _, p in self._benchmarks]
         if len(set(files)) < len(files):
             raise ConfigError(
                 f"eval.sets: {', '.join(config.eval.sets)} would write the same result "
                 f"files ({', '.join(files)}); rename one of the files"
             )
+
+    @property
+    def sets(self) -> list[ImageSet]:
+        """The images of each benchmark, for pictures of them."""
+        return [protocol.images for _, protocol in self._benchmarks]
 
     def embedder(self, embed_fn: Any, backbone: Any, stats: Any) -> Embed:
         """Returns what embeds this host's share of `eval.batch_size` images."""
@@ -70,64 +89,133 @@ class Evaluation:
         checkpoint: dict[str, Any],
         scorer: Scorer | None = None,
     ) -> Iterator[Result]:
-        """Yields the result of each set.
+        """Yields the result of each benchmark.
 
         Args:
-            embed: From `embedder`.
-            checkpoint: What is evaluated, fit for JSON; goes into each result.
-            scorer: What scores the quality of images; None: the norm of their features.
+            embed: from `embedder`.
+            checkpoint: what is evaluated, fit for JSON; goes into each result.
+            scorer: what scores the quality of images; None: the norm of their features.
         """
-        group = self._config.eval
         place = hosts.here()
         share = Share(place.index, place.count, agreement.gather_rows)
-        batch_size = group.batch_size // place.count
-        for pair_set in self.sets:
-            mine = pair_sets.PairsWithin(pair_set, share.pairs(len(pair_set.issame)))
-            batches = partial(
-                _batches,
-                mine,
-                batch_size,
-                antialias=group.antialias,
-                workers=self._config.data.workers,
-                resize=self._config.data.resize,
-            )
-            yield PROTOCOLS[group.protocol](
-                pair_set,
-                embed,
-                batches,
-                resolutions=group.resolutions,
-                flip=group.flip,
-                folds=group.folds,
-                metric=group.metric,
-                batch_size=batch_size,
-                antialias=group.antialias,
-                checkpoint=checkpoint,
+        for name, protocol in self._benchmarks:
+            yield dataclasses.replace(
+                evaluate(
+                    protocol,
+                    settings(self._config, name),
+                    embed,
+                    scorer=scorer,
+                    share=share,
+                ),
+                protocol=name,
+                checkpoint=dict(checkpoint),
                 config_hash=document.digest(self._config),
-                scorer=scorer,
-                discard_fmr=group.discard_fmr,
-                share=share,
             )
 
 
-def _check_set(pair_set, folds):
-    """Raises where no accuracy could be had, before any long work."""
-    fold_bounds(len(pair_set.issame), folds)
-    if np.all(pair_set.issame) or not np.any(pair_set.issame):
-        kind = "same" if np.all(pair_set.issame) else "different"
-        raise DataError(
-            f"{pair_set.name}: all {len(pair_set.issame)} pairs are of {kind} "
-            "identities; a constant answer would score 100 %: give both kinds"
-        )
+def settings(config: ConfigDict, protocol: str) -> EvalSettings:
+    """Returns the settings of an evaluation, with the protocol's own options.
+
+    Args:
+        config: validated config.
+        protocol: name of the protocol.
+    """
+    group = config.eval
+    options = {}
+    if tables.PROTOCOLS[protocol].options:
+        external = tables.is_external(protocol)
+        options = (config.own.protocol if external else group[protocol]).to_dict()
+    return EvalSettings(
+        resolutions=tuple(group.resolutions),
+        flip=group.flip,
+        folds=group.folds,
+        metric=group.metric,
+        antialias=group.antialias,
+        batch_size=group.batch_size,
+        discard_fmr=group.discard_fmr,
+        path=group.path,
+        synthetic=group.synthetic.to_dict(),
+        resize=config.data.resize,
+        workers=config.data.workers,
+        options=options,
+    )
 
 
-def _batches(pair_set, batch_size, side, *, antialias, workers, resize):
+def decode(
+    images: ImageSet,
+    side: int,
+    batch_size: int,
+    eval_settings: EvalSettings,
+) -> Iterator[Any]:
+    """Yields batches uint8 [k, 112, 112, 3] of a set as it is seen at a side."""
     return faces.eval_batches(
-        pair_set,
+        images,
         side=side,
         batch_size=batch_size,
-        antialias=antialias,
-        workers=workers,
-        resize=resize,
+        antialias=eval_settings.antialias,
+        workers=eval_settings.workers,
+        resize=eval_settings.resize,
+    )
+
+
+def evaluate(
+    protocol: Protocol,
+    eval_settings: EvalSettings,
+    embed: Embed,
+    *,
+    scorer: Scorer | None,
+    share: Share,
+    decode: Callable[..., Iterator[Any]] = decode,
+) -> Result:
+    """Evaluates one benchmark: answers its requests, and says how far it is.
+
+    Args:
+        protocol: the benchmark.
+        eval_settings: `batch_size`, `flip`, and what `decode` reads.
+        embed: uint8 [batch_size / hosts, 112, 112, 3] -> features.
+        scorer: what scores the quality of images; None: the norm of their features.
+        share: this host's part.
+        decode: images, side, batch size, settings -> batches of images.
+
+    Returns:
+        The result, without what is known of the checkpoint.
+    """
+    batch_size = eval_settings.batch_size // share.count
+
+    def answer(request: ImageRequest) -> Embedded:
+        chosen = ChosenRecords(request.images.name, request.images.fetch, request.rows)
+        batches = decode(chosen, request.side, batch_size, eval_settings)
+        return embed_images(
+            batches,
+            embed,
+            count=len(request.rows),
+            batch_size=batch_size,
+            flip=eval_settings.flip,
+            calls=-(-request.most // batch_size),
+            scorer=scorer,
+            progress=partial(advance, f"{request.side} px"),
+        )
+
+    done = 0
+
+    def advance(note: str, images: int) -> None:
+        """Counts for all hosts what this one does; they go in step."""
+        nonlocal done
+        now = min(done + images * share.count, protocol.total)
+        progress.update(now - done, note)
+        done = now
+
+    with Progress(protocol.total, "images", protocol.name) as progress:
+        result = protocol.evaluate(answer, share)
+        speed = progress.rate()
+    wrong = [] if result.status == "ok" else [result.message]
+    for line in [*result.warnings, *wrong]:
+        hosts.say(f"warning: {result.set}: {line}")
+    return dataclasses.replace(
+        result,
+        versions=installed(),
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        images_per_second=round(speed, 1),
     )
 
 

@@ -13,6 +13,7 @@ from qface_jax.configs import document
 from qface_jax.data_pipelines.sources import source as sources
 from qface_jax.evals import results
 from qface_jax.evals.results import Result
+from qface_jax.evals.text_table import percent
 from qface_jax.objectives import (
     qgface_pictures,
     recognizability_pictures,
@@ -20,7 +21,6 @@ from qface_jax.objectives import (
 )
 from qface_jax.processes import agreement, hosts
 from qface_jax.report import samples
-from qface_jax.report.table import percent
 from qface_jax.runs import run_folder
 from qface_jax.runs.checkpoint import Checkpoints
 from qface_jax.runs.metrics import Metrics, NoMetrics
@@ -249,7 +249,8 @@ class _Loop:
         start = time.perf_counter()
         _, found = self._judge(0, state, results.before(self._run))
         for result in found:
-            hosts.say(f"before: {result.set} mean_cross {percent(result.mean_cross)} %")
+            value = percent(result.scalars.get(result.best))
+            hosts.say(f"before: {result.set} {result.best} {value} %")
         self._monitor.pause(time.perf_counter() - start)
 
     def _judge(self, step: int, state: TrainState, folder: Path) -> tuple[dict, list]:
@@ -273,7 +274,8 @@ class _Loop:
         values, found = self._judge(step, state, self._run)
         if values:
             self._metrics.scalars(step, values)
-        score = getattr(found[0], self._config.eval.best_metric) if found else None
+        best_metric = self._config.eval.best_metric
+        score = results.best(found[0], best_metric) if found else None
         if score is not None and self._checkpoints.save_best(step, state, score):
             hosts.say(
                 f"step {step:,}: best {self._config.eval.best_metric} {score:.2%}"

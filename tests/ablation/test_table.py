@@ -73,7 +73,7 @@ def found(tmp_path_factory):
 
 def test_means_and_spreads_are_those_of_numpy(found):
     assert found.sets == ["synthetic"]
-    assert found.sides("synthetic") == [112, 14, 7]
+    assert list(found.conditions("synthetic")) == ["112 px", "14 px", "7 px"]
     assert found.notes == []
     for label in SUFFIX:
         for side in (112, 14, 7):
@@ -207,7 +207,7 @@ def test_runs_that_do_not_compare_are_named(trained, collect, tmp_path):
     (folder / "config.json").write_text(json.dumps(document))
     assert "qgface_demo_e-seed1 640 images of 11 identities" in "".join(collect().notes)
     trained("0.1", 0, {112: 0.9}, {"optim.learning_rate": 0.05, "data.path": "0.1"},
-            protocol={"flip": False})  # fmt: skip
+            manifest={"flip": False})  # fmt: skip
     assert any(
         "NOT COMPARABLE, synthetic was evaluated by different protocols" in note
         for note in collect(seeds=(0,)).notes
@@ -244,5 +244,5 @@ def test_the_printed_table_keeps_the_paper_apart(collect):
     assert len({line.index("  |  ") for line in rows}) == 1
     assert rows[0].endswith("the paper, other test sets")
     ours, _ = rows[-1].split("  |  ")
-    assert ours.split() == ["0.3", "threshold", "0.3", "0", "-", "-"]
+    assert ours.split() == ["0.3", "threshold", "0.3", "0"]
     assert "OTHER test sets" in shown

@@ -4,8 +4,9 @@ import json
 import numpy as np
 import pytest
 
-from qface_jax.errors import DataError
+from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import results
+from qface_jax.evals.protocols.verification import rows_of
 from qface_jax.report.table import table
 
 
@@ -25,7 +26,7 @@ def test_round_trip_without_numbers(toy, tmp_path):
     result = toy.evaluate(embed=lambda images: np.full((len(images), 4), np.nan))
     path = results.write(tmp_path, result)
     assert "NaN" not in path.read_text().replace(result.message, "").replace(
-        result.rows[0].message, ""
+        result.details["rows"][0]["message"], ""
     )
     assert results.read(path) == result
 
@@ -88,15 +89,34 @@ def test_set_names_stay_inside_the_folder(tmp_path, name, file):
     assert results.result_path(tmp_path, name) == tmp_path / "eval" / file
 
 
+def test_a_result_of_an_older_version_says_so(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text('{"format": 1, "date": "", "set": "x"}')
+    with pytest.raises(DataError, match=r"written by an older .*run qface eval again"):
+        results.read(path)
+
+
 def test_scalars(toy):
     result = toy.evaluate()
-    found = results.scalars(result)
-    assert found["mean_cross"] == result.mean_cross
-    assert found["cross_7"] == result.rows[-1].cross.accuracy
-    assert found["same_7"] == result.rows[-1].same.accuracy
-    assert found["degenerate"] == 0.0
+    scalars, last = results.scalars(result), rows_of(result)[-1]
+    assert scalars["mean_cross"] == result.scalars["mean_cross"]
+    assert scalars["cross_7"] == last.cross.accuracy
+    assert scalars["same_7"] == last.same.accuracy
+    assert scalars["auc_7"] == last.cross.auc
+    assert scalars["norm_mean_7"] == last.norms["mean"]
+    assert scalars["degenerate"] == 0.0
     broken = toy.evaluate(embed=lambda images: np.full((len(images), 4), np.nan))
     assert results.scalars(broken) == {"degenerate": 1.0}
+
+
+def test_the_best_is_picked_by_any_scalar(toy):
+    result = toy.evaluate()
+    assert results.best(result, "") == result.scalars["mean_cross"]
+    assert results.best(result, "auc_7") == result.scalars["auc_7"]
+    with pytest.raises(ConfigError, match=r"eval.best_metric: got 'rank_1'.*cross_7"):
+        results.best(result, "rank_1")
+    broken = toy.evaluate(embed=lambda images: np.full((len(images), 4), np.nan))
+    assert results.best(broken, "mean_cross") is None
 
 
 def test_table_is_aligned_and_complete(toy):
@@ -107,7 +127,7 @@ def test_table_is_aligned_and_complete(toy):
     assert [row.split()[0] for row in rows] == ["112", "28", "7", rule.split()[0]]
     assert header.split()[-1] == "AUC"
     assert {len(line) for line in (header, rule, *rows[:3])} == {len(rule)}
-    cross = 100 * result.rows[2].cross.accuracy
+    cross = 100 * result.scalars["cross_7"]
     assert f"{cross:.2f} ±" in rows[2]
     # The decimal points of the means stand under those of the accuracies.
     mean = lines[8]

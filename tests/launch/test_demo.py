@@ -23,8 +23,8 @@ def test_it_learns_and_falls_with_resolution(tmp_path):
     assert f"report: {report}" in done.stdout
     assert report.stat().st_size > 100_000
     result = json.loads((tmp_path / "demo" / "eval" / "synthetic.json").read_text())
-    accuracy = {row["side"]: row["cross"]["accuracy"] for row in result["rows"]}
-    assert sorted(accuracy) == [7, 14, 28, 56, 112]
+    accuracy = {side: result["scalars"][f"cross_{side}"] for side in (112, 14, 7)}
+    assert [series["x"] for series in result["series"]] == [[112, 56, 28, 14, 7]] * 2
     # Chance is 0.5; ten folds of 60 pairs spread by some points.
     assert accuracy[112] > 0.85
     assert accuracy[112] > accuracy[14] > accuracy[7]

@@ -54,7 +54,9 @@ def slope(function, at, direction, step=1e-6):
 def test_distances_and_index_are_those_of_the_formula():
     features, centres, labels, centre = case()
     own, nearest, ui, index = plain(features, centres, labels, centre)
-    got = jax.jit(kernels.ui_cosine)(jnp.asarray(features), jnp.asarray(centre))
+    got = jax.jit(kernels.unrecognizable_cosine)(
+        jnp.asarray(features), jnp.asarray(centre)
+    )
     np.testing.assert_allclose(got, ui, atol=1e-6)
     target = jax.jit(partial(kernels.ri_target, epsilon=EPSILON))
     cosines = [jnp.asarray(x, jnp.float32) for x in (own, nearest, ui)]
@@ -83,7 +85,7 @@ def test_nothing_learns_from_the_targets():
     features, _, _, centre = map(jnp.asarray, case())
 
     def total(features, centre):
-        cos = kernels.ui_cosine(features, centre)
+        cos = kernels.unrecognizable_cosine(features, centre)
         index = kernels.ri_target(cos, cos, cos, epsilon=EPSILON)
         return jnp.sum(index) + jnp.sum(kernels.attention_target(features, centre))
 
@@ -217,7 +219,7 @@ def test_gradients_of_the_scores():
 
     arrays = (jnp.asarray(features), jnp.asarray(centre))
     for kernel, formula in (
-        (kernels.ui_cosine, lambda x: cosine(x).sum()),
+        (kernels.unrecognizable_cosine, lambda x: cosine(x).sum()),
         (kernels.ers, lambda x: np.minimum(1 - cosine(x), 1).sum()),
     ):
         run = jax.jit(jax.grad(lambda f, c, kernel=kernel: jnp.sum(kernel(f, c))))

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from qface_jax.evals import results
+from qface_jax.evals.measures.roc import roc
+from qface_jax.evals.protocols.verification import rows_of
+from qface_jax.evals.text_table import percent_and_spread
 from qface_jax.report import before_after, figures
 from qface_jax.report.before_after import change_table, matching
 from qface_jax.report.figures import Line, roc_plot
 from qface_jax.report.page import read_results, write_report
-from qface_jax.report.table import accuracy
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +44,13 @@ def test_the_table_says_what_changed(pair):
     body = {cells[0]: cells[1:] for cells in table[4:] if len(cells) == 7}
     assert list(body)[:3] == ["112 px", "28 px", "7 px"]
     assert list(body)[-1] == "mean"
-    for old, new in zip(before.rows, after.rows, strict=True):
+    for old, new in zip(rows_of(before), rows_of(after), strict=True):
         scores = (old.cross, new.cross, old.same, new.same)
         a, b, c, d = (100 * score.accuracy for score in scores)
         cross = [f"{a:.2f}", f"{b:.2f}", f"{b - a:+.2f}"]
         same = [f"{c:.2f}", f"{d:.2f}", f"{d - c:+.2f}"]
         assert body[f"{new.side} px"] == cross + same
-    change = 100 * (after.mean_cross - before.mean_cross)
+    change = 100 * (after.scalars["mean_cross"] - before.scalars["mean_cross"])
     assert change > 0
     assert body["mean"][2] == f"{change:+.2f}"
     widths = {len(line) for line in change_table(before, after).splitlines()[2:]}
@@ -56,7 +58,8 @@ def test_the_table_says_what_changed(pair):
 
 
 def test_no_change_has_no_minus(pair):
-    less = dataclasses.replace(pair[1], mean_same=pair[1].mean_same - 1e-16)
+    same = pair[1].scalars["mean_same"] - 1e-16
+    less = dataclasses.replace(pair[1], scalars=pair[1].scalars | {"mean_same": same})
     assert "-0.00" not in change_table(pair[1], less)
     assert change_table(pair[1], pair[1]).count("+0.00") == 2 * 4
 
@@ -69,7 +72,7 @@ def test_what_cannot_be_computed_is_a_dash(toy, pair):
 
     table = change_table(toy.evaluate(embed=broken), pair[1])
     body = {cells[0]: cells[1:] for cells in lines_of(table)[4:]}
-    row = pair[1].rows[-1]
+    row = rows_of(pair[1])[-1]
     after = [f"{100 * score.accuracy:.2f}" for score in (row.cross, row.same)]
     assert body["7 px"] == ["-", after[0], "-", "-", after[1], "-"]
     assert body["mean"][::2][0] == "-"
@@ -126,8 +129,9 @@ def test_the_report_shows_both(toy, pair, tmp_path):
     texts = html.unescape(re.sub(r"<[^>]+>", " ", part))
     words = " ".join(texts.split())
     for result, label in ((before, "before"), (after, "after")):
-        cells = [accuracy(row.cross) for row in result.rows]
-        mean = f"{100 * result.mean_cross:.2f}"
+        scores = [row.cross for row in rows_of(result)]
+        cells = [percent_and_spread(score.accuracy, score.std) for score in scores]
+        mean = f"{100 * result.scalars['mean_cross']:.2f}"
         assert " ".join([label, *cells, mean]) in words
     for title in ("Cross-resolution", "Same resolution", "112 px 28 px 7 px Mean",
                   "ROC before and after, cross-resolution", "change, points",
@@ -167,16 +171,16 @@ def test_without_arrays_there_are_tables_and_no_roc(pair):
     bare = [dataclasses.replace(result, arrays={}) for result in pair]
     found = before_after.before_and_after(bare[:1], bare[1:])
     assert [len(one["figures"]) for one in found["sets"]] == [2]
-    assert [row["run"] for row in found["sets"][0]["tables"]["Cross-resolution"]] == [
-        "before", "after"
-    ]  # fmt: skip
+    cross = found["sets"][0]["tables"][0]
+    assert cross["title"] == "Cross-resolution"
+    assert [row["run"] for row in cross["rows"]] == ["before", "after"]
     half = before_after.before_and_after(bare[:1], [pair[1]])
     assert "before" not in half["sets"][0]["figures"][2].replace("ROC before", "")
 
 
 def test_nothing_to_compare_at_any_resolution_draws_no_change(toy):
     nothing = toy.evaluate(embed=lambda images: np.nan * toy.embed(images))
-    assert nothing.mean_cross is None
+    assert "mean_cross" not in nothing.scalars
     assert before_after.before_and_after([nothing], [nothing])["figure"] is None
 
 
@@ -186,14 +190,15 @@ def test_nothing_to_compare_at_any_resolution_draws_no_change(toy):
      ((112, 56, 28, 14, 7), [112, 14, 7])],
 )  # fmt: skip
 def test_resolutions_whose_roc_is_drawn(toy, sides, chosen):
-    rows = toy.evaluate(resolutions=sides).rows
-    assert before_after._chosen(rows) == chosen
+    *_, roc_cross, _ = toy.evaluate(resolutions=sides).curves
+    labels = [line.label for line in roc_cross.lines]
+    assert before_after._chosen(labels) == [f"{side} px" for side in chosen]
 
 
 def test_the_roc_is_dashed_before_and_solid_after(pair, monkeypatch):
     drawn = []
-    monkeypatch.setattr(
-        before_after, "roc_plot", lambda title, lines: drawn.append(lines) or "<svg>"
+    monkeypatch.setitem(
+        figures.KINDS, "roc", lambda curve, lines: drawn.append(lines) or "<svg>"
     )
     before_after.before_and_after([pair[0]], [pair[1]])
     ((*lines,),) = drawn
@@ -203,9 +208,9 @@ def test_the_roc_is_dashed_before_and_solid_after(pair, monkeypatch):
         ("7 px, before", True, 2), ("7 px, after", False, 2),
     ]  # fmt: skip
     before, after = (result.arrays for result in pair)
-    expected = before_after.roc(before["cross_7"], before["issame"])
+    expected = roc(before["cross_7"], before["issame"])
     np.testing.assert_array_equal(lines[4].y, expected[1])
-    expected = before_after.roc(after["cross_7"], after["issame"])
+    expected = roc(after["cross_7"], after["issame"])
     np.testing.assert_array_equal(lines[5].y, expected[1])
 
 

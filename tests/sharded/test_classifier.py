@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qface_jax.configs import base
-from qface_jax.losses.margins.margin_family import MARGINS
+from qface_jax.losses.margins.margin import build_margin
 from qface_jax.objectives.classification import margin_loss, raw_norms, unit
 from qface_jax.sharded import classifier, parallel
+from qface_jax.tables import MARGINS
+from support.closeness import assert_close_in_norm
 
 B, C, D = 16, 37, 8
 ROWS = 64  # of the centres: a multiple of every number of devices tested
@@ -23,10 +24,6 @@ def inputs(seed=0):
     centres = jnp.asarray(rng.normal(size=(ROWS, D)), jnp.float32)
     labels = jnp.asarray(rng.integers(0, C, B), jnp.int32)
     return features, centres, labels
-
-
-def family(name):
-    return MARGINS[name](**base.get_config().loss[name].to_dict())
 
 
 def plain_loss(features, centres, labels, state, margin, classes=C):
@@ -61,15 +58,14 @@ def streamed(devices, chunk, margin, classes=C):
 
 def assert_same(got, want, rtol=1e-5):
     np.testing.assert_allclose(got[0], want[0], rtol=rtol)
-    for g, w in zip(got[1], want[1], strict=True):
-        assert np.linalg.norm(np.subtract(g, w)) <= rtol * np.linalg.norm(w)
+    assert_close_in_norm(got[1], want[1], rtol)
 
 
 @pytest.mark.parametrize("name", MARGINS)
 @pytest.mark.parametrize(("devices", "chunk"), [(1, 64), (1, 7), (2, 5), (8, 3)])
 def test_equals_the_plain_form(name, devices, chunk):
     features, centres, labels = inputs()
-    margin = family(name)
+    margin = build_margin(name)
     args = (features, centres, labels, margin.init())
     plain = jax.value_and_grad(partial(plain_loss, margin=margin), argnums=(0, 1))
     assert_same(streamed(devices, chunk, margin)(*args), plain(*args))
@@ -77,7 +73,7 @@ def test_equals_the_plain_form(name, devices, chunk):
 
 def test_one_two_and_eight_devices_agree():
     features, centres, labels = inputs(1)
-    margin = family("adaface")
+    margin = build_margin("adaface")
     args = (features, centres, labels, margin.init())
     one = streamed(1, 8192, margin)(*args)
     for devices in (2, 8):
@@ -86,7 +82,7 @@ def test_one_two_and_eight_devices_agree():
 
 def test_no_array_of_all_logits_is_compiled():
     rows, chunk, batch = 4096, 64, 8
-    margin = family("adaface")
+    margin = build_margin("adaface")
     shapes = [
         jax.ShapeDtypeStruct((batch, D), jnp.float32),
         jax.ShapeDtypeStruct((rows, D), jnp.float32),
@@ -100,7 +96,7 @@ def test_no_array_of_all_logits_is_compiled():
 
 def test_padding_rows_of_batch_and_classes_do_not_count():
     features, centres, labels = inputs(2)
-    margin = family("cosface")
+    margin = build_margin("cosface")
     labels = labels.at[B // 2 :].set(-1)
     value, (dz, dw) = streamed(8, 5, margin)(features, centres, labels, ())
     want = plain_loss(features[: B // 2], centres, labels[: B // 2], (), margin)
@@ -112,7 +108,7 @@ def test_padding_rows_of_batch_and_classes_do_not_count():
 def test_a_batch_of_padding_only():
     features, centres, _ = inputs()
     labels = jnp.full((B,), -1, jnp.int32)
-    margin = family("adaface")
+    margin = build_margin("adaface")
     value, grads = streamed(8, 5, margin)(features, centres, labels, margin.init())
     assert value == 0.0
     assert all(not np.any(g) for g in grads)
@@ -121,7 +117,9 @@ def test_a_batch_of_padding_only():
 def test_one_class_has_no_loss():
     features, centres, _ = inputs()
     labels = jnp.zeros((B,), jnp.int32)
-    value, grads = streamed(2, 64, family("arcface"), 1)(features, centres, labels, ())
+    value, grads = streamed(2, 64, build_margin("arcface"), 1)(
+        features, centres, labels, ()
+    )
     assert value == 0.0
     assert all(not np.any(g) for g in grads)
 
@@ -130,7 +128,7 @@ def test_one_class_has_no_loss():
 def test_edges_are_finite(name):
     """cos +1 and -1, a zero feature, a zero centre, one identity in the batch."""
     features, centres, _ = inputs()
-    margin = family(name)
+    margin = build_margin(name)
     centres = centres.at[3].set(0.0)
     features = (
         features.at[0].set(0.0).at[1].set(5 * centres[2]).at[2].set(-5 * centres[2])
@@ -145,7 +143,7 @@ def test_own_cosine_and_accuracy():
     features, centres, labels = inputs(3)
     features = features.at[: B // 2].set(centres[labels[: B // 2]])
     mesh = parallel.make_mesh(jax.devices()[:8])
-    margin = family("softmax")
+    margin = build_margin("softmax")
     spec = classifier.ClassifierSpec(margin.negative, SCALE, C, 8, mesh)
     own_cosine = jax.jit(classifier.own_cosine, static_argnums=0)
     cos = own_cosine(spec, unit(features), centres, labels)
@@ -166,7 +164,7 @@ def test_own_cosine_and_accuracy():
 
 def test_rows_that_cannot_be_cut_are_refused():
     features, centres, labels = inputs()
-    margin = family("softmax")
+    margin = build_margin("softmax")
     mesh = parallel.make_mesh(jax.devices()[:8])
     spec = classifier.ClassifierSpec(margin.negative, SCALE, C, 8, mesh)
     with pytest.raises(ValueError, match="centres of 63 rows"):
@@ -231,7 +229,7 @@ def test_the_nearest_other_centre_whatever_the_margin(name, devices, chunk):
 
 
 def nearest_of(name, devices, chunk, classes=C):
-    margin = family(name)
+    margin = build_margin(name)
     mesh = parallel.make_mesh(jax.devices()[:devices])
     spec = classifier.ClassifierSpec(margin.negative, SCALE, classes, chunk, mesh)
 

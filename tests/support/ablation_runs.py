@@ -2,44 +2,35 @@
 
 from qface_jax.configs import document
 from qface_jax.evals import results
-from qface_jax.evals.measures.verification import Score
 from qface_jax.runs import run_folder
 
 IMAGES, CLASSES = 640, 10
 
 
-def score(accuracy):
-    return Score(accuracy, 0.0, [accuracy], [1.0], None, [])
-
-
 def result(name, accuracies, **changes):
     """A result whose accuracy at a side is `accuracies[side]`, None: collapsed."""
-    rows = [
-        results.Row(
-            side=side,
-            status="collapsed" if value is None else "ok",
-            message="",
-            cross=None if value is None else score(value),
-            same=None if value is None else score(value),
-            norms=None,
-        )
-        for side, value in accuracies.items()
-    ]
     known = [value for value in accuracies.values() if value is not None]
-    mean = sum(known) / len(known) if len(known) == len(rows) else None
+    means = [sum(known) / len(known)] if len(known) == len(accuracies) else []
+    scalars, series = {}, []
+    for kind, title in (("cross", "Cross-resolution"), ("same", "Same resolution")):
+        names = {side: f"{kind}_{side}" for side in accuracies}
+        values = {names[side]: value for side, value in accuracies.items()}
+        scalars |= {key: value for key, value in values.items() if value is not None}
+        scalars |= {f"mean_{kind}": mean for mean in means}
+        series.append(
+            results.Series(
+                kind, title, [f"{side} px" for side in names], list(names.values()),
+                mean=f"mean_{kind}", x=list(names),
+            )
+        )  # fmt: skip
     fields = {
         "set": name,
-        "status": "ok" if mean is not None else "collapsed",
-        "message": "" if mean is not None else "7 px: all features are alike",
-        "rows": rows,
-        "mean_cross": mean,
-        "mean_same": mean,
-        "protocol": {"flip": True, "set": {"path": name}},
-        "checkpoint": {},
-        "config_hash": "",
-        "versions": {},
+        "status": "ok" if means else "collapsed",
+        "message": "" if means else "7 px: all features are alike",
+        "scalars": scalars,
+        "series": series,
+        "manifest": {"flip": True, "set": {"path": name}},
         "date": "2026-11-22T00:00:00+00:00",
-        "images_per_second": 1.0,
     }
     return results.Result(**fields | changes)
 

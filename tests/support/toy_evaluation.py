@@ -1,14 +1,16 @@
 """Small evaluations and run folders."""
 
-import functools
+import dataclasses
 import json
 import types
 
 import numpy as np
 
 from qface_jax.evals import results
-from qface_jax.evals.protocols.protocol import PROTOCOLS
-from qface_jax.inference.share import ALONE
+from qface_jax.evals.protocols.protocol import EvalSettings
+from qface_jax.evals.protocols.verification import Verification
+from qface_jax.processes.share import ALONE
+from qface_jax.train import evaluation
 
 SIDES = (112, 28, 7)
 
@@ -26,6 +28,9 @@ class Pairs:
 
     def __len__(self):
         return len(self.identities)
+
+    def fetch(self, indices):
+        raise AssertionError("the toy draws its own batches")
 
     def describe(self):
         return {"source": "toy", "seed": 0}
@@ -59,22 +64,30 @@ def embed(images):
     )
 
 
-def evaluate(pair_set=None, embed=embed, **changes):
+def evaluate(pair_set=None, embed=embed, *, share=ALONE, scorer=None, checkpoint=None,
+             **changes):  # fmt: skip
     """Runs the verification protocol on the toy pairs."""
     pair_set = pair_set or Pairs()
-    arguments = {
-        "resolutions": SIDES,
-        "flip": False,
-        "folds": 10,
-        "metric": "euclidean",
-        "batch_size": 16,
-        "antialias": True,
-        "checkpoint": {"path": "checkpoints/30", "step": 30},
-        "config_hash": "0123abcd",
-        "share": ALONE,
-    } | changes
-    batches = functools.partial(pair_set.batches, share=arguments["share"])
-    return PROTOCOLS["verification"](pair_set, embed, batches, **arguments)
+    values = {"resolutions": SIDES, "flip": False, "batch_size": 16}
+    settings = EvalSettings(**values | changes)
+    # Each host embeds 16 at a time.
+    settings = dataclasses.replace(
+        settings, batch_size=settings.batch_size * share.count
+    )
+    result = evaluation.evaluate(
+        Verification(settings, pair_set),
+        settings,
+        embed,
+        scorer=scorer,
+        share=share,
+        decode=lambda chosen, side, batch_size, _: pair_set.batches(side, share=share),
+    )
+    return dataclasses.replace(
+        result,
+        protocol="verification",
+        checkpoint=checkpoint or {"path": "checkpoints/30", "step": 30},
+        config_hash="0123abcd",
+    )
 
 
 def write_run(folder, *, config=None, result=None):

@@ -26,11 +26,15 @@ from qface_jax.evals.measures.quality_scores import (
     correlation_with_sides,
     wrong_signs,
 )
+from qface_jax.evals.results import PAGE, TERMINAL, Column, Line, Table
+from qface_jax.evals.results import Curve as Picture
+from qface_jax.evals.text_table import percent
 
 MOST = 0.95  # share that is left out at most; the rest is too few pairs to count
 FMR = 0.01  # at which curves start where nothing else is said
 EARLY = 0.2  # up to here is what a user would leave out
-# Name of a score -> how its arrays of a result are called, before the side.
+# A result whose arrays are called so can be judged, whatever its protocol: `issame`,
+# `cross_<side>`, and of each score, before the side:
 ARRAYS = {name: "norms" if name == NORM else name for name in TITLES}
 _POINTS = 96  # of a curve in the file
 
@@ -153,12 +157,19 @@ def mixed_pairs(
     return distances, np.tile(arrays["issame"].astype(bool), len(sides)), quality
 
 
+def sides_of(arrays: dict[str, np.ndarray]) -> list[int]:
+    """Returns the sides in px whose feature norms a result has, largest first."""
+    name = f"{ARRAYS[NORM]}_"
+    texts = [key.removeprefix(name) for key in arrays if key.startswith(name)]
+    return sorted((int(text) for text in texts if text.isdecimal()), reverse=True)
+
+
 def scores_of(arrays: dict[str, np.ndarray], sides: Sequence[int]) -> list[str]:
     """Returns the names of the scores that a result has at every side."""
     return [
         name
         for name in TITLES
-        if all(f"{ARRAYS[name]}_{side}" in arrays for side in sides)
+        if sides and all(f"{ARRAYS[name]}_{side}" in arrays for side in sides)
     ]
 
 
@@ -236,43 +247,84 @@ def warnings(quality: dict[str, Any]) -> list[str]:
     return wrong_signs(correlations(quality))
 
 
-def lines(quality: dict[str, Any]) -> list[str]:
-    """Returns the scores as an aligned table, the smallest area marked.
+def table(quality: dict[str, Any]) -> Table:
+    """Returns the scores as a printed table, the smallest area marked.
 
     Args:
-        quality: From `judge`.
+        quality: from `judge`.
     """
-    rows = [("score", "rank correlation", "area", f"area to {EARLY:.0%}")]
     areas = [facts["area"] for facts in quality["scores"].values()]
     least = min((area for area in areas if area is not None), default=None)
     alone = areas.count(least) == 1
-    for name, facts in quality["scores"].items():
-        best = " *" if alone and facts["area"] == least else "  "
-        rank = facts["rank_correlation"]
-        rows.append(
-            (
-                TITLES[name],
-                "-" if rank is None else f"{rank:+.3f}",
-                _percent(facts["area"]) + best,
-                _percent(facts["early_area"]),
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    body = [
-        "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
+    rows = [
+        [
+            TITLES[name],
+            facts["rank_correlation"],
+            percent(facts["area"])
+            + (" *" if alone and facts["area"] == least else "  "),
+            facts["early_area"],
+        ]
+        for name, facts in quality["scores"].items()
     ]
-    return [
-        *body,
+    columns = [
+        Column("score", left=True),
+        Column("rank correlation", "signed"),
+        Column("area"),
+        Column(f"area to {EARLY:.0%}", "percent"),
+    ]
+    note = (
         f"Rank correlation: with the true resolution. Area: mean false non-match rate, "
         f"in percent, while up to {MOST:.0%} of the pairs are left out, the lowest "
         f"scores first; threshold at a false match rate of {quality['fmr']:g}, "
-        "cross-resolution pairs of all resolutions together; * the smallest.",
+        "cross-resolution pairs of all resolutions together; * the smallest."
+    )
+    return Table(columns, rows, notes=[note], shown=TERMINAL, ruled=False)
+
+
+def page_table(quality: dict[str, Any]) -> Table:
+    """Returns the scores as a table of the page.
+
+    Args:
+        quality: from `judge`.
+    """
+    columns = [
+        Column("Quality score", left=True),
+        Column("Rank correlation with resolution", "signed", strong=True),
+        Column("Area of errors, %", "percent"),
+        Column("Area to 20 % left out, %", "percent"),
     ]
+    rows = [
+        [TITLES[name], facts["rank_correlation"], facts["area"], facts["early_area"]]
+        for name, facts in quality["scores"].items()
+    ]
+    note = (
+        "Area: mean false non-match rate while pairs are left out from the lowest "
+        "score up, cross-resolution pairs of all resolutions together; smaller is "
+        "better."
+    )
+    return Table(columns, rows, notes=[note], shown=PAGE)
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
+def pictures(
+    arrays: dict[str, np.ndarray], sides: Sequence[int], *, fmr: float
+) -> list[Picture]:
+    """Returns the distribution of each score, and the discard curves of all.
+
+    Args:
+        arrays: of a result.
+        sides: in px.
+        fmr: false match rate at which the curves start.
+    """
+    drawn = []
+    for name in scores_of(arrays, sides):
+        lines = [Line(f"{side} px", f"{ARRAYS[name]}_{side}") for side in sides]
+        title = TITLES[name]
+        drawn.append(Picture("histogram", f"{title}, by resolution", lines, title))
+    lines = []
+    for name, found in curves(arrays, sides, fmr=fmr).items():
+        x, y = found.thinned()
+        label = f"{TITLES[name]} (area {percent(found.area())})"
+        lines.append(Line(label, y.tolist(), x.tolist()))
+    if lines:
+        drawn.append(Picture("discard", f"Error versus discard, FMR {fmr:g}", lines))
+    return drawn

@@ -17,6 +17,7 @@ from qface_jax.evals.measures.roc import (
     split_sorted,
     tar_at_far,
 )
+from qface_jax.evals.measures.unit import unit
 
 # Rows normalised and subtracted at a time, in float64: 32 MiB at d 512.
 _BLOCK = 8192
@@ -118,13 +119,6 @@ def metric_named(name: str) -> Metric:
         known = ", ".join(sorted(METRICS))
         raise ConfigError(f"eval.metric: got {name!r}, must be one of: {known}")
     return METRICS[name]
-
-
-def unit(features: np.ndarray) -> np.ndarray:
-    """Returns the rows of [n, d] divided by their L2 norm, float64; zero rows stay."""
-    features = np.asarray(features, np.float64)
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.where(norms == 0, 1, norms)
 
 
 def distances(

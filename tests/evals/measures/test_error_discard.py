@@ -5,6 +5,7 @@ import pytest
 
 from qface_jax.evals.measures import error_discard
 from qface_jax.evals.measures.error_discard import curve, threshold_at
+from qface_jax.evals.text_table import table_lines
 
 RNG = np.random.default_rng(0)
 
@@ -100,7 +101,7 @@ def test_what_is_judged_and_said():
     for facts in quality["scores"].values():
         assert facts["rank_correlation"] > 0.8
         assert 0 <= facts["area"] <= 1 and 0 <= facts["early_area"] <= 1
-    text = "\n".join(error_discard.lines(quality))
+    text = "\n".join(table_lines(error_discard.table(quality)))
     assert "feature norm" in text and "ERS" in text and "RI" not in text
     assert text.count(" *") == 1 and error_discard.warnings(quality) == []
 
@@ -121,7 +122,7 @@ def test_what_is_missing_leaves_its_numbers_out(missing):
     quality = error_discard.judge(found, (112, 7), fmr=0.1)
     assert all(f["area"] is None for f in quality["scores"].values())
     assert all(f["rank_correlation"] > 0.8 for f in quality["scores"].values())
-    assert "-" in "\n".join(error_discard.lines(quality))
+    assert "-" in "\n".join(table_lines(error_discard.table(quality)))
 
 
 def test_features_that_are_not_finite_have_no_curve():

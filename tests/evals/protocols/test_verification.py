@@ -3,7 +3,9 @@ import pytest
 
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals.measures import verification
-from qface_jax.evals.protocols.protocol import PROTOCOLS
+from qface_jax.evals.protocols.protocol import split_benchmark
+from qface_jax.evals.protocols.verification import rows_of
+from qface_jax.tables import PROTOCOLS
 
 
 def expected(toy, pair_set, side_first, side_second):
@@ -16,11 +18,11 @@ def expected(toy, pair_set, side_first, side_second):
 
 def test_the_right_images_are_degraded(toy):
     pair_set, result = toy.pairs(), toy.evaluate()
-    assert [row.side for row in result.rows] == [112, 28, 7]
-    for row in result.rows:
+    assert [row.side for row in rows_of(result)] == [112, 28, 7]
+    for row in rows_of(result):
         assert row.cross == expected(toy, pair_set, 112, row.side)
         assert row.same == expected(toy, pair_set, row.side, row.side)
-    full, _, smallest = result.rows
+    full, _, smallest = rows_of(result)
     assert full.cross == full.same
     assert smallest.cross != smallest.same
     # First image degraded would give another answer: the test can tell.
@@ -29,11 +31,11 @@ def test_the_right_images_are_degraded(toy):
 
 def test_means_are_over_all_resolutions(toy):
     result = toy.evaluate()
-    cross = [row.cross.accuracy for row in result.rows]
-    same = [row.same.accuracy for row in result.rows]
-    assert result.mean_cross == pytest.approx(np.mean(cross))
-    assert result.mean_same == pytest.approx(np.mean(same))
-    assert result.mean_cross != result.mean_same
+    cross = [row.cross.accuracy for row in rows_of(result)]
+    same = [row.same.accuracy for row in rows_of(result)]
+    assert result.scalars["mean_cross"] == pytest.approx(np.mean(cross))
+    assert result.scalars["mean_same"] == pytest.approx(np.mean(same))
+    assert result.scalars["mean_cross"] != result.scalars["mean_same"]
 
 
 def test_every_image_is_embedded_once_per_resolution(toy):
@@ -49,7 +51,7 @@ def test_every_image_is_embedded_once_per_resolution(toy):
 
 def test_the_protocol_is_recorded(toy):
     result = toy.evaluate(flip=True, metric="cosine", folds=5, antialias=False)
-    protocol = result.protocol
+    protocol = result.manifest
     assert (protocol["pairs"], protocol["same"], protocol["different"]) == (40, 20, 20)
     assert (protocol["folds"], protocol["metric"]) == (5, "cosine")
     assert protocol["thresholds"] == "0 to 2 (exclusive), step 0.001"
@@ -67,7 +69,7 @@ def test_collapsed_embeddings_are_named_and_warned_of(toy, capsys):
     assert result.status == "collapsed"
     assert "at 112 px: the embeddings are (almost) the same" in result.message
     assert "warning: toy: at 112 px" in capsys.readouterr().err
-    assert result.rows[0].cross.accuracy == 0.5
+    assert rows_of(result)[0].cross.accuracy == 0.5
 
 
 def test_collapse_at_one_resolution_names_it(toy):
@@ -77,7 +79,7 @@ def test_collapse_at_one_resolution_names_it(toy):
         return features
 
     result = toy.evaluate(embed=partly)
-    assert [row.status for row in result.rows] == ["ok", "ok", "collapsed"]
+    assert [row.status for row in rows_of(result)] == ["ok", "ok", "collapsed"]
     assert result.status == "collapsed" and result.message.startswith("at 7 px")
 
 
@@ -90,10 +92,10 @@ def test_non_finite_embeddings_give_no_numbers(toy, capsys):
     result = toy.evaluate(embed=broken)
     assert result.status == "non_finite"
     assert "1 of 80 images" in result.message and "(images 4)" in result.message
-    full, _, smallest = result.rows
+    full, _, smallest = rows_of(result)
     assert (smallest.cross, smallest.same, smallest.norms) == (None, None, None)
     assert full.cross is not None
-    assert result.mean_cross is None
+    assert "mean_cross" not in result.scalars
     assert "NaN or infinite" in capsys.readouterr().err
 
 
@@ -104,8 +106,8 @@ def test_non_finite_at_112_leaves_no_cross_resolution(toy):
         return features
 
     result = toy.evaluate(embed=broken)
-    assert all(row.cross is None for row in result.rows)
-    assert result.rows[1].same is not None
+    assert all(row.cross is None for row in rows_of(result))
+    assert rows_of(result)[1].same is not None
 
 
 @pytest.mark.parametrize(
@@ -140,3 +142,22 @@ def test_a_stream_that_ends_early(toy):
 
 def test_protocol_table():
     assert set(PROTOCOLS) == {"verification"}
+    assert callable(PROTOCOLS["verification"].open)
+
+
+@pytest.mark.parametrize(
+    ("entry", "benchmark"),
+    [
+        ("synthetic", ("verification", "synthetic")),
+        ("verification=lfw.bin", ("verification", "lfw.bin")),
+        ("tinyface=/data/tiny=face", ("tinyface", "/data/tiny=face")),
+        ("my_lab.protocols:mine=DIR", ("my_lab.protocols:mine", "DIR")),
+        ("mine.py:rank=DIR", ("mine.py:rank", "DIR")),
+        ("pairs.txt::folder", ("verification", "pairs.txt::folder")),
+        ("pairs.txt::a=b", ("verification", "pairs.txt::a=b")),
+        ("verification=pairs.txt::a=b", ("verification", "pairs.txt::a=b")),
+        ("./a=b.bin", ("verification", "./a=b.bin")),
+    ],
+)
+def test_benchmarks(entry, benchmark):
+    assert split_benchmark(entry, "verification") == benchmark

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from qface_jax.configs import base
-from qface_jax.losses import margin
-from qface_jax.losses.margins.margin_family import MARGINS
+from qface_jax.losses import margin, norm_stats
+from qface_jax.losses.margins.margin import build_margin, logits
+from qface_jax.tables import MARGINS
 
 B, C = 12, 9
 QUALITY = jnp.linspace(-1.0, 1.0, B)
@@ -68,9 +68,8 @@ def batch(seed=0):
     return cos, labels, labels[:, None] == np.arange(C)
 
 
-@pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("name", KERNELS)
-def test_against_float64(name, jit):
+def test_against_float64(name):
     cos, labels, target = batch()
     want = cos.copy()
     own = np.arccos(cos[np.arange(B), labels])
@@ -79,15 +78,15 @@ def test_against_float64(name, jit):
         want = np.where(hard, cos * (float(T) + cos), cos)
     for row, theta in enumerate(own):
         want[row, labels[row]] = plain(name, theta, row)
-    kernel = jax.jit(KERNELS[name]) if jit else KERNELS[name]
-    got = kernel(jnp.asarray(cos, jnp.float32), jnp.asarray(target))
-    np.testing.assert_allclose(got, 64 * want, rtol=1e-5, atol=1e-4)
+    for kernel in (KERNELS[name], jax.jit(KERNELS[name])):
+        got = kernel(jnp.asarray(cos, jnp.float32), jnp.asarray(target))
+        np.testing.assert_allclose(got, 64 * want, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_gradients_are_the_true_ones(name):
     cos, _, target = batch(1)
-    kernel = partial(KERNELS[name], scale=1.0)
+    kernel = jax.jit(partial(KERNELS[name], scale=1.0))
     with jax.enable_x64(True):
         check_grads(
             lambda c: kernel(jnp.asarray(c), jnp.asarray(target)),
@@ -102,22 +101,22 @@ def test_gradients_are_the_true_ones(name):
 def test_magface_gradient_reaches_the_norm():
     cos = jnp.full((1, 2), 0.5)
     target = jnp.array([[True, False]])
-    slope = jax.grad(
+    grad = jax.grad(
         lambda norms: margin.magface_logits(cos, target, norms, scale=1.0)[0, 0]
-    )(jnp.array([50.0]))
+    )
+    slope = jax.jit(grad)(jnp.array([50.0]))
     m = 0.45 + 0.35 * 40 / 100
     want = -np.sin(np.arccos(0.5) + m) * 0.35 / 100
     np.testing.assert_allclose(slope, [want], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", KERNELS)
-@pytest.mark.parametrize("edge", [-1.0, 1.0, -1.0 - 1e-6, 1.0 + 1e-6])
-def test_finite_at_the_ends(name, edge):
-    cos = jnp.full((B, C), edge, jnp.float32)
+def test_finite_at_the_ends(name):
     target = jnp.arange(B)[:, None] % C == jnp.arange(C)[None, :]
-    value, slope = jax.value_and_grad(lambda c: jnp.sum(KERNELS[name](c, target)))(cos)
-    assert jnp.isfinite(value)
-    assert jnp.all(jnp.isfinite(slope))
+    grad = jax.jit(jax.value_and_grad(lambda cos: jnp.sum(KERNELS[name](cos, target))))
+    for edge in (-1.0, 1.0, -1.0 - 1e-6, 1.0 + 1e-6):
+        value, slope = grad(jnp.full((B, C), edge, jnp.float32))
+        assert jnp.isfinite(value) and jnp.all(jnp.isfinite(slope))
 
 
 @pytest.mark.parametrize(
@@ -176,24 +175,26 @@ def test_the_filter_removes_similar_negatives_only():
 
 
 @pytest.mark.parametrize("name", MARGINS)
-def test_the_family_gives_the_kernels_logits(name):
-    """The form cut for the streamed classifier equals the [b, c] kernels."""
-    group = base.get_config().loss[name].to_dict()
-    family = MARGINS[name](**group)
+def test_the_trained_margin_has_the_public_logits(name):
+    """The entry with its defaults, state and norms, and the function of that name."""
+    trained = build_margin(name)
     cos, labels, target = batch(4)
     cos, target = jnp.asarray(cos, jnp.float32), jnp.asarray(target)
     cos_y = cos[np.arange(B), labels]
-    state = family.update(family.init(), cos_y, NORMS, jnp.ones(B, bool))
-    own = family.target(cos_y, NORMS, state)[:, None]
-    got = 64.0 * jnp.where(target, own, family.negative(cos, cos_y, state))
+    state = trained.update(trained.init(), cos_y, NORMS, jnp.ones(B, bool))
+    arguments = {"curricularface": [state], "magface": [NORMS]}
     if name == "adaface":
-        from qface_jax.losses import norm_stats
+        arguments[name] = [norm_stats.norm_hat(state, NORMS)]
+    public = getattr(margin, f"{name}_logits")
+    np.testing.assert_allclose(
+        logits(trained, cos, target, NORMS, state, scale=64.0),
+        public(cos, target, *arguments.get(name, [])),
+        rtol=1e-6,
+        atol=1e-5,
+    )
 
-        want = margin.adaface_logits(cos, target, norm_stats.norm_hat(state, NORMS))
-    elif name == "curricularface":
-        want = margin.curricularface_logits(cos, target, state)
-    elif name == "combined":
-        want = margin.combined_logits(cos, target)
-    else:
-        want = KERNELS[name](cos, target)
-    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-5)
+
+def test_rules_between_options():
+    problems = MARGINS["magface"].problems
+    assert problems({"l_a": 10.0, "u_a": 10.0}) == ["u_a: got 10.0, must be > l_a 10.0"]
+    assert problems({"l_a": 10.0, "u_a": 11.0}) == []
