@@ -75,7 +75,7 @@ def environment(folder):
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(DEVICES_EACH),
-        # Restarts then spend their time on what is tested here.
+        # Restarts then spend their time on what is tested.
         "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
     }
@@ -87,15 +87,15 @@ def trainers(launcher):
         children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text()
     except FileNotFoundError:
         return []
-    found = []
+    pids = []
     for pid in children.split():
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except FileNotFoundError:
             continue
         if any(word.startswith(b"--process=") for word in words):
-            found.append(int(pid))
-    return found
+            pids.append(int(pid))
+    return pids
 
 
 class Chaos:
@@ -106,10 +106,10 @@ class Chaos:
     four is followed by a second one while its consequences are under way.
     """
 
-    def __init__(self, chance, signals, *, whole, steps):
-        """Takes chance and signals, and the seconds of a whole run and of its steps."""
+    def __init__(self, chance, signals, *, run_seconds, step_seconds):
+        """Takes chance and signals, and the seconds of a run and of all its steps."""
         self._chance, self._signals = chance, signals
-        self._whole, self._steps = whole, steps
+        self._run_seconds, self._step_seconds = run_seconds, step_seconds
         self.sent = []
 
     def disturb(self, process, run):
@@ -118,9 +118,9 @@ class Chaos:
             targets, now = trainers(process.pid), time.time()
             if self._chance.random() < 0.75:
                 self._until(process, lambda now=now: last_line(run) > now)
-                self._pause(process, 1.5 * self._steps)
+                self._pause(process, 1.5 * self._step_seconds)
             else:
-                self._pause(process, self._whole)
+                self._pause(process, self._run_seconds)
             self._send(process)
             if self._chance.random() < 0.25:
                 self._pause(process, 2.0)
@@ -203,8 +203,8 @@ def leaves(run):
     from qface_jax.runs.checkpoint import load_parts
     from qface_jax.train.state import TrainState
 
-    parts = tuple(field.name for field in dataclasses.fields(TrainState))
-    _, state = load_parts(run, "last", parts)
+    fields = tuple(field.name for field in dataclasses.fields(TrainState))
+    _, state = load_parts(run, "last", fields)
     return {
         jax.tree_util.keystr(path): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(state)
@@ -214,21 +214,21 @@ def leaves(run):
 def differences(run, wanted, steps):
     """What of a finished run is not as in the undisturbed one."""
     want_losses, want_leaves = wanted
-    found = []
+    problems = []
     got = losses(run)
     if [step for step, _ in got] != list(range(1, steps + 1)):
-        found.append("metrics.jsonl does not have each step once and in order")
+        problems.append("metrics.jsonl does not have each step once and in order")
     elif got != want_losses:
-        found.append("another loss")
+        problems.append("another loss")
     have = leaves(run)
     if have.keys() != want_leaves.keys():
-        return [*found, "other leaves in the checkpoint"]
+        return [*problems, "other leaves in the checkpoint"]
     for name, leaf in want_leaves.items():
         other = have[name]
         same = (other.dtype, other.shape) == (leaf.dtype, leaf.shape)
         if not same or other.tobytes() != leaf.tobytes():
-            found.append(f"{name} differs")
-    return found
+            problems.append(f"{name} differs")
+    return problems
 
 
 def verdict(outcome, run, wanted, steps):
@@ -259,14 +259,14 @@ def main():
         run = folder / f"round-{number}"
         chaos = Chaos(
             random.Random(f"{args.seed} {number}"), SIGNALS[args.signals],
-            whole=plain.seconds, steps=times[-1] - times[0],
+            run_seconds=plain.seconds, step_seconds=times[-1] - times[0],
         )  # fmt: skip
         outcome = train(run, args.steps, chaos)
-        said = verdict(outcome, run, wanted, args.steps)
+        answer = verdict(outcome, run, wanted, args.steps)
         sent = " ".join(name.removeprefix("SIG") for name in outcome.sent) or "none"
         row = f"{number:5}  {sent:<30}  {outcome.restarts:8}  {outcome.seconds:7.0f}"
-        print(f"{row}  {said}", flush=True)
-        failed += said != "the same"
+        print(f"{row}  {answer}", flush=True)
+        failed += answer != "the same"
     if failed:
         sys.exit(f"{failed} of {args.rounds} rounds failed; the runs are in {folder}")
     shutil.rmtree(folder)

@@ -31,8 +31,8 @@ def plain_loss(features, centres, labels):
     target = labels[:, None] == jnp.arange(centres.shape[0])[None, :]
     quality = norm_stats.norm_hat(stats, norms)
     logits = margin.adaface_logits(cos, target, quality, scale=SCALE)
-    own = jnp.sum(jnp.where(target, logits, 0.0), axis=1)
-    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - own)
+    target_logit = jnp.sum(jnp.where(target, logits, 0.0), axis=1)
+    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - target_logit)
 
 
 def streamed_loss(chunk, classes, mesh):

@@ -85,7 +85,7 @@ def naive(source: Held, steps: int, workers: int, params: ConfigDict):
 def ways(source: Held, steps: int, workers: int) -> dict:
     """What is timed: name -> a function that makes an iterable of `steps` batches."""
     degrade = base.get_config().degrade
-    found = {
+    ways = {
         "decode only": lambda: decode_only(source, steps, workers),
         "naive resolution": lambda: naive(source, steps, workers, degrade.resolution),
     }
@@ -99,7 +99,7 @@ def ways(source: Held, steps: int, workers: int) -> dict:
         ("qgface", "qgface", degrade.qgface, None),
         ("qgface and clean, pairs", "qgface", degrade.qgface, degrade.clean),
     ):
-        found[name] = lambda recipe=recipe, params=params, beside=beside: faces.stream(
+        ways[name] = lambda recipe=recipe, params=params, beside=beside: faces.stream(
             source,
             batch_size=BATCH_SIZE,
             recipe=recipe,
@@ -110,7 +110,7 @@ def ways(source: Held, steps: int, workers: int) -> dict:
             total_steps=steps,
             workers=workers,
         )
-    return found
+    return ways
 
 
 def main() -> None:

@@ -60,9 +60,9 @@ def adaface_logits(features, centres, labels, mean, std):
     quality = jnp.clip(0.333 * (norms - mean) / (std + 1e-3), -1, 1)
     cos_y = jnp.take_along_axis(cos, labels[:, None], axis=1)[:, 0]
     theta = jnp.clip(jnp.arccos(cos_y) - 0.4 * quality, 1e-3, jnp.pi - 1e-3)
-    own = jnp.cos(theta) - (0.4 + 0.4 * quality)
+    target = jnp.cos(theta) - (0.4 + 0.4 * quality)
     one_hot = jax.nn.one_hot(labels, centres.shape[0], dtype=bool)
-    return 64.0 * jnp.where(one_hot, own[:, None], cos), mean, std
+    return 64.0 * jnp.where(one_hot, target[:, None], cos), mean, std
 
 
 def plain_run(config, classes):
@@ -135,14 +135,14 @@ def memory_needed(args):
     return COPIES * copy + LOGITS * logits + 2 * step_process.GIB
 
 
-def report(found, args):
+def report(runs_of, args):
     """Prints the table and checks that ours and the plain way do the same."""
     print(
         f"{args.classes:,} identities, batch {args.batch}, d {args.dim}, "
         f"{args.rounds} rounds of {args.steps} steps"
     )
-    step_process.table(found, PLAIN)
-    first = {name: runs[0]["losses"][0] for name, runs in found.items()}
+    step_process.table(runs_of, PLAIN)
+    first = {name: runs[0]["losses"][0] for name, runs in runs_of.items()}
     difference = abs(first[FULL] / first[PLAIN] - 1)
     print(
         f"loss of step 1: plain {first[PLAIN]:.6f}, ours {first[FULL]:.6f}; "
@@ -165,10 +165,10 @@ def main():
         work(args)
         return
     need, what = memory_needed(args), f"--classes {args.classes}"
-    found = step_process.compare(
+    runs_of = step_process.compare(
         VARIANTS, args.rounds, lambda name: step_process.check_memory(need, what)
     )
-    report(found, args)
+    report(runs_of, args)
 
 
 if __name__ == "__main__":

@@ -155,15 +155,15 @@ def check_memory(args, name):
     step_process.check_memory(need, f"{way}, B {batch}")
 
 
-def report(found, args):
+def report(runs_of, args):
     """Prints a table for each batch size; ends badly where losses differ."""
     columns = ("ms a step", "ratio", "processor ms", "ratio", "peak MiB", "ratio")
     for batch in args.batches:
         print(f"B {batch}, d {args.dim}, {args.rounds} rounds")
         print(f"{'':<24}" + "".join(f"{column:>14}" for column in columns))
-        base = found[f"{TENSORFLOW} {batch}"]
+        base = runs_of[f"{TENSORFLOW} {batch}"]
         for way in WAYS:
-            runs, cells = found[f"{way} {batch}"], []
+            runs, cells = runs_of[f"{way} {batch}"], []
             for key in ("seconds", "processor"):
                 ours, theirs = (
                     [statistics.median(run[key]) for run in x] for x in (runs, base)
@@ -177,7 +177,7 @@ def report(found, args):
             )
             cells += [f"{peak / MIB:,.0f}", f"{peak / theirs:.2f}"]
             print(f"{way:<24}" + "".join(f"{cell:>14}" for cell in cells))
-        losses = [found[f"{way} {batch}"][0]["losses"][0] for way in WAYS]
+        losses = [runs_of[f"{way} {batch}"][0]["losses"][0] for way in WAYS]
         worst = max(abs(loss / losses[0] - 1) for loss in losses)
         print(f"loss {losses[0]:.5f}; they differ by at most {worst:.1e} of it\n")
         if worst > 1e-4:

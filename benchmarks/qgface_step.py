@@ -94,16 +94,16 @@ def check_memory(args, name):
     step_process.check_memory(need + 2 * step_process.GIB, what)
 
 
-def report(found, args):
+def report(runs_of, args):
     """Prints the table and checks that ours and the plain way do the same."""
     print(
         f"{args.identities:,} identities and slots, b {args.batch} pairs, d "
         f"{args.dim}, {args.rounds} rounds of {args.steps} steps"
     )
-    step_process.table(found, ADAFACE)
-    if PLAIN not in found:
+    step_process.table(runs_of, ADAFACE)
+    if PLAIN not in runs_of:
         return
-    losses = {name: runs[0]["losses"] for name, runs in found.items()}
+    losses = {name: runs[0]["losses"] for name, runs in runs_of.items()}
     worst = max(
         abs(ours / plain - 1)
         for ours, plain in zip(losses[PROXY], losses[PLAIN], strict=True)
@@ -127,8 +127,8 @@ def main():
         work(args)
         return
     names = [name for name in VARIANTS if name != PLAIN or not args.no_plain]
-    found = step_process.compare(names, args.rounds, partial(check_memory, args))
-    report(found, args)
+    runs_of = step_process.compare(names, args.rounds, partial(check_memory, args))
+    report(runs_of, args)
 
 
 if __name__ == "__main__":

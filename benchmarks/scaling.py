@@ -46,14 +46,14 @@ def work(args, overrides):
         *overrides,
     ]
     config = configs.load(args.config, words)
-    found = plan.plan(config, num_classes=args.classes, images=20 * args.classes)
+    planned = plan.plan(config, num_classes=args.classes, images=20 * args.classes)
     answer = {
-        "items": found.items,
-        "peak": found.peak,
-        "creation": found.creation,
-        "whole": found.whole,
-        "class side": found.class_side,
-        "backbone": plan_text.backbone_side(found),
+        "items": planned.items,
+        "peak": planned.peak,
+        "creation": planned.creation,
+        "whole": planned.whole,
+        "class side": planned.class_side,
+        "backbone": plan_text.backbone_side(planned),
     }
     print(json.dumps({k: v._asdict() if hasattr(v, "_asdict") else v
                       for k, v in answer.items()}))  # fmt: skip
@@ -64,10 +64,10 @@ def rows(plans):
     from qface_jax.planning import plan_text
 
     def item(name):
-        return lambda found: found["items"][name]
+        return lambda facts: facts["items"][name]
 
     def sent(side, kind):
-        return lambda found: found[side]["traffic"].get(kind, 0)
+        return lambda facts: facts[side]["traffic"].get(kind, 0)
 
     table = [
         Row("products, whole step", lambda f: f["whole"]["work"], plan_text.work),
@@ -85,7 +85,7 @@ def rows(plans):
         Row(name, item(name), plan_text.size)
         for name in next(iter(plans.values()))["items"]
     ]
-    table.append(Row("peak", lambda found: found["peak"], plan_text.size))
+    table.append(Row("peak", lambda facts: facts["peak"], plan_text.size))
     made = Row("while the state is made", lambda f: f["creation"], plan_text.size)
     return [*table, made]
 
@@ -117,7 +117,7 @@ def main():
     )
     print(f"{'devices':<40}" + "".join(f"{devices:>13}" for devices in plans))
     for row in rows(plans):
-        values = (row.write(row.value(found)) for found in plans.values())
+        values = (row.write(row.value(facts)) for facts in plans.values())
         print(f"{row.name:<40}" + "".join(f"{value:>13}" for value in values))
 
 

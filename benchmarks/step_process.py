@@ -51,9 +51,9 @@ def work(build, batches):
         worked.append(time.process_time() - busy)
         losses.append(float(loss))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    found = {"losses": losses, "before": before, "peak": peak}
+    figures = {"losses": losses, "before": before, "peak": peak}
     times = {"seconds": seconds[WARM_UP:], "processor": worked[WARM_UP:]}
-    print(json.dumps(found | times))
+    print(json.dumps(figures | times))
 
 
 def prepare():
@@ -129,17 +129,17 @@ def compare(names, rounds, check=lambda name: None):
     Returns:
         Name -> what `work` printed, one for each round.
     """
-    found = {name: [] for name in names}
+    runs_of = {name: [] for name in names}
     for number in range(rounds):
         for name in list(names)[:: 1 if number % 2 == 0 else -1]:
             check(name)
             command = [sys.executable, *sys.argv, "--worker", name]
             done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
             run = json.loads(done.stdout.splitlines()[-1])
-            found[name].append(run)
+            runs_of[name].append(run)
             seconds = ", ".join(f"{value:.2f}" for value in run["seconds"])
             print(f"round {number + 1}, {name}: {seconds} s", file=sys.stderr)
-    return found
+    return runs_of
 
 
 def timed(key, runs, base):
@@ -150,16 +150,16 @@ def timed(key, runs, base):
     return f"{statistics.median(ours):.2f}", f"{ratio:.2f}"
 
 
-def table(found, base):
+def table(runs_of, base):
     """Prints times, ratios to the way `base`, and memory."""
     columns = ("s a step", "ratio", "processor s", "ratio", "state", "peak", "steps")
     print(f"{'':<24}" + "".join(f"{column:>12}" for column in columns))
-    for name, runs in found.items():
+    for name, runs in runs_of.items():
         before = max(run["before"] for run in runs)
         peak = max(run["peak"] for run in runs)
         cells = [
-            *timed("seconds", runs, found[base]),
-            *timed("processor", runs, found[base]),
+            *timed("seconds", runs, runs_of[base]),
+            *timed("processor", runs, runs_of[base]),
             *(f"{x / GIB:.2f} GiB" for x in (before, peak, peak - before)),
         ]
         print(f"{name:<24}" + "".join(f"{cell:>12}" for cell in cells))

@@ -23,7 +23,7 @@ TASKS_HERE = {
 }
 KUBERNETES = "whose detection needs pip install 'qface-jax[kubernetes]'"
 JOIN_TIMEOUT, HOST_TIMEOUT = 300.0, 60.0
-VERDICT = 3.0  # seconds in which the roll call hears of a death, and more
+VERDICT = 3.0  # seconds in which the roll call hears of a death
 ENDED = (0, 128 + 2, 128 + 15)  # statuses with which all processes end together
 
 _call: roll_call.RollCall | None = None
@@ -93,24 +93,24 @@ def membership(args: argparse.Namespace) -> Membership | None:
     explicit = {
         name: getattr(args, name) for name in ("coordinator", "processes", "process")
     }
-    given = [f"--{name}" for name, value in explicit.items() if value is not None]
+    flags = [f"--{name}" for name, value in explicit.items() if value is not None]
     for name in ("join_timeout", "host_timeout"):
         if not getattr(args, name) > 0:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag}: got {getattr(args, name):g}, must be > 0")
     if args.cluster is not None:
-        if given:
+        if flags:
             raise ConfigError(
-                f"{', '.join(given)}: --cluster={args.cluster} finds this itself; give "
+                f"{', '.join(flags)}: --cluster={args.cluster} finds this itself; give "
                 "one or the other"
             )
         return _detect(args.cluster, args.join_timeout)
-    if not given:
+    if not flags:
         return None
-    if len(given) < len(explicit):
-        missing = [f"--{name}" for name in explicit if f"--{name}" not in given]
+    if len(flags) < len(explicit):
+        missing = [f"--{name}" for name in explicit if f"--{name}" not in flags]
         raise ConfigError(
-            f"{', '.join(given)} without {', '.join(missing)}: give all three"
+            f"{', '.join(flags)} without {', '.join(missing)}: give all three"
         )
     coordinator, port = _address(args.coordinator)
     if not 0 <= args.process < args.processes:
@@ -132,10 +132,10 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _detect(kind: str, patience: float) -> Membership:
-    """Asks JAX's own detection, class by class: its public way hides the answers."""
+    """Asks each of JAX's detectors: its public function hides the answers."""
     from jax._src.clusters import ClusterEnv
 
-    known = {found.__name__: found for found in ClusterEnv._cluster_types}
+    known = {detector.__name__: detector for detector in ClusterEnv._cluster_types}
     wanted = CLUSTERS if kind == "auto" else {kind: CLUSTERS[kind]}
     for name, classes in wanted.items():
         for environment in (known[c] for c in classes):
@@ -154,16 +154,16 @@ def _described(name: str, environment: Any, patience: float) -> Membership:
     )
     coordinator, _, port = address.rpartition(":")
     tasks = os.environ.get(TASKS_HERE.get(name, ""), "")
-    here = environment.get_local_process_id()
+    local_index = environment.get_local_process_id()
     # Several processes on a host share its accelerators one by one; a process that is
     # alone there takes them all (JAX would leave it the first).
-    alone = here is None or tasks.split("(")[0] == "1"
+    alone = local_index is None or tasks.split("(")[0] == "1"
     return Membership(
         coordinator.strip("[]"),
         min(int(port), 65534),  # the roll call takes the next one
         environment.get_process_count(),
         environment.get_process_id(),
-        None if alone else [here],
+        None if alone else [local_index],
     )
 
 
@@ -246,7 +246,8 @@ def leave(status: int, why: str = "") -> int:
 
     Args:
         status: Exit status of this process.
-        why: What went wrong here alone, for the others; empty where all end alike.
+        why: What went wrong in this process alone, for the others; empty where all
+            end alike.
     """
     global _call
     if _call is None:

@@ -1,7 +1,7 @@
 """Checkpoints of a run; the only file that imports orbax.
 
 `RUN/checkpoints/<step>` are the latest, `RUN/best/<step>` the one with the best score.
-Orbax writes aside and renames, so a checkpoint is whole or not there.
+Orbax writes aside and renames, so a checkpoint is complete or absent.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ SPARE = 1.1  # share of the state's size that must be free before it is written
 
 
 def _key(entry: Any) -> str:
-    """The name of a path's step, for dict keys, attributes and positions alike."""
+    """Returns the name of an entry of a path: a dict key, an attribute, a position."""
     for name in ("key", "name", "idx"):
         if hasattr(entry, name):
             return str(getattr(entry, name))
@@ -42,7 +42,7 @@ def _describe(leaf: Any) -> str:
 
 
 def _refuse_other_tree(path: Path, saved: Any, wanted: Any) -> None:
-    """Says which leaves differ; orbax's own error hides it."""
+    """Raises ConfigError that names the leaves that differ; Orbax does not."""
     have, want = _leaves(saved), _leaves(wanted)
     lines = [f"  {name}: only in the checkpoint" for name in have if name not in want]
     lines += [f"  {name}: not in the checkpoint" for name in want if name not in have]
@@ -61,7 +61,7 @@ def _refuse_other_tree(path: Path, saved: Any, wanted: Any) -> None:
 
 
 def _saved_tree(checkpointer: ocp.training.Checkpointer, step: int) -> Any:
-    """Shapes and types of what is saved."""
+    """Returns shapes and types of the saved leaves."""
     saved = checkpointer.metadata(step).metadata
     if not _leaves(saved):
         raise ValueError("its metadata names no array")
@@ -70,7 +70,7 @@ def _saved_tree(checkpointer: ocp.training.Checkpointer, step: int) -> Any:
 
 @contextlib.contextmanager
 def _named_damage(folder: Path) -> Iterator[None]:
-    """Turns whatever orbax raises on a damaged checkpoint into one message."""
+    """Turns whatever Orbax raises on a damaged checkpoint into one message."""
     try:
         yield
     except UserError:
@@ -101,7 +101,7 @@ class Checkpoints:
 
         Args:
             run: Folder of the run.
-            keep: How many of the latest are kept; the best is kept beside them.
+            keep: Number of the latest ones that are kept, besides the best.
         """
         self._run = run
         self._latest = ocp.training.Checkpointer(
@@ -130,16 +130,16 @@ class Checkpoints:
 
     @property
     def latest_step(self) -> int | None:
-        """Step of the newest checkpoint, also while it is written; None: none."""
+        """Step of the newest checkpoint, also while it is written; None without one."""
         return self._latest_step
 
     @property
     def best_score(self) -> float:
-        """Score of the best checkpoint; -inf where there is none."""
+        """Score of the best checkpoint; -inf without one."""
         return self._best_score
 
     def restore_latest(self, abstract: State) -> State | None:
-        """Returns the newest state laid out as `abstract` says; None if there is none.
+        """Returns the newest state, sharded as `abstract`; None without a checkpoint.
 
         Raises:
             ConfigError: if it is of another model, naming the leaves that differ.
@@ -185,7 +185,7 @@ class Checkpoints:
 
 
 def saved_steps(run: Path) -> dict[str, int | None]:
-    """Returns the steps of a run's `last` and `best` checkpoint; None: not there."""
+    """Returns the steps of a run's `last` and `best` checkpoint; None without one."""
     steps = {}
     for which, folder in (("last", CHECKPOINTS), ("best", BEST)):
         names = [p.name for p in (run / folder).glob("*") if p.name.isdigit()]
@@ -198,8 +198,7 @@ def save_parts(run: Path, tree: dict[str, Any]) -> None:
 
     Args:
         run: Folder of the run.
-        tree: Parts of a state by name, as `load_parts` finds them. Orbax keeps no
-            branch without leaves.
+        tree: Sub-trees of a state by name. Orbax keeps no branch without leaves.
     """
     with ocp.training.Checkpointer((run / CHECKPOINTS).absolute()) as checkpointer:
         checkpointer.save(0, tree)
@@ -208,24 +207,24 @@ def save_parts(run: Path, tree: dict[str, Any]) -> None:
 def load_parts(
     run: Path,
     which: str,
-    parts: tuple[str, ...],
+    paths: tuple[str, ...],
     *,
     like: dict[str, Any] | None = None,
 ) -> tuple[int, dict]:
-    """Returns parts of a saved state, in this host's memory or on the devices.
+    """Returns sub-trees of a saved state, in this host's memory or on the devices.
 
     Args:
         run: Folder of the run.
         which: "last" or "best".
-        parts: Paths of sub-trees, as "params/backbone".
+        paths: Of the sub-trees, such as "params/backbone".
         like: Path of a leaf -> an array of this run. A saved leaf of its shape comes
-            in its type and on its devices, so that no host holds all class centres;
-            of other leaves only shape and type are told.
+            is loaded in its type and onto its devices, so that no host holds all
+            class centres; of other leaves only shape and type are returned.
 
     Returns:
-        The checkpoint's step, and a dict from each part to its nested dicts of arrays:
-        numpy's, or as `like` says; {} where the checkpoint has no such part. Leaves
-        outside the parts are not read.
+        The checkpoint's step, and a dict from each path to its nested dicts of arrays:
+        NumPy's, or as `like` says; {} where the checkpoint has no such sub-tree. Other
+        leaves are not read.
 
     Raises:
         ConfigError: if the run has no such checkpoint.
@@ -236,25 +235,25 @@ def load_parts(
         raise ConfigError(f"{run}: has no '{which}' checkpoint yet")
     folder = run / (CHECKPOINTS if which == "last" else BEST)
     try:
-        return step, _load_parts(folder, step, parts, like)
+        return step, _load_parts(folder, step, paths, like)
     except UserError:
-        # A run at work replaces its checkpoints: take the new one.
+        # A run in progress replaces its checkpoints: take the new one.
         newer = saved_steps(run)[which]
         if newer in (step, None):
             raise
-    return newer, _load_parts(folder, newer, parts, like)
+    return newer, _load_parts(folder, newer, paths, like)
 
 
-def _load_parts(folder, step, parts, like) -> dict:
+def _load_parts(folder, step, paths, like) -> dict:
     with (
         _named_damage(folder / str(step)),
         ocp.training.Checkpointer(folder.absolute()) as checkpointer,
     ):
         saved = _saved_tree(checkpointer, step)
 
-        def wanted(path, leaf):
-            name = "/".join(_key(entry) for entry in path)
-            inside = any(f"{name}/".startswith(f"{part}/") for part in parts)
+        def wanted(keys, leaf):
+            name = "/".join(_key(entry) for entry in keys)
+            inside = any(f"{name}/".startswith(f"{path}/") for path in paths)
             if inside and like is None:
                 # A numpy leaf asks for a numpy array: no device layout is needed.
                 return np.empty(leaf.shape, leaf.dtype)
@@ -270,10 +269,10 @@ def _load_parts(folder, step, parts, like) -> dict:
             loaded,
             saved,
         )
-    found = {}
-    for part in parts:
+    subtrees = {}
+    for path in paths:
         tree = loaded
-        for name in part.split("/"):
+        for name in path.split("/"):
             tree = tree.get(name, {})
-        found[part] = tree
-    return found
+        subtrees[path] = tree
+    return subtrees

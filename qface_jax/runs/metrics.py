@@ -1,4 +1,4 @@
-"""What a run writes while it goes: TensorBoard events and `metrics.jsonl`.
+"""The scalars of a run: TensorBoard events and `metrics.jsonl`.
 
 The only file that imports clu.metric_writers.
 """
@@ -22,8 +22,8 @@ class Metrics:
 
         Args:
             run: Folder of the run.
-            first_step: Step the run goes on from; lines after it are dropped, for
-                those steps will be done again.
+            first_step: Step from which the run continues; lines after it are dropped,
+                since those steps are done again.
         """
         self._path = run / METRICS
         self._drop_after(first_step)
@@ -75,7 +75,7 @@ class NoMetrics:
 
 
 def _step_of(line: str) -> float:
-    """The step of a line; beyond every step where a crash cut the line short."""
+    """Returns the step of a line; infinity if a crash cut the line short."""
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):
