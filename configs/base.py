@@ -335,9 +335,9 @@ def _eval() -> Group:
             "False match rate of all pairs at which error-versus-discard curves start.",
         ),
         "best_metric": Option(
-            "mean_cross", None,
+            "", None,
             "Scalar of the first benchmark's result that picks the best checkpoint; "
-            "'': its first headline.",
+            "'': its first headline, mean_cross of protocol verification.",
         ),
         "synthetic": {
             "identities": Option(60, AT_LEAST_TWO, "People of the set 'synthetic'."),

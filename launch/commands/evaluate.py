@@ -66,9 +66,7 @@ def run(args: argparse.Namespace) -> int:
     check_devices(evaluated, rules.EVALUATION_SIZES, mesh)
     # The sets first: a missing file is known before the weights are read.
     evaluation = Evaluation(evaluated)
-    embedder = Embedder.from_run(
-        found, args.which, mesh, batch_size=evaluated.eval.batch_size
-    )
+    embedder = Embedder.from_run(found, args.which, mesh, config=evaluated)
     checkpoint = {"path": str(found.path), "which": args.which, "step": embedder.step}
     for result in evaluation.run(embedder, checkpoint=checkpoint):
         if hosts.first():

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import jax
@@ -12,12 +11,18 @@ from flax import serialization
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from qface_jax import models, tables
+from qface_jax import models
+from qface_jax.configs import document
 from qface_jax.errors import DataError
 from qface_jax.evals.embedded import Embedded
 from qface_jax.evals.measures.quality_scores import NORM
 from qface_jax.inference.feature_norm import feature_norms
-from qface_jax.inference.quality_score import Score, build_scores, checkpoint_parts
+from qface_jax.inference.quality_score import (
+    Score,
+    build_scores,
+    checkpoint_parts,
+    names_of,
+)
 from qface_jax.processes import hosts
 from qface_jax.runs.checkpoint import load_parts
 from qface_jax.runs.run_folder import Run
@@ -62,9 +67,9 @@ class Embedder:
         which: str,
         mesh: Mesh,
         *,
+        config: ConfigDict | None = None,
         batch_size: int | None = None,
         quality_scores: Collection[str] = (),
-        score_options: Mapping[str, Any] = MappingProxyType({}),
     ) -> "Embedder":
         """Loads the weights of a run's checkpoint.
 
@@ -72,20 +77,21 @@ class Embedder:
             run: Any run, trained or imported.
             which: "last" or "best".
             mesh: Devices, over which a batch is cut.
+            config: The run's config, of which the `eval` group may differ; None: as
+                the run was started.
             batch_size: Of all hosts together; rounded up to a multiple of the devices.
-                None: the run's `eval.batch_size`.
-            quality_scores: Names of further scores, `module:object`.
-            score_options: Values of their options that differ from the defaults.
+                None: the config's `eval.batch_size`.
+            quality_scores: Names of scores besides `eval.quality_scores`.
 
         Raises:
             ConfigError: The run has no such checkpoint.
             UserError: It is damaged.
         """
-        config = run.config
-        parts = checkpoint_parts(quality_scores)
+        config = run.config if config is None else config
+        names = names_of(config, quality_scores)
+        parts = checkpoint_parts(names)
         step, saved = load_parts(run.path, which, (*_WEIGHTS, *parts))
-        external = tables.is_external(config.model.backbone)
-        options = config.own.backbone if external else None
+        options = document.options_of(config, "backbone", config.model.backbone)
         shard = parallel.shardings(mesh)
         embed_fn = jit_embed(models.build(config.model, options=options), shard)
         backbone, stats = (parallel.replicate(saved[part], shard) for part in _WEIGHTS)
@@ -93,7 +99,7 @@ class Embedder:
         return cls(
             partial(_on_devices, embed_fn, backbone, stats, shard),
             -(-batch_size // mesh.size) * mesh.size,
-            scores=build_scores(saved, config, extra=quality_scores, own=score_options),
+            scores=build_scores(names, saved, config),
             resize=config.data.resize,
             step=step,
         )
@@ -105,9 +111,6 @@ class Embedder:
         embed_fn: Any,
         shard: parallel.Shardings,
         config: ConfigDict,
-        *,
-        quality_scores: Collection[str] = (),
-        score_options: Mapping[str, Any] = MappingProxyType({}),
     ) -> "Embedder":
         """Takes the weights of a state in training.
 
@@ -117,18 +120,15 @@ class Embedder:
             embed_fn: From `jit_embed`.
             shard: Where batches go.
             config: Config of the run.
-            quality_scores: As of `from_run`.
-            score_options: As of `from_run`.
         """
-        parts = {
-            path: _part_of(state, path) for path in checkpoint_parts(quality_scores)
-        }
+        names = names_of(config)
+        parts = {path: _part_of(state, path) for path in checkpoint_parts(names)}
         return cls(
             partial(
                 _on_devices, embed_fn, state.params["backbone"], state.stats, shard
             ),
             config.eval.batch_size,
-            scores=build_scores(parts, config, extra=quality_scores, own=score_options),
+            scores=build_scores(names, parts, config),
             resize=config.data.resize,
             step=int(state.step),
         )

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
+from qface_jax.configs import document
 from qface_jax.options import Option
 from qface_jax.tables import QUALITY_SCORES
 
@@ -32,8 +33,8 @@ class QualityScore(NamedTuple):
         parts: Paths in the checkpoint, as "params/head/prm"; every device has a copy of
             such a part.
         settings: Dotted paths of the run's config.
-        options: Its own config keys by name; the user's are at
-            `config.own.quality_score`.
+        options: Its own config keys by name; of one that `eval.quality_scores` names
+            they are at `config.own.quality_score`.
     """
 
     title: str
@@ -43,39 +44,42 @@ class QualityScore(NamedTuple):
     options: Mapping[str, Option] = MappingProxyType({})
 
 
-def checkpoint_parts(extra: Collection[str] = ()) -> tuple[str, ...]:
-    """Returns the paths of all parts that the scores need of a checkpoint.
+def names_of(config: ConfigDict, extra: Collection[str] = ()) -> list[str]:
+    """Returns the names of the scores to look for in a model.
 
     Args:
-        extra: Names of further scores, `module:object`.
+        config: Its `eval.quality_scores` come after those of the table.
+        extra: Names of further ones, `module:object`, with the defaults of their
+            options.
     """
-    names = (*QUALITY_SCORES, *extra)
+    return list(dict.fromkeys((*QUALITY_SCORES, *config.eval.quality_scores, *extra)))
+
+
+def checkpoint_parts(names: Collection[str]) -> tuple[str, ...]:
+    """Returns the paths of all parts that scores need of a checkpoint."""
     paths = [path for name in names for path in QUALITY_SCORES[name].parts]
     return tuple(dict.fromkeys(paths))
 
 
 def build_scores(
-    parts: Mapping[str, Any],
-    config: ConfigDict,
-    *,
-    extra: Collection[str] = (),
-    own: Mapping[str, Any] = MappingProxyType({}),
+    names: Collection[str], parts: Mapping[str, Any], config: ConfigDict
 ) -> dict[str, Score]:
-    """Returns the scores that a model has, by name, in the order of the table.
+    """Returns the scores that a model has, by name.
 
     Args:
+        names: From `names_of`.
         parts: Path -> nested dicts of numpy arrays, of `checkpoint_parts`.
         config: Config of the model's run.
-        extra: Names of further scores, `module:object`.
-        own: Values of the options of further scores that differ from their defaults.
 
     Raises:
         ConfigError: There is no such score, or its name is not trusted.
     """
     scores = {}
-    for name in dict.fromkeys((*QUALITY_SCORES, *extra)):
+    for name in names:
         entry = QUALITY_SCORES[name]
-        options = {key: own.get(key, o.default) for key, o in entry.options.items()}
+        options = {key: option.default for key, option in entry.options.items()}
+        if name in config.eval.quality_scores:
+            options |= document.options_of(config, "quality_score", name)
         for path in entry.settings:
             options[path] = functools.reduce(getattr, path.split("."), config)
         score = entry.build({path: parts[path] for path in entry.parts}, options)

@@ -25,7 +25,8 @@ def value_problems(config: ConfigDict, known: dict[str, Option]) -> list[str]:
             continue
         if option.fits(value) and not option.rule.holds(value):
             problems.append(f"{path}: got {value!r}, {option.rule.text}")
-    return problems + [
+    return [
+        *problems,
         *_schedule_problems(config),
         *_data_problems(config),
         *_entry_problems(config),

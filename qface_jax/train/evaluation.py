@@ -95,10 +95,6 @@ def settings(config: ConfigDict, protocol: str) -> EvalSettings:
         protocol: name of the protocol.
     """
     group = config.eval
-    options = {}
-    if tables.PROTOCOLS[protocol].options:
-        external = tables.is_external(protocol)
-        options = (config.own.protocol if external else group[protocol]).to_dict()
     return EvalSettings(
         resolutions=tuple(group.resolutions),
         flip=group.flip,
@@ -111,7 +107,7 @@ def settings(config: ConfigDict, protocol: str) -> EvalSettings:
         synthetic=group.synthetic.to_dict(),
         resize=config.data.resize,
         workers=config.data.workers,
-        options=options,
+        options=document.options_of(config, "protocol", protocol),
     )
 
 

@@ -13,7 +13,7 @@ from qface_jax.errors import ConfigError
 from qface_jax.evals import results
 from qface_jax.evals.measures import error_discard
 from qface_jax.evals.measures.quality_scores import title
-from qface_jax.inference.quality_score import build_scores, checkpoint_parts
+from qface_jax.inference.quality_score import build_scores, checkpoint_parts, names_of
 from qface_jax.launch import main
 from qface_jax.runs import run_folder
 from qface_jax.runs.checkpoint import Checkpoints
@@ -52,15 +52,17 @@ def name(tmp_path, monkeypatch):
     return f"{path}:PEAK"
 
 
-def built(*names, own=None):
-    parts = {path: {} for path in checkpoint_parts(names)}
-    return build_scores(parts, small(), extra=names, own=own or {})
+def built(*extra, words=()):
+    config = small(*words)
+    names = names_of(config, extra)
+    return build_scores(names, {path: {} for path in checkpoint_parts(names)}, config)
 
 
 def test_the_options_reach_the_score(name):
     features = np.array([[1.0, -4.0], [0.5, 0.0]])
     np.testing.assert_array_equal(built(name)[name](features), [12.0, 1.5])
-    scores = built(name, own={"factor": 0.5})
+    words = (f"eval.quality_scores=({name!r},)", "own.quality_score.factor=0.5")
+    scores = built(words=words)
     np.testing.assert_array_equal(scores[name](features), [4.0, 0.5])
     needy = name.replace("PEAK", "NEEDY")
     tables.trust(needy)
