@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     loss = configs.override(base.get_config(), args.overrides).loss
     for name in names:
         tables.trust(name)
-    margins = {name: build_margin(name, loss.get(name)) for name in names}
+    margins = {name: build_margin(name, dict(loss.get(name, {}))) for name in names}
     separation = math.radians(args.separation)
     settings = {
         "scale": loss.scale,

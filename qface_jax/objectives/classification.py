@@ -150,7 +150,8 @@ def build_head(config: ConfigDict, num_classes: int, mesh: Mesh) -> Head:
         num_classes: Identities of the training set.
         mesh: Mesh of all devices.
     """
-    margin = build_margin(config.loss.margin, config.loss.get(config.loss.margin))
+    options = dict(config.loss.get(config.loss.margin, {}))
+    margin = build_margin(config.loss.margin, options)
     spec = classifier.ClassifierSpec(
         negative=margin.negative,
         scale=config.loss.scale,

@@ -10,8 +10,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from qface_jax.losses.contrast import positive_cosine, unit
+from qface_jax.losses.contrast import positive_cosine
 from qface_jax.losses.octuplet import TERMS
+from qface_jax.losses.vectors import unit
 from qface_jax.objectives.classification import mean_over, raw_norms
 from qface_jax.objectives.objective import Objective
 from qface_jax.sharded import octuplet as sharded_octuplet

@@ -71,6 +71,6 @@ def write_gst(run: Path, loss: ConfigDict) -> None:
         run: Folder of the run.
         loss: `config.loss`: the margin's name and options, and the scale.
     """
-    margin = build_margin(loss.margin, loss.get(loss.margin))
+    margin = build_margin(loss.margin, dict(loss.get(loss.margin, {})))
     panels = [gst_picture.panel(loss.margin, margin, scale=loss.scale)]
     gst_picture.draw(panels, run / SAMPLES / "gst.png", scale=loss.scale)
