@@ -18,7 +18,6 @@ import time
 
 OURS, EAGER, COMPILED = "ours", "PyTorch", "PyTorch, compiled"
 WARM_UP = 5
-UNITS, WIDTHS = (3, 4, 14, 3), (64, 128, 256, 512)
 SCALE, MARGIN, RATE, DIM = 64.0, 0.5, 0.1, 512
 
 
@@ -59,50 +58,17 @@ def our_step(args):
     return one, float, peak
 
 
-def torch_network(torch):
-    """Returns IResNet-50 in PyTorch."""
-    nn = torch.nn
-
-    class Block(nn.Module):
-        def __init__(self, inside, width, stride):
-            super().__init__()
-            self.main = nn.Sequential(
-                nn.BatchNorm2d(inside),
-                nn.Conv2d(inside, width, 3, 1, 1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.PReLU(width),
-                nn.Conv2d(width, width, 3, stride, 1, bias=False),
-                nn.BatchNorm2d(width),
-            )
-            self.short = nn.Identity()
-            if stride > 1:
-                self.short = nn.Sequential(
-                    nn.Conv2d(inside, width, 1, stride, bias=False),
-                    nn.BatchNorm2d(width),
-                )
-
-        def forward(self, x):
-            return self.main(x) + self.short(x)
-
-    layers, inside = [], 64
-    layers += [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64)]
-    for width, count in zip(WIDTHS, UNITS, strict=True):
-        for index in range(count):
-            layers.append(Block(inside, width, 2 if index == 0 else 1))
-            inside = width
-    layers += [nn.BatchNorm2d(512), nn.Flatten(), nn.Linear(512 * 49, DIM)]
-    return nn.Sequential(*layers, nn.BatchNorm1d(DIM))
-
-
 def torch_step(args):
     """Returns () -> loss, one step each, and the peak in bytes."""
     import torch
     from torch.nn import functional
+    from torch_iresnet import UNITS, iresnet
 
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = True
-    network = torch_network(torch).cuda().to(memory_format=torch.channels_last)
+    network = iresnet(UNITS["iresnet50"], DIM).cuda()
+    network = network.to(memory_format=torch.channels_last)
     centres = torch.nn.Parameter(0.01 * torch.randn(args.classes, DIM, device="cuda"))
     parameters = [*network.parameters(), centres]
     optimizer = torch.optim.SGD(parameters, RATE, momentum=0.9, weight_decay=5e-4)
@@ -149,8 +115,12 @@ def work(args):
             one()
         wait(one())
         seconds.append((time.perf_counter() - start) / args.steps)
-    found = {"seconds": statistics.median(seconds), "peak": peak(), "first": compiled}
-    print(json.dumps(found))
+    figures = {
+        "seconds": statistics.median(seconds),
+        "peak": peak(),
+        "first": compiled,
+    }
+    print(json.dumps(figures))
 
 
 def parse():
@@ -172,16 +142,16 @@ def main():
     if args.worker:
         work(args)
         return
-    found = {name: [] for name in (OURS, EAGER, COMPILED)}
+    figures = {name: [] for name in (OURS, EAGER, COMPILED)}
     for number in range(args.rounds):
-        for name in list(found)[:: 1 if number % 2 == 0 else -1]:
+        for name in list(figures)[:: 1 if number % 2 == 0 else -1]:
             command = [sys.executable, *sys.argv, "--worker", name]
             done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-            found[name].append(json.loads(done.stdout.splitlines()[-1]))
-            print(f"round {number + 1}, {name}: {found[name][-1]}", file=sys.stderr)
-    base = found[EAGER]
+            figures[name].append(json.loads(done.stdout.splitlines()[-1]))
+            print(f"round {number + 1}, {name}: {figures[name][-1]}", file=sys.stderr)
+    base = figures[EAGER]
     print(f"{'':<20}{'images/s':>12}{'time':>8}{'peak GiB':>10}{'first steps s':>15}")
-    for name, runs in found.items():
+    for name, runs in figures.items():
         seconds = statistics.median(run["seconds"] for run in runs)
         ratio = statistics.median(
             run["seconds"] / other["seconds"]

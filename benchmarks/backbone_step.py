@@ -30,7 +30,6 @@ VARIANTS = {
 }
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
 SIDE, FEATURES = 112, 512
-TORCH_UNITS = {"iresnet18": (2, 2, 2, 2), "iresnet50": (3, 4, 14, 3)}
 
 
 def jax_step(backbone, batch, options):
@@ -84,11 +83,16 @@ def torch_step(backbone, batch, options):
     try:
         import torch
     except ModuleNotFoundError:
-        sys.exit("PyTorch is not installed here: pip install torch==2.13.0")
-    if backbone not in TORCH_UNITS:
-        sys.exit(f"no PyTorch {backbone} here, only {', '.join(TORCH_UNITS)}")
+        sys.exit("PyTorch is not installed: pip install torch==2.13.0")
+    from torch_iresnet import UNITS, iresnet
+
+    if backbone not in UNITS:
+        sys.exit(f"no {backbone} in PyTorch, only {', '.join(UNITS)}")
     torch.manual_seed(0)
-    model = torch_iresnet(TORCH_UNITS[backbone])
+    model = iresnet(UNITS[backbone], FEATURES)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.normal_(module.weight, 0, 0.1)
     images = torch.rand(batch, 3, SIDE, SIDE) * 2 - 1
     if "channels_last" in options:
         model = model.to(memory_format=torch.channels_last)
@@ -108,46 +112,6 @@ def torch_step(backbone, batch, options):
         optimizer.step()
 
     return run
-
-
-def torch_iresnet(units):
-    """Returns an IResNet with the layers of insightface's, as a PyTorch module."""
-    from torch import nn
-
-    class Block(nn.Module):
-        def __init__(self, inputs, outputs, stride):
-            super().__init__()
-            self.branch = nn.Sequential(
-                nn.BatchNorm2d(inputs),
-                nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False),
-                nn.BatchNorm2d(outputs),
-                nn.PReLU(outputs),
-                nn.Conv2d(outputs, outputs, 3, stride, 1, bias=False),
-                nn.BatchNorm2d(outputs),
-            )
-            self.shortcut = nn.Identity()
-            if stride > 1:
-                self.shortcut = nn.Sequential(
-                    nn.Conv2d(inputs, outputs, 1, stride, bias=False),
-                    nn.BatchNorm2d(outputs),
-                )
-
-        def forward(self, x):
-            return self.branch(x) + self.shortcut(x)
-
-    layers = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64)]
-    inputs = 64
-    for outputs, count in zip((64, 128, 256, 512), units, strict=True):
-        for index in range(count):
-            layers.append(Block(inputs, outputs, 2 if index == 0 else 1))
-            inputs = outputs
-    layers += [nn.BatchNorm2d(512), nn.Flatten(), nn.Linear(512 * 7 * 7, FEATURES)]
-    layers.append(nn.BatchNorm1d(FEATURES))
-    model = nn.Sequential(*layers)
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, 0, 0.1)
-    return model.train()
 
 
 FRAMEWORKS = {"jax": jax_step, "torch": torch_step}

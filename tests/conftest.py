@@ -31,17 +31,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Shapes in the kernels' signatures are checked in the tests, and only there.
 install_import_hook("qface_jax.losses", "beartype.beartype")
 
-# Files that take minutes. They go first, so that several workers end together.
-LONGEST = (
-    "test_hosts.py", "test_killed.py", "test_devices_change.py", "test_loop.py",
-    "test_qgface_run.py", "test_qgface.py", "test_accumulation.py", "test_plan.py",
-    "test_recognizability_run.py", "test_recognizability.py",
-)  # fmt: skip
 
-
+@pytest.hookimpl(tryfirst=True)  # before the slow tests are deselected
 def pytest_collection_modifyitems(items):
-    """Sorts whole files: the longest first, the others as they were."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    """Files with a test that takes minutes go first: several workers end together."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -48,7 +48,8 @@ def test_each_table_it_names_exists():
 
 
 @pytest.mark.parametrize(
-    "script", ["demo.sh", "test.sh", "local.sh", "tpu_vm.sh", "ablation.sh"]
+    "script",
+    ["demo.sh", "test.sh", "docs.sh", "local.sh", "tpu_vm.sh", "ablation.sh"],
 )
 def test_scripts_say_what_they_do(script):
     done = subprocess.run(

@@ -16,19 +16,19 @@ Box = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 class Table:
     """The matrices of `resample.table` as tensors, to look up the drawn ones."""
 
-    def __init__(self, size: int, found: resample.Table):
+    def __init__(self, size: int, matrices: resample.Table):
         """Takes the matrices from `size` px to every side and back.
 
         Args:
           size: side of the large pictures.
-          found: of `resample.table`, for that size.
+          matrices: of `resample.table`, for that size.
         """
         self._size = size
         # Outside of any graph: captured there, not copied.
         with tf.init_scope():
-            self._down = tf.constant(found.down)
-            self._up = tf.constant(found.up)
-            self._offsets = tf.constant(found.offsets)
+            self._down = tf.constant(matrices.down)
+            self._up = tf.constant(matrices.up)
+            self._offsets = tf.constant(matrices.offsets)
 
     def down(self, kernel: tf.Tensor | int, side: tf.Tensor) -> tf.Tensor:
         """Returns the matrix of one kernel and side, float32 [side, size]."""

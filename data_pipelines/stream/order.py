@@ -46,16 +46,16 @@ def record_indices(positions: tf.Tensor, *, seed: int, num_records: int) -> tf.T
             max_index=tf.constant(num_records - 1, tf.int64),
         )
 
-    def add_epoch(epoch: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return epoch + 1, tf.where(epochs == epoch, shuffled(epoch), found)
+    def add_epoch(epoch: tf.Tensor, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return epoch + 1, tf.where(epochs == epoch, shuffled(epoch), records)
 
-    _, found = tf.while_loop(
+    _, records = tf.while_loop(
         lambda epoch, _: epoch <= last,
         add_epoch,
         [first + 1, shuffled(first)],
         parallel_iterations=1,
     )
-    return found
+    return records
 
 
 def first_records(count: int, *, seed: int, num_records: int) -> np.ndarray:

@@ -220,15 +220,15 @@ def _shuffled_within(sizes, words):
     places = []
     cuts = np.flatnonzero(np.diff(starts // BLOCK)) + 1
     for block in np.split(np.arange(len(sizes)), cuts):
-        own, start = sizes[block], starts[block]
-        group_bits, bits = len(own).bit_length(), int(own.max()).bit_length()
-        groups = np.repeat(np.arange(len(own), dtype=np.uint64), own)
-        within = np.arange(len(groups)) - np.repeat(start - start[0], own)
+        counts, start = sizes[block], starts[block]
+        group_bits, bits = len(counts).bit_length(), int(counts.max()).bit_length()
+        groups = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
+        within = np.arange(len(groups)) - np.repeat(start - start[0], counts)
         keys = _mixed(words(len(groups)), within, bits, group_bits)
         keys |= groups << np.uint64(64 - group_bits)
         keys.sort()
         keys &= np.uint64((1 << bits) - 1)
-        shuffled = np.repeat(start, own) + keys.astype(np.int64)
+        shuffled = np.repeat(start, counts) + keys.astype(np.int64)
         places.append(_narrowest(shuffled, int(sizes.sum())))
     return np.concatenate(places)
 

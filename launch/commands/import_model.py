@@ -91,9 +91,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.tolerance > 0:
         raise ConfigError(f"--tolerance: got {args.tolerance:g}, must be above 0")
     imported_run.refuse_existing(args.out)
-    given = importing.Input(args.preprocess, args.mean, args.std, args.color_order)
+    user_input = importing.Input(args.preprocess, args.mean, args.std, args.color_order)
     hosts.say(f"reading {args.weights}")
-    read = importing.read(args.weights, structure=args.structure, given=given)
+    read = importing.read(args.weights, structure=args.structure, user_input=user_input)
     for note in read.notes:
         hosts.say(f"  {note}")
     checked = _check(args, read)
@@ -127,13 +127,13 @@ def _check(args: argparse.Namespace, read: Any) -> str:
         pictures["drawn faces"] = sample_images.drawn_faces(_PICTURES)
     else:
         pictures["faces"] = sample_images.sample(args.images, _PICTURES)
-    found = parity.compare(ours, theirs, pictures)
-    for result in found:
+    results = parity.compare(ours, theirs, pictures)
+    for result in results:
         hosts.say(f"  {result}")
-    parity.refuse_difference(found, args.tolerance)
+    parity.refuse_difference(results, args.tolerance)
     return (
         f"agrees with {source}: largest difference "
-        f"{max(result.difference for result in found):.1e} of the embedding's norm"
+        f"{max(result.difference for result in results):.1e} of the embedding's norm"
     )
 
 

@@ -26,10 +26,9 @@ from qface_jax.tables import BACKBONES
 
 IMAGE_SIDE = 112  # px; what the backbones are built for
 INIT_FROM = "init_from"  # as a backbone: the model of the run to start from
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 # What a caller may have set that no config of a run has passed through.
 _RULES = {
-    "dtype": one_of(DTYPES),
+    "dtype": one_of(("float32", "bfloat16")),
     "color_order": one_of(("RGB", "BGR")),
     "input_mean": COLOURS,
     "input_std": POSITIVE_COLOURS,
@@ -116,7 +115,7 @@ def build(
     backbone = entry.build(
         embedding_dim=model_config.embedding_dim,
         dropout=model_config.dropout,
-        dtype=DTYPES[model_config.dtype],
+        dtype=jnp.dtype(model_config.dtype),
         remat=model_config.remat,
         **values | dict(options or {}),
     )
@@ -180,13 +179,14 @@ def _run(function, prepare, groups, params, stats, inputs, *, train, key):
     inputs = prepare(inputs)
     if not train:
         return function(params, stats, inputs, False, key)[0], stats
-    groups_of = functools.partial(function, params, stats)
+
+    def run(inputs, key):
+        return function(params, stats, inputs, True, key)
+
     if groups == 1:
-        outputs, changed = groups_of(inputs, True, key)
+        outputs, changed = run(inputs, key)
     else:
-        outputs, changed = _in_groups(
-            lambda part, key: groups_of(part, True, key), groups, inputs, key
-        )
+        outputs, changed = _in_groups(run, groups, inputs, key)
     return outputs, with_changed(stats, changed)
 
 

@@ -123,9 +123,9 @@ def kernel_gradient(
     nothing = jnp.zeros((b, columns, groups), wide)
     sums = lax.fori_loop(0, rows, add_row, (nothing,) * count)
     # [kh, kw, i, o, groups] -> [kh, kw, i, groups * o]
-    whole = jnp.stack([found.sum((0, 1)) for found in sums])
-    whole = whole.reshape(*sides, inside, outside, groups)
-    return jnp.swapaxes(whole, 3, 4).reshape(shape).astype(x.dtype)
+    gradients = jnp.stack([total.sum((0, 1)) for total in sums])
+    gradients = gradients.reshape(*sides, inside, outside, groups)
+    return jnp.swapaxes(gradients, 3, 4).reshape(shape).astype(x.dtype)
 
 
 def _pad(x, sides):
@@ -154,7 +154,7 @@ def _over_places(padded, kernel, pixels, *, stride):
     wide = jnp.float32 if padded.dtype.itemsize < 4 else padded.dtype
     cut = kernel.astype(wide)
     groups, inside, outside = cut.shape[2:]
-    whole = padded.astype(wide)
+    pixels_wide = padded.astype(wide)
 
     def seen(row, column):
         ends = [
@@ -162,29 +162,32 @@ def _over_places(padded, kernel, pixels, *, stride):
             for first, count in zip((row, column), pixels, strict=True)
         ]
         window = lax.slice(
-            whole, (0, row, column, 0), (b, *ends, channels), (1, stride, stride, 1)
+            pixels_wide,
+            (0, row, column, 0),
+            (b, *ends, channels),
+            (1, stride, stride, 1),
         )
         return window if inside == 1 else window.reshape(b, *pixels, groups, inside)
 
     def place(row, column):
         window = seen(row, column)
         weights = cut[row, column].reshape(1, 1, 1, groups, inside, outside)
-        parts = []
+        outputs = []
         for o in range(outside):
             if inside == 1:
-                parts.append(window * weights[..., 0, o])
+                outputs.append(window * weights[..., 0, o])
             else:
                 products = [window[..., i] * weights[..., i, o] for i in range(inside)]
-                parts.append(sum(products[1:], products[0]))
-        return parts
+                outputs.append(sum(products[1:], products[0]))
+        return outputs
 
     sums = None
     for row in range(kernel.shape[0]):
         for column in range(kernel.shape[1]):
-            parts = place(row, column)
+            outputs = place(row, column)
             if sums is None:
-                sums = parts
+                sums = outputs
             else:
-                sums = [a + part for a, part in zip(sums, parts, strict=True)]
+                sums = [a + part for a, part in zip(sums, outputs, strict=True)]
     joined = sums[0] if outside == 1 else jnp.stack(sums, axis=-1)
     return joined.reshape(b, *pixels, groups * outside).astype(padded.dtype)

@@ -60,13 +60,13 @@ class Read(NamedTuple):
     notes: list[str]
 
 
-def read(path: Path, *, structure: str, given: Input) -> Read:
+def read(path: Path, *, structure: str, user_input: Input) -> Read:
     """Returns the model that a file holds.
 
     Args:
         path: `.onnx`, `.safetensors`, or a file of torch.save.
         structure: One of `STRUCTURES`; "auto": by the names of its tensors.
-        given: What the user says of its input.
+        user_input: What the user says of its input.
 
     Raises:
         ConfigError: if there is no such file, or it and the structure do not go
@@ -81,50 +81,52 @@ def read(path: Path, *, structure: str, given: Input) -> Read:
                 f"--structure={structure}: an .onnx file brings its own structure; "
                 "leave it out"
             )
-        return _read_onnx(path, given)
+        return _read_onnx(path, user_input)
     if structure == ONNX:
         raise ConfigError(
             f"--structure={ONNX}: {path} is no .onnx file and brings no structure; "
             f"give one of {', '.join(structures.NAMES)}"
         )
-    return _read_tensors(path, structure, given)
+    return _read_tensors(path, structure, user_input)
 
 
-def _read_onnx(path: Path, given: Input) -> Read:
+def _read_onnx(path: Path, user_input: Input) -> Read:
     from qface_jax.weights import onnx_file
 
-    found = onnx_file.read(path)
-    if found.input_side != models.IMAGE_SIDE:
+    network = onnx_file.read(path)
+    if network.input_side != models.IMAGE_SIDE:
         raise DataError(
-            f"{path}: takes images of {found.input_side} px, all faces here are of "
+            f"{path}: takes images of {network.input_side} px, all faces here are of "
             f"{models.IMAGE_SIDE}; export it for that size"
         )
-    source = given.convention(convention.DEFAULT)
-    changes = model_changes(ONNX, found.embedding_dim, source, graph=found.graph.pack())
-    notes = [f"read an ONNX graph of opset {found.opset}"]
-    if found.unused_outputs:
-        others = ", ".join(found.unused_outputs)
+    source = user_input.convention(convention.DEFAULT)
+    changes = model_changes(
+        ONNX, network.embedding_dim, source, graph=network.graph.pack()
+    )
+    notes = [f"read an ONNX graph of opset {network.opset}"]
+    if network.unused_outputs:
+        others = ", ".join(network.unused_outputs)
         notes.append(f"its first output is the feature; left out: {others}")
-    if given.silent:
+    if user_input.silent:
         notes.append(_assumed(source, "an ONNX file does not say it"))
     imported = ImportedModel(
-        changes, found.params, found.stats, {}, _source(path, source)
+        changes, network.params, network.stats, {}, _source(path, source)
     )
     return Read(imported, source, notes)
 
 
-def _read_tensors(path: Path, structure: str, given: Input) -> Read:
-    from qface_jax.weights.torch import state_dict
+def _read_tensors(path: Path, structure: str, user_input: Input) -> Read:
+    from qface_jax.weights import state_dict
 
     tensors = state_dict.read(path)
     try:
-        return model_of(tensors, path, structure=structure, given=given)
+        return model_of(tensors, path, structure=structure, user_input=user_input)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 
 
 def model_of(
-    tensors: dict[str, np.ndarray], path: Path, *, structure: str, given: Input
+    tensors: dict[str, np.ndarray], path: Path, *, structure: str, user_input: Input
 ) -> Read:
     """Returns the model that named tensors are; arguments as in `read`.
 
@@ -132,17 +134,19 @@ def model_of(
         DataError: if they are of no known structure, or do not fill it.
     """
     shapes = {name: values.shape for name, values in tensors.items()}
-    found = structures.recognise(shapes, structure)
-    source = given.convention(found.convention)
+    recognised = structures.recognise(shapes, structure)
+    source = user_input.convention(recognised.convention)
     # The first convolution is turned to RGB, so that nothing is left to do each step.
     changes = model_changes(
-        found.backbone, found.embedding_dim, source._replace(color_order="RGB")
+        recognised.backbone,
+        recognised.embedding_dim,
+        source._replace(color_order="RGB"),
     )
     params, stats = our_shapes(changes)
-    mapped = mapping.map_tensors(tensors, found, params=params, stats=stats)
+    mapped = mapping.map_tensors(tensors, recognised, params=params, stats=stats)
     notes = [
-        f"{found.family.title} by the names of its tensors: {found.backbone}"
-        + (f", prefix {found.prefix!r} left out" if found.prefix else "")
+        f"{recognised.family.title} by the names of its tensors: {recognised.backbone}"
+        + (f", prefix {recognised.prefix!r} left out" if recognised.prefix else "")
     ]
     if mapped.folded:
         notes.append(
@@ -152,10 +156,10 @@ def model_of(
     if mapped.left_out:
         notes.append(f"{len(mapped.left_out)} tensors are no weights: left out")
     if source.color_order == "BGR":
-        mapping.reverse_colours(mapped.params, found.family.first)
+        mapping.reverse_colours(mapped.params, recognised.family.first)
         notes.append("the first convolution was turned from BGR to RGB")
-    if given.silent:
-        notes.append(_assumed(source, f"as {found.convention} publishes it"))
+    if user_input.silent:
+        notes.append(_assumed(source, f"as {recognised.convention} publishes it"))
     imported = ImportedModel(
         changes, mapped.params, mapped.stats, mapped.head, _source(path, source)
     )

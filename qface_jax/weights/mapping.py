@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qface_jax.errors import DataError
-from qface_jax.weights.structures import Family, Found
+from qface_jax.weights.structures import Family, Recognised
 
 # BatchNorm's; with this variance its factor is 1.
 _EPSILON = 1e-5
@@ -85,7 +85,7 @@ class _Leaves:
 
 def map_tensors(
     tensors: Mapping[str, np.ndarray],
-    found: Found,
+    recognised: Recognised,
     *,
     params: Mapping[str, Any],
     stats: Mapping[str, Any],
@@ -93,8 +93,8 @@ def map_tensors(
     """Returns the tensors as the leaves of our backbone.
 
     Args:
-        tensors: The whole state dict.
-        found: What it was recognised as.
+        tensors: The state dict.
+        recognised: What it was recognised as.
         params: Path -> anything with a shape, of each parameter of our backbone.
         stats: The same, of its running statistics.
 
@@ -103,17 +103,17 @@ def map_tensors(
             leaf that stays empty.
     """
     leaves = _Leaves(params, stats)
-    own, head, left_out = _split(tensors, found, leaves)
+    backbone_tensors, head, left_out = _split(tensors, recognised, leaves)
     biases = {}
-    for name, values in own.items():
-        _place(leaves, found, name, values, biases)
-    folded = _unfold(leaves, found, biases)
+    for name, values in backbone_tensors.items():
+        _place(leaves, recognised, name, values, biases)
+    folded = _unfold(leaves, recognised, biases)
     unmapped, shapes = [], []
     for problem in leaves.problems:
         (shapes if ": has shape" in problem else unmapped).append(problem)
     missing = leaves.missing()
     if unmapped or shapes or missing:
-        lines = [f"does not fit {found.backbone} ({found.family.title})"]
+        lines = [f"does not fit {recognised.backbone} ({recognised.family.title})"]
         lines += [f"  {problem}" for problem in unmapped + shapes]
         lines += [f"  {path}: nothing in the file for it" for path in missing]
         lines.append("give another --structure, or export it as ONNX and import that")
@@ -127,28 +127,30 @@ def map_tensors(
     )
 
 
-def _split(tensors, found, leaves):
+def _split(tensors, recognised, leaves):
     """The backbone's tensors by their own names, the class centres, and the rest."""
-    own, head, left_out = {}, {}, []
+    backbone_tensors, head, left_out = {}, {}, []
     for name, values in tensors.items():
         if _NOT_WEIGHTS.search(name):
             left_out.append(name)
-        elif _is_centres(name, values, found, leaves) and not head:
-            head["centres"] = _centres(name, values, found.embedding_dim)
-        elif name.startswith(found.prefix):
-            own[name.removeprefix(found.prefix)] = values
+        elif _is_centres(name, values, recognised, leaves) and not head:
+            head["centres"] = _centres(name, values, recognised.embedding_dim)
+        elif name.startswith(recognised.prefix):
+            backbone_tensors[name.removeprefix(recognised.prefix)] = values
         else:
             leaves.problems.append(f"{name} {list(values.shape)}: has no place")
-    return own, head, left_out
+    return backbone_tensors, head, left_out
 
 
-def _is_centres(name, values, found, leaves) -> bool:
+def _is_centres(name, values, recognised, leaves) -> bool:
     """Whether a tensor is a classifier's and none of the backbone."""
-    fits = values.ndim == 2 and found.embedding_dim in values.shape
+    fits = values.ndim == 2 and recognised.embedding_dim in values.shape
     if not fits or not _CENTRES.search(name):
         return False
-    ours = _weight(leaves, our_path(name.removeprefix(found.prefix).rpartition(".")[0]))
-    return ours is None or not name.startswith(found.prefix)
+    ours = _weight(
+        leaves, our_path(name.removeprefix(recognised.prefix).rpartition(".")[0])
+    )
+    return ours is None or not name.startswith(recognised.prefix)
 
 
 def _centres(name, values, dim) -> np.ndarray:
@@ -159,14 +161,14 @@ def _centres(name, values, dim) -> np.ndarray:
     return np.ascontiguousarray(values.T if columns else values, np.float32)
 
 
-def _place(leaves, found, name, values, biases) -> None:
+def _place(leaves, recognised, name, values, biases) -> None:
     """Puts one tensor where it belongs, or says that it has no place."""
     module, _, leaf = name.rpartition(".")
     path = our_path(module)
     if leaf in _STATS and leaves.has("stats", f"{path}/{_STATS[leaf]}"):
         leaves.put("stats", f"{path}/{_STATS[leaf]}", values, name)
     elif leaf == "weight" and (ours := _weight(leaves, path)):
-        leaves.put("params", ours, _turned(values, ours, leaves, found), name)
+        leaves.put("params", ours, _turned(values, ours, leaves, recognised), name)
     elif leaf == "bias" and leaves.has("params", f"{path}/bias"):
         leaves.put("params", f"{path}/bias", values, name)
     elif leaf == "bias" and leaves.has("params", f"{path}/kernel"):
@@ -191,7 +193,7 @@ def _weight(leaves, path) -> str | None:
     return next((leaf for leaf in ours if leaves.has("params", leaf)), None)
 
 
-def _turned(values, ours, leaves, found) -> np.ndarray:
+def _turned(values, ours, leaves, recognised) -> np.ndarray:
     """A weight with its axes, rows and colours in our order."""
     path, _, leaf = ours.rpartition("/")
     if leaf == "negative_slope" and values.size == 1:
@@ -205,7 +207,7 @@ def _turned(values, ours, leaves, found) -> np.ndarray:
         return values
     if values.ndim != 2:
         return values
-    flattened, channels = found.family.flattened or (None, 1)
+    flattened, channels = recognised.family.flattened or (None, 1)
     if path == flattened:
         side = round((values.shape[1] / channels) ** 0.5)
         if side * side * channels == values.shape[1]:
@@ -214,7 +216,7 @@ def _turned(values, ours, leaves, found) -> np.ndarray:
     return values.T
 
 
-def _unfold(leaves, found, biases) -> int:
+def _unfold(leaves, recognised, biases) -> int:
     """Makes the batch norms that were folded into the convolutions before them.
 
     Such a norm divides by 1 and adds the convolution's bias.
@@ -225,7 +227,7 @@ def _unfold(leaves, found, biases) -> int:
         path = kernel.removesuffix("/kernel")
         bias = biases.pop(path, None)
         has_bias = bias is not None or f"{path}/bias" in leaves.filled["params"]
-        norm = norm_after(path, found.family)
+        norm = norm_after(path, recognised.family)
         if not has_bias or norm is None or not leaves.norm_is_empty(norm):
             if bias is not None:
                 leaves.problems.append(f"{path}.bias: has no place")

@@ -122,7 +122,7 @@ def _load(onnx, path):
 
 def _opset(path, model):
     versions = {
-        found.domain or "ai.onnx": found.version for found in model.opset_import
+        entry.domain or "ai.onnx": entry.version for entry in model.opset_import
     }
     opset = versions.get("ai.onnx", 0)
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
@@ -143,7 +143,7 @@ def _array(onnx, tensor):
 
 def _contents(onnx, graph):
     """Returns the nodes, and all tensors that the file holds by name."""
-    tensors = {own.name: _array(onnx, own) for own in graph.initializer}
+    tensors = {tensor.name: _array(onnx, tensor) for tensor in graph.initializer}
     nodes = []
     for number, proto in enumerate(graph.node):
         known = [tensors[name] for name in proto.input if name in tensors]

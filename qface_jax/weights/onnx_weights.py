@@ -1,12 +1,18 @@
-"""Which tensors of an ONNX graph are weights, of what kind and how they are stored."""
+"""Which tensors of an ONNX graph are weights, and where and how they are stored.
+
+Names of weights are readable and stable. PyTorch's exporter keeps a tensor's name where
+it is untouched ("layer1.0.bn1.weight") and invents one where it folded a batch norm
+into it ("onnx::Conv_529"): then the node's name says where it belongs
+("/layer1/layer1.0/conv1/Conv").
+"""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from qface_jax.models.onnx.graph import Node, Weight
-from qface_jax.weights import onnx_names
 
 _NORMS = (
     "GroupNormalization",
@@ -55,6 +61,17 @@ _ENTRANCE = frozenset(
     {"Add", "Cast", "Concat", "Div", "Gather", "Identity", "Mul", "Slice", "Split",
      "Sub", "Transpose"}
 )  # fmt: skip
+# Last parts of a tensor's name that say what it is, not where.
+_ENDING = re.compile(
+    r"(?:^|[._/:])(?:weight|bias|gamma|beta|kernel|alpha|slope|scale|w|b|"
+    r"(?:running|moving)_(?:mean|var)|mean|variance|var)(?:_?\d+)?$",
+    re.IGNORECASE,
+)
+_INVENTED = re.compile(
+    r"^(?:[\W\d_]*|.*::.*|(?:val|const|constant|initializer|tensor|t|v|p|x|param)[._]*\d+"
+    r"|const_fold.*|.*constant.*output.*)$",
+    re.IGNORECASE,
+)
 
 
 @dataclasses.dataclass
@@ -88,9 +105,9 @@ def sort(
     taken: set[tuple[str, ...]] = set()
     pixels = {source}
     for node in nodes:
-        given = [name for name in node.inputs if name and name not in tensors]
-        entrance = node.operator in _ENTRANCE and pixels.issuperset(given)
-        if entrance and given:
+        computed = [name for name in node.inputs if name and name not in tensors]
+        entrance = node.operator in _ENTRANCE and pixels.issuperset(computed)
+        if entrance and computed:
             pixels.update(node.outputs)
         inputs = list(node.inputs)
         for place, name in enumerate(inputs):
@@ -107,8 +124,8 @@ def sort(
                 contents.constants[name] = array
                 continue
             kind = _kind(node, place)
-            path = onnx_names.of_weight(called, node.operator, node.name, kind)
-            _add(contents, node, place, name, array, onnx_names.unique(path, taken))
+            path = weight_path(called, node.operator, node.name, kind)
+            _add(contents, node, place, name, array, unique_path(path, taken))
         contents.nodes.append(node._replace(inputs=tuple(inputs)))
     return contents
 
@@ -148,3 +165,75 @@ def _axes(node, array):
     if node.operator == "Gemm" and array.ndim == 2 and node.attributes.get("transB", 0):
         return (1, 0)
     return natural
+
+
+def weight_path(tensor: str, operator: str, node: str, kind: str | None) -> list[str]:
+    """Returns the keys under which a weight is stored.
+
+    Args:
+        tensor: its name in the file.
+        operator: ONNX name of the node that reads it first.
+        node: that node's name, never empty.
+        kind: "kernel", "bias" and so on; None: the last part of its own name.
+    """
+    tensor = re.sub(r":\d+$", "", tensor)  # of TensorFlow
+    if _INVENTED.match(tensor):
+        parts = _of_node(node, operator)
+        return [*parts, kind or "value"]
+    if kind is None:
+        return _parts(tensor)
+    return [*(_parts(_place(tensor)) or _of_node(node, operator)), kind]
+
+
+def _place(tensor):
+    """Drops what says the kind: all of "conv1.weight_bias" behind "conv1"."""
+    shorter = _ENDING.sub("", tensor)
+    return tensor if shorter == tensor else _place(shorter)
+
+
+def _of_node(node, operator):
+    """Drops the operator's own name, and scopes that the next one repeats."""
+    scopes = [scope for scope in node.split("/") if scope]
+    if len(scopes) > 1 and re.fullmatch(rf"{operator}(_\d+)?", scopes[-1]):
+        scopes.pop()
+    kept = [
+        scope
+        for scope, following in zip(scopes, [*scopes[1:], ""], strict=True)
+        if not following.startswith(f"{scope}.") and scope != following
+    ]
+    return _parts("/".join(kept)) or [operator]
+
+
+def _parts(name):
+    """ "layer1.0.conv1" is layer1_0, conv1, as in our own backbones."""
+    name = re.sub(r"\.(?=\d+(\.|/|$))", "_", name)
+    parts = (re.sub(r"\W+", "_", part).strip("_") for part in re.split(r"[./]", name))
+    return [part for part in parts if part]
+
+
+def unique_path(path: list[str], taken: set[tuple[str, ...]]) -> tuple[str, ...]:
+    """Returns the path, its module numbered where another weight has it already.
+
+    Args:
+        path: keys, the last of which says the kind.
+        taken: all paths so far and the beginnings of them; the new ones are added.
+    """
+    *modules, kind = path
+    number = 1
+    while True:
+        more = "" if number == 1 else f"_{number}"
+        candidate = (
+            (*modules[:-1], f"{modules[-1]}{more}", kind)
+            if modules
+            else (f"{kind}{more}",)
+        )
+        beginnings = {candidate[:count] for count in range(1, len(candidate))}
+        leaves = {path for path in taken if path[-1:] == ("",)}
+        if candidate not in taken and not any(
+            (*start, "") in leaves for start in beginnings
+        ):
+            break
+        number += 1
+    # A leaf is marked by an empty key behind it, so that nothing is put below it.
+    taken |= beginnings | {candidate, (*candidate, "")}
+    return candidate

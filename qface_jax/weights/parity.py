@@ -64,44 +64,48 @@ def compare(
     Raises:
         DataError: if their embeddings have different lengths.
     """
-    found = []
+    results = []
     for kind, images in pictures.items():
         reference = _in_batches(theirs, images, max(BATCHES))
         for batch in BATCHES:
             rows = images if batch > 1 else images[: max(BATCHES)]
-            mine = _in_batches(ours, rows, batch)
-            found.append(_difference(kind, batch, mine, reference[: len(rows)]))
-    return found
+            embeddings = _in_batches(ours, rows, batch)
+            results.append(_difference(kind, batch, embeddings, reference[: len(rows)]))
+    return results
 
 
 def _in_batches(embed, images, batch) -> np.ndarray:
     """Embeddings in float64; the last batch is filled up with its last image."""
     rows = -(-len(images) // batch) * batch
     padded = images[np.minimum(np.arange(rows), len(images) - 1)]
-    parts = [embed(padded[i : i + batch]) for i in range(0, rows, batch)]
-    return np.concatenate(parts).astype(np.float64)[: len(images)]
+    outputs = [embed(padded[i : i + batch]) for i in range(0, rows, batch)]
+    return np.concatenate(outputs).astype(np.float64)[: len(images)]
 
 
-def _difference(kind, batch, mine, reference) -> Compared:
-    if mine.shape != reference.shape:
+def _difference(kind, batch, embeddings, reference) -> Compared:
+    if embeddings.shape != reference.shape:
         raise DataError(
-            f"embeddings have {mine.shape[1]} numbers here, {reference.shape[1]} in "
-            "the reference: it is another network"
+            f"embeddings have {embeddings.shape[1]} numbers here, "
+            f"{reference.shape[1]} in the reference: it is another network"
         )
     norms = np.linalg.norm(reference, axis=1)
-    lengths = np.linalg.norm(mine, axis=1)
+    lengths = np.linalg.norm(embeddings, axis=1)
     normalised = bool(np.all(np.abs(norms - 1) < _UNIT))
     as_directions = normalised and not np.all(np.abs(lengths - 1) < _UNIT)
     if as_directions:
-        mine = mine / lengths[:, None]
-    differences = np.linalg.norm(mine - reference, axis=1) / norms
+        embeddings = embeddings / lengths[:, None]
+    differences = np.linalg.norm(embeddings - reference, axis=1) / norms
     # NaN is the largest difference of all.
     worst = int(np.argmax(np.where(np.isfinite(differences), differences, np.inf)))
-    cosines = np.sum(mine * reference, axis=1) / norms / np.linalg.norm(mine, axis=1)
+    cosines = (
+        np.sum(embeddings * reference, axis=1)
+        / norms
+        / np.linalg.norm(embeddings, axis=1)
+    )
     return Compared(
         images=kind,
         batch=batch,
-        count=len(mine),
+        count=len(embeddings),
         difference=float(differences[worst]),
         worst=worst,
         cosine=float(cosines.min()),
@@ -110,9 +114,9 @@ def _difference(kind, batch, mine, reference) -> Compared:
     )
 
 
-def refuse_difference(found: list[Compared], tolerance: float) -> None:
+def refuse_difference(results: list[Compared], tolerance: float) -> None:
     """Raises DataError where a difference is above the tolerance, or not a number."""
-    beyond = [result for result in found if not result.difference <= tolerance]
+    beyond = [result for result in results if not result.difference <= tolerance]
     if beyond:
         lines = "\n".join(f"  {result} (image {result.worst})" for result in beyond)
         raise DataError(
@@ -187,10 +191,10 @@ def onnx_embed(path: Path, convention: Convention) -> Embed | None:
         size = batch if isinstance(batch, int) and batch > 0 else len(values)
         if len(values) % size:
             raise DataError(f"{path}: has a fixed batch of {size}, which cannot check")
-        parts = [
+        outputs = [
             session.run(None, {entry.name: values[i : i + size]})[0]
             for i in range(0, len(values), size)
         ]
-        return np.concatenate([part.reshape(size, -1) for part in parts])
+        return np.concatenate([part.reshape(size, -1) for part in outputs])
 
     return embed

@@ -42,7 +42,7 @@ class Family(NamedTuple):
     convention: str
 
 
-class Found(NamedTuple):
+class Recognised(NamedTuple):
     """What a state dict was recognised as.
 
     Attributes:
@@ -62,7 +62,7 @@ class Found(NamedTuple):
 
 def _blocks(names: Iterable[str], pattern: str) -> int:
     """How many different numbers stand where the pattern has its group."""
-    return len({found[1] for name in names if (found := re.match(pattern, name))})
+    return len({match[1] for name in names if (match := re.match(pattern, name))})
 
 
 def _tell_iresnet(shapes):
@@ -185,7 +185,7 @@ FAMILIES = (
 NAMES = tuple(name for family in FAMILIES for name in family.backbones)
 
 
-def recognise(shapes: _Shapes, wanted: str = "auto") -> Found:
+def recognise(shapes: _Shapes, wanted: str = "auto") -> Recognised:
     """Returns what the tensors are the weights of.
 
     Args:
@@ -200,16 +200,16 @@ def recognise(shapes: _Shapes, wanted: str = "auto") -> Found:
         prefix = _prefix(family, shapes)
         if prefix is None or wanted not in ("auto", *family.backbones):
             continue
-        own = {
+        unprefixed = {
             name.removeprefix(prefix): shape
             for name, shape in shapes.items()
             if name.startswith(prefix)
         }
-        backbone = family.tell(own) if wanted == "auto" else wanted
-        dim = own.get(family.embedding)
+        backbone = family.tell(unprefixed) if wanted == "auto" else wanted
+        dim = unprefixed.get(family.embedding)
         if backbone is not None and dim:
             usual = _published_with(prefix, family.convention)
-            return Found(family, backbone, prefix, dim[0], usual)
+            return Recognised(family, backbone, prefix, dim[0], usual)
         other_sizes.append(family)
     if other_sizes:
         names = ", ".join(name for f in other_sizes for name in f.backbones)
@@ -218,9 +218,9 @@ def recognise(shapes: _Shapes, wanted: str = "auto") -> Found:
             f"of {names}; export it as ONNX and import that file"
         )
     first = ", ".join(list(shapes)[:6])
-    said = "" if wanted == "auto" else f" of --structure={wanted}"
+    stated = "" if wanted == "auto" else f" of --structure={wanted}"
     raise DataError(
-        f"its tensors are not those{said} of a known structure (it begins with "
+        f"its tensors are not those{stated} of a known structure (it begins with "
         f"{first}); known are "
         + "; ".join(f"{f.title} ({', '.join(f.backbones)})" for f in FAMILIES)
         + ". Any other network can be imported from ONNX: export it with "

@@ -1,27 +1,19 @@
-"""Model configs for the tests of this folder."""
+"""The smallest backbone for the tests of this folder."""
 
+import jax
 import pytest
-from ml_collections import ConfigDict
+
+from support import backbones
 
 
 @pytest.fixture(scope="session")
 def model_config():
-    """Returns a function that makes a `model` group, "tiny" unless told otherwise."""
+    """Returns a function that makes a `model` group, "tiny" unless changed."""
+    return backbones.model_config
 
-    def make(**changes):
-        config = {
-            "backbone": "tiny",
-            "embedding_dim": 16,
-            "dropout": 0.0,
-            "dtype": "float32",
-            "remat": False,
-            "batch_norm_groups": 1,
-            "freeze_batch_norm": False,
-            "graph": "",
-            "input_mean": (127.5, 127.5, 127.5),
-            "input_std": (127.5, 127.5, 127.5),
-            "color_order": "RGB",
-        }
-        return ConfigDict(config | changes)
 
-    return make
+@pytest.fixture(scope="session")
+def tiny():
+    """The smallest backbone and its initial values."""
+    model = backbones.built()
+    return model, *backbones.initial(model)(jax.random.key(0))

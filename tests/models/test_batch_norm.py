@@ -1,6 +1,5 @@
 """Batch norm in groups: each part of the batch by its own statistics."""
 
-import functools
 import re
 
 import jax
@@ -16,61 +15,28 @@ from qface_jax.models import build
 from qface_jax.models.blocks import BatchNorm
 from qface_jax.models.factory import _in_groups
 from qface_jax.settings import config_rules
+from support.backbones import IMAGES, built, forward, gradient
+from support.closeness import assert_trees_close
 from support.small_run import small
 
 GROUPS = 8
-IMAGES = jax.random.uniform(
-    jax.random.key(7), (16, 112, 112, 3), minval=-1.0, maxval=1.0
-)
-
-
-@functools.cache
-def forward(model):
-    @jax.jit
-    def run(params, stats, images, key):
-        return model.apply(params, stats, images, train=True, key=key)
-
-    return run
-
-
-@functools.cache
-def gradient(model):
-    @jax.jit
-    def run(params, stats, images):
-        def loss(params):
-            features, _ = model.apply(params, stats, images, train=True, key=None)
-            weights = jnp.cos(jnp.arange(features.size, dtype=jnp.float32))
-            return jnp.mean(features * weights.reshape(features.shape))
-
-        return jax.grad(loss)(params)
-
-    return run
 
 
 @pytest.fixture(scope="module")
-def tiny(model_config):
+def grouped(tiny):
     """The smallest backbone with 1 and with 8 groups, and its initial values."""
-    whole = build(model_config())
-    grouped = build(model_config(batch_norm_groups=GROUPS))
-    return whole, grouped, *jax.jit(whole.init)(jax.random.key(0))
+    model, params, stats = tiny
+    return model, built(batch_norm_groups=GROUPS), params, stats
 
 
 def spread(*arrays):
     """Parameters on all of 8 devices, images cut over them."""
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-    *whole, images = arrays
+    *weights, images = arrays
     return (
-        *jax.device_put(tuple(whole), NamedSharding(mesh, P())),
+        *jax.device_put(tuple(weights), NamedSharding(mesh, P())),
         jax.device_put(images, NamedSharding(mesh, P("data"))),
     )
-
-
-def assert_trees_close(got, expected, tolerance):
-    for (path, mine), theirs in zip(
-        jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(expected), strict=True
-    ):
-        name = jax.tree_util.keystr(path)
-        assert_allclose(mine, theirs, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
 def test_one_layer_against_float64():
@@ -98,38 +64,40 @@ def test_one_layer_against_float64():
     assert_allclose(new["var"], 0.9 * 2.0 + 0.1 * unbiased, rtol=1e-6)
 
 
-def test_a_group_is_a_batch_of_its_own(tiny):
+def test_a_group_is_a_batch_of_its_own(grouped):
     """As PyTorch DDP: each process runs its own images and keeps its own statistics."""
-    whole, grouped, params, stats = tiny
-    features, new = forward(grouped)(params, stats, IMAGES, None)
+    one_group, eight_groups, params, stats = grouped
+    features, new = forward(eight_groups, train=True)(params, stats, IMAGES, None)
     alone = [
-        forward(whole)(params, stats, IMAGES[first : first + 2], None)
+        forward(one_group, train=True)(params, stats, IMAGES[first : first + 2], None)
         for first in range(0, 16, 2)
     ]
-    expected = np.concatenate([own for own, _ in alone])
+    expected = np.concatenate([rows for rows, _ in alone])
     # Of two images the last layer divides small differences by themselves.
     assert_allclose(features, expected, rtol=1e-3, atol=1e-3)
     mean = jax.tree.map(lambda *leaves: np.mean(leaves, 0), *[s for _, s in alone])
     assert_trees_close(new, mean, 1e-5)
-    together, _ = forward(whole)(params, stats, IMAGES, None)
+    together, _ = forward(one_group, train=True)(params, stats, IMAGES, None)
     assert np.abs(features - together).max() > 0.1
 
 
-def test_eight_groups_are_the_same_on_one_and_eight_devices(tiny):
-    _, grouped, params, stats = tiny
-    one = forward(grouped)(params, stats, IMAGES, None)
-    eight = forward(grouped)(*spread(params, stats, IMAGES), None)
+def test_eight_groups_are_the_same_on_one_and_eight_devices(grouped):
+    _, eight_groups, params, stats = grouped
+    one = forward(eight_groups, train=True)(params, stats, IMAGES, None)
+    eight = forward(eight_groups, train=True)(*spread(params, stats, IMAGES), None)
     assert len(eight[0].sharding.device_set) == 8
     assert_trees_close(eight, one, 1e-5)
-    grads = gradient(grouped)(params, stats, IMAGES)
-    assert_trees_close(gradient(grouped)(*spread(params, stats, IMAGES)), grads, 1e-5)
+    grads = gradient(eight_groups)(params, stats, IMAGES, None)
+    assert_trees_close(
+        gradient(eight_groups)(*spread(params, stats, IMAGES), None), grads, 1e-5
+    )
 
 
-def test_zero_is_a_group_for_each_device(model_config, tiny):
-    _, grouped, params, stats = tiny
+def test_zero_is_a_group_for_each_device(model_config, grouped):
+    _, eight_groups, params, stats = grouped
     each = build(model_config(batch_norm_groups=0), devices=GROUPS)
-    got = forward(each)(params, stats, IMAGES, None)
-    expected = forward(grouped)(params, stats, IMAGES, None)
+    got = forward(each, train=True)(params, stats, IMAGES, None)
+    expected = forward(eight_groups, train=True)(params, stats, IMAGES, None)
     assert_trees_close(got, expected, 0.0)
     # Evaluation knows no devices and needs none.
     alone = build(model_config(batch_norm_groups=0))
@@ -137,8 +105,8 @@ def test_zero_is_a_group_for_each_device(model_config, tiny):
     assert features.shape == (3, 16)
 
 
-def test_own_groups_exchange_nothing_but_running_statistics(model_config, tiny):
-    whole, _, params, stats = tiny
+def test_own_groups_exchange_nothing_but_running_statistics(model_config, grouped):
+    one_group, _, params, stats = grouped
     each = build(model_config(batch_norm_groups=0), devices=8)
 
     def program(model, *, statistics):
@@ -155,21 +123,21 @@ def test_own_groups_exchange_nothing_but_running_statistics(model_config, tiny):
     assert program(each, statistics=False) == (0, [])
     reductions, others = program(each, statistics=True)
     assert others == []
-    assert 0 < reductions < program(whole, statistics=True)[0]
+    assert 0 < reductions < program(one_group, statistics=True)[0]
 
 
-def test_dropout_differs_between_groups(model_config, tiny):
-    _, _, params, stats = tiny
-    dropping = build(model_config(batch_norm_groups=2, dropout=0.5))
+def test_dropout_differs_between_groups(grouped):
+    _, _, params, stats = grouped
+    dropping = built(batch_norm_groups=2, dropout=0.5)
     twice = jnp.concatenate([IMAGES[:8], IMAGES[:8]])
-    features, _ = forward(dropping)(params, stats, twice, jax.random.key(1))
+    features, _ = forward(dropping, train=True)(params, stats, twice, jax.random.key(1))
     assert np.abs(features[:8] - features[8:]).max() > 0.1
 
 
-def test_what_cannot_be_grouped_is_refused(model_config, tiny):
-    _, grouped, params, stats = tiny
+def test_what_cannot_be_grouped_is_refused(model_config, grouped):
+    _, eight_groups, params, stats = grouped
     with pytest.raises(ValueError, match="15 images cannot be cut into 8 groups"):
-        grouped.apply(params, stats, IMAGES[:15], train=True, key=None)
+        eight_groups.apply(params, stats, IMAGES[:15], train=True, key=None)
     with pytest.raises(ConfigError, match="batch_norm_groups: got -1"):
         build(model_config(batch_norm_groups=-1))
     with pytest.raises(ConfigError, match=r"batch_norm_groups: got -1, must be >= 0"):
@@ -187,5 +155,5 @@ def test_what_cannot_be_grouped_is_refused(model_config, tiny):
 )
 def test_the_batch_must_fit_the_groups(groups, batch, says):
     config = small(f"model.batch_norm_groups={groups}", f"data.batch_size={batch}")
-    found = config_rules.device_problems(config, config_rules.TRAINING_SIZES, 8, 1)
-    assert (found == []) if says is None else (says in found[0])
+    problems = config_rules.device_problems(config, config_rules.TRAINING_SIZES, 8, 1)
+    assert (problems == []) if says is None else (says in problems[0])

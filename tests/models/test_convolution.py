@@ -67,10 +67,10 @@ def pulled(convolve, sizes, x, kernel, gradient):
 
 
 def assert_all_close(got, expected, tolerance=1e-5):
-    for mine, theirs in zip(got, expected, strict=True):
-        assert mine.shape == theirs.shape
+    for result, theirs in zip(got, expected, strict=True):
+        assert result.shape == theirs.shape
         assert_allclose(
-            mine, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max()
+            result, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max()
         )
 
 
@@ -140,10 +140,10 @@ def test_under_vmap(case):
             return convolve(x, kernel, *sizes)
 
         shared, pull = jax.vjp(lambda x, k: jax.vmap(one, (0, None))(x, k), xs, kernel)
-        own, pull_own = jax.vjp(jax.vmap(one), xs, kernels)
+        alone, pull_alone = jax.vjp(jax.vmap(one), xs, kernels)
         each = jax.vmap(partial(pulled, convolve, sizes), (0, None, 0))
         one_by_one = each(xs, kernel, gradients)
-        return (shared, *pull(gradients), own, *pull_own(gradients), *one_by_one)
+        return (shared, *pull(gradients), alone, *pull_alone(gradients), *one_by_one)
 
     operands = (xs, kernel, kernels, gradients)
     got = jax.jit(partial(all_three, ours))(*operands)
@@ -211,13 +211,13 @@ def test_a_sharded_batch_adds_up_the_gradient_and_exchanges_nothing_else():
 
         gradient = jax.jit(jax.grad(loss, (0, 1)))
         text = gradient.lower(x, kernel).compile().as_text()
-        found = re.findall(
+        operations = re.findall(
             r"= \(?(\w+\[[\d,]*\]).*? (all-gather|all-to-all|collective-permute|"
             r"all-reduce|reduce-scatter)(?:-start)?\(",
             text,
         )
-        assert len(found) == 1, found
-        assert found[0][0] in sizes and found[0][1] == "all-reduce"
+        assert len(operations) == 1, operations
+        assert operations[0][0] in sizes and operations[0][1] == "all-reduce"
 
 
 def test_halving_gradient_has_no_dilated_input():
@@ -256,8 +256,8 @@ def test_bfloat16_is_rounded_once(case):
     assert {leaf.dtype for leaf in got} == {jnp.dtype(jnp.bfloat16)}
     wide = [leaf.astype(jnp.float32) for leaf in narrow]
     expected = jax.jit(partial(pulled, reference, sizes))(*wide)
-    for mine, theirs in zip(got, expected, strict=True):
-        error = np.linalg.norm(mine.astype(jnp.float32) - theirs)
+    for result, theirs in zip(got, expected, strict=True):
+        error = np.linalg.norm(result.astype(jnp.float32) - theirs)
         assert error < 4e-3 * np.linalg.norm(theirs)
 
 

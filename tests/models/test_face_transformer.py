@@ -10,6 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from qface_jax.models import build, face_transformer
+from support.closeness import additions, assert_close_as_sums
 
 HEADS, HEAD_WIDTH, WIDTH, PIXELS = 2, 3, 8, 32
 DEPTH = {8: 2, 12: 1}  # by the side of a patch
@@ -75,10 +76,10 @@ def attend(x, p):
     q, k, v = np.split(qkv, 3, axis=-1)
     heads = []
     for head in range(HEADS):
-        own = slice(head * HEAD_WIDTH, (head + 1) * HEAD_WIDTH)
+        columns = slice(head * HEAD_WIDTH, (head + 1) * HEAD_WIDTH)
         # The width of a token, not of a head, as in the reference.
-        dots = np.exp(q[:, own] @ k[:, own].T / math.sqrt(WIDTH))
-        heads.append(dots / dots.sum(-1, keepdims=True) @ v[:, own])
+        dots = np.exp(q[:, columns] @ k[:, columns].T / math.sqrt(WIDTH))
+        heads.append(dots / dots.sum(-1, keepdims=True) @ v[:, columns])
     return np.concatenate(heads, -1) @ p["to_out_0"]["kernel"] + p["to_out_0"]["bias"]
 
 
@@ -105,7 +106,7 @@ def test_float64(side):
     params = initial(side)
     features, grads = features_and_gradient(small(side))(params)
     want = np.array([plain(image, side, params) for image in IMAGES])
-    assert_allclose(features, want, rtol=1e-5, atol=1e-5)
+    assert_close_as_sums(features, want, terms=additions(params))
     for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(leaf).all() and np.any(leaf), jax.tree_util.keystr(path)
 
@@ -121,8 +122,8 @@ def test_gradient_of_the_patches(side):
     for step in (1e-5, -1e-5):
         moved = jax.tree.map(np.float64, params)
         moved["patch_to_embedding"]["kernel"] += step * direction
-        found = np.array([plain(image, side, moved) for image in IMAGES])
-        ends.append(np.sum(found * weights))
+        features = np.array([plain(image, side, moved) for image in IMAGES])
+        ends.append(np.sum(features * weights))
     slope = np.sum(grads["patch_to_embedding"]["kernel"] * direction)
     assert_allclose(slope, (ends[0] - ends[1]) / 2e-5, rtol=1e-3)
 
@@ -148,7 +149,7 @@ def test_dropout_in_training_and_by_the_key():
     want, _ = features_and_gradient(small())(params)
     dropping = small(dropout=0.3)
     evaluated, _ = jax.jit(dropping.apply)(params, {}, IMAGES)
-    assert_allclose(evaluated, want, rtol=1e-6, atol=1e-6)
+    assert_close_as_sums(evaluated, want, terms=additions(params))
 
     @jax.jit
     def train(seed):

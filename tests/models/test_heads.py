@@ -78,25 +78,25 @@ def test_the_attention(shape, reduction, kernel_side):
         return np.sin(projection).sum() + np.cos(attention).sum()
 
     @jax.jit
-    def gradient(given):
-        def value(given):
-            projection, attention = head.apply(*given)
+    def gradient(inputs):
+        def value(inputs):
+            projection, attention = head.apply(*inputs)
             return jnp.sum(jnp.sin(projection)) + jnp.sum(jnp.cos(attention))
 
-        return jax.grad(value)(given)
+        return jax.grad(value)(inputs)
 
     # Along one direction, against differences of the derivation in float64.
-    given = jax.tree.map(np.asarray, (params, maps))
+    inputs = jax.tree.map(np.asarray, (params, maps))
     draw = np.random.default_rng(5).normal
-    direction = jax.tree.map(lambda leaf: draw(size=leaf.shape), given)
+    direction = jax.tree.map(lambda leaf: draw(size=leaf.shape), inputs)
     step = 1e-6
 
     def moved(sign):
-        there = jax.tree.map(lambda x, v: x + sign * step * v, given, direction)
+        there = jax.tree.map(lambda x, v: x + sign * step * v, inputs, direction)
         return total(*attended(*there, kernel_side))
 
-    found = jax.tree.map(np.float64, gradient(given))
-    products = jax.tree.map(lambda g, v: np.sum(g * v), found, direction)
+    gradients = jax.tree.map(np.float64, gradient(inputs))
+    products = jax.tree.map(lambda g, v: np.sum(g * v), gradients, direction)
     got = sum(jax.tree.leaves(products))
     assert_allclose(got, (moved(1) - moved(-1)) / (2 * step), rtol=1e-4)
 
@@ -143,11 +143,11 @@ def test_the_regression():
         predicted, expected + np.float64(params["bias"]), rtol=1e-5, atol=1e-6
     )
     key = jax.random.key(3)
-    for given in (None, key):
+    for dropout_key in (None, key):
 
         @jax.jit
-        def total(params, features, given=given):
-            return jnp.sum(jnp.sin(head.apply(params, features, key=given)))
+        def total(params, features, dropout_key=dropout_key):
+            return jnp.sum(jnp.sin(head.apply(params, features, key=dropout_key)))
 
         check_grads(
             total, (params, FEATURES), order=1, modes=["rev"], rtol=2e-2, atol=2e-2

@@ -1,11 +1,3 @@
 """These tests run whole training steps."""
 
-import jax
-import pytest
-
-
-@pytest.fixture(scope="module", autouse=True)
-def types_as_users_have_them():
-    """optax's schedules mix types inside; our kernels have their own strict tests."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+from support.user_types import types_as_users_have_them  # noqa: F401

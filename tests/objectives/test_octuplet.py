@@ -1,5 +1,7 @@
 """The octuplet objective: its formula, its edges, any devices, batches in parts."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from qface_jax.losses import octuplet as kernel
 from qface_jax.objectives.octuplet import relative_drift
 from qface_jax.sharded import parallel
 from support import octuplet_case, small_step
+from support.closeness import assert_close_in_norm
 from support.small_run import small
 
 CLASSES = 8  # of 32 rows: each has images to compare with
@@ -71,9 +74,7 @@ def kernels_gradient(features, labels, terms=kernel.ALL_TERMS):
     return np.asarray(jax.jit(jax.grad(loss))(jnp.asarray(features)))
 
 
-def close(got, want):
-    """Relative to the size of the whole."""
-    assert np.linalg.norm(got - want) <= 1e-5 * np.linalg.norm(want)
+close = partial(assert_close_in_norm, tolerance=1e-5)  # gradients
 
 
 def test_it_is_the_kernel_and_the_weighted_drifts():
@@ -171,8 +172,7 @@ def test_eight_devices_and_two_parts_take_the_same_steps(whole_batches):
         np.testing.assert_allclose(
             [m[name] for m in got], [m[name] for m in want], rtol=1e-5
         )
-    for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(state), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.max(np.abs(b)))
+    close(same, state)
 
 
 def test_without_weights_no_original_is_kept():

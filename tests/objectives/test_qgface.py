@@ -10,6 +10,7 @@ from qface_jax.losses.norm_stats import NormStats
 from qface_jax.sharded import parallel
 from qface_jax.train.state import average
 from support import small_step
+from support.closeness import assert_close_as_sums, assert_close_in_norm
 from support.small_run import small
 
 CLASSES, DIM, B = 40, 16, 32
@@ -235,8 +236,7 @@ def test_one_device_and_eight(queue):
         assert 0 < metrics["kept_classification"] < 1
         found.append((losses, jax.device_get(state)))
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5)
-    for a, b in zip(*(jax.tree.leaves(state) for _, state in found), strict=True):
-        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5 * np.max(np.abs(a)))
+    assert_close_in_norm(found[1][1], found[0][1], 1e-5)
 
 
 def test_the_averaged_encoder_follows_and_gets_no_gradient():
@@ -250,7 +250,7 @@ def test_the_averaged_encoder_follows_and_gets_no_gradient():
         averaged = keep * averaged + (1 - keep) * state.params["backbone"]["kernel"]
     assert np.any(np.asarray(state.params["backbone"]["kernel"] != old))
     got = state.averaged["backbone"]["kernel"]
-    np.testing.assert_allclose(got, averaged, rtol=1e-5, atol=1e-7)
+    assert_close_as_sums(got, averaged, terms=6)
     plain = config_of("qgface.queue=proxy")
     _, without, _, _ = small_step.step_of(plain, small_step.LINEAR, CLASSES, 1)
     assert without.averaged is None

@@ -1,21 +1,15 @@
 """The plan of a fine-tuning: data and the run to start from need not be there."""
 
-import jax
 import pytest
 
 from qface_jax.launch import main
 from qface_jax.planning import plan
+from support.user_types import types_as_users_have_them  # noqa: F401
 
 DEVICES, ROWS, DIM = 8, 16, 16
 # The tests' process has its devices already; the command asks for as many.
 COMMAND = ["plan", "--config=octuplet_small", f"--devices={DEVICES}",
            "--classes=1000", "--batch-per-device=2"]  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def types_as_users_have_them():
-    with jax.numpy_dtype_promotion("standard"):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,10 @@ from qface_jax.planning import compiled_cost, plan, plan_text
 from qface_jax.sharded import parallel
 from qface_jax.train.setup import build
 from support.small_run import small
+from support.user_types import types_as_users_have_them  # noqa: F401
 
 DEVICES = 8
 make_mesh = parallel.make_mesh
-
-
-@pytest.fixture(scope="module", autouse=True)
-def types_as_users_have_them():
-    with jax.numpy_dtype_promotion("standard"):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from qface_jax.objectives.classification import margin_loss
 from qface_jax.sharded import class_sample, classifier, parallel
 from qface_jax.sharded.stochastic_rounding import counted_bits, round_to_bfloat16
 from qface_jax.train.update import global_norm, update
+from support.closeness import assert_close_in_norm
 from support.small_run import small
 from support.small_step import LINEAR, momentum, step_of
 
@@ -92,7 +93,7 @@ def test_loss_and_gradient_are_those_of_the_widened_centres(devices):
     value, (dz, dw) = loss_and_gradient(narrow, devices)
     want, (want_dz, want_dw) = loss_and_gradient(narrow.astype(jnp.float32), devices)
     np.testing.assert_allclose(value, want, rtol=1e-6)
-    np.testing.assert_allclose(dz, want_dz, rtol=1e-5, atol=1e-6)
+    assert_close_in_norm(dz, want_dz, 1e-5)
     assert dw.dtype == jnp.bfloat16
     np.testing.assert_array_equal(dw, want_dw.astype(jnp.bfloat16))
 

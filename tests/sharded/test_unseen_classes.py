@@ -7,15 +7,10 @@ import pytest
 
 from support.small_run import small
 from support.small_step import LINEAR, momentum, step_of
+from support.user_types import types_as_users_have_them  # noqa: F401
 
 CLASSES, ROWS = 250, 256
 SCALE, MARGIN, RATE, DECAY, MOMENTUM = 16.0, 0.2, 0.1, 0.05, 0.9
-
-
-@pytest.fixture(scope="module", autouse=True)
-def types_as_users_have_them():
-    with jax.numpy_dtype_promotion("standard"):
-        yield
 
 
 def config(*changes):

@@ -6,13 +6,7 @@ import pytest
 from qface_jax.train import loop
 from support import recordio_writer
 from support.small_run import small
-
-
-@pytest.fixture(scope="module", autouse=True)
-def types_as_users_have_them():
-    """optax's schedules mix types inside; our kernels have their own strict tests."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+from support.user_types import types_as_users_have_them  # noqa: F401
 
 
 @pytest.fixture(scope="session")

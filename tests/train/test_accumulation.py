@@ -1,6 +1,7 @@
 """A batch in parts: the step of the whole batch, with less memory."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from qface_jax.sharded import parallel
 from qface_jax.train import setup
 from qface_jax.train.accumulation import in_parts, join_rows, split_rows
 from qface_jax.train.step import to_float
+from support.closeness import assert_close_in_norm
 from support.small_run import small
 from support.small_step import LINEAR, momentum, step_of
 
@@ -32,14 +34,8 @@ def two_steps(config, model, devices, parts):
     return jax.tree.map(np.asarray, (losses, now))
 
 
-def assert_close(got, want, tolerance):
-    """Each leaf by its norm, which counts as 0.1 where all of it is rounding."""
-    for (path, a), b in zip(
-        jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(want), strict=True
-    ):
-        error = np.linalg.norm(np.subtract(a, b, dtype=np.float64))
-        size = np.linalg.norm(np.asarray(b, np.float64))
-        assert error <= tolerance * max(size, 0.1), jax.tree_util.keystr(path)
+# The norm of each leaf counts as 0.1 where all of it is rounding.
+assert_close = partial(assert_close_in_norm, floor=0.1)
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.3])

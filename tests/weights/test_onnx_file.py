@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from onnx import TensorProto, helper, numpy_helper
 
 from qface_jax.errors import ConfigError, DataError
-from qface_jax.weights import onnx_file, onnx_names
+from qface_jax.weights import onnx_file, onnx_weights
 from support.onnx_model import SIDE, Case, ints, model, number, read
 
 
@@ -55,14 +55,14 @@ def network(tmp_path_factory):
         "position": (1, 4, 4, 4), "two": number(2.0), "shape": ints(-1, 64),
         "fc.weight": (5, 64), "token": (1, 2),
     }  # fmt: skip
-    given = {identifiers(name): weight for name, weight in weights.items()}
-    proto = dotted(model(Case(identifiers(BODY), given), batch=1))
+    renamed = {identifiers(name): weight for name, weight in weights.items()}
+    proto = dotted(model(Case(identifiers(BODY), renamed), batch=1))
     return proto, read(proto, tmp_path_factory.mktemp("network"))
 
 
 def test_tensors_are_sorted_and_named(network):
-    proto, found = network
-    shapes = {name: leaf.shape for name, leaf in flat(found.params).items()}
+    proto, onnx_model = network
+    shapes = {name: leaf.shape for name, leaf in flat(onnx_model.params).items()}
     assert shapes == {
         "conv1_0/kernel": (3, 3, 3, 4),
         "conv1_0/bias": (4,),
@@ -73,14 +73,20 @@ def test_tensors_are_sorted_and_named(network):
         "fc/kernel": (64, 5),
         "token": (1, 2),
     }
-    assert flat(found.stats).keys() == {"bn/mean", "bn/var"}
+    assert flat(onnx_model.stats).keys() == {"bn/mean", "bn/var"}
     constants = {"pixel_mean", "pixel_std", "low", "high", "two", "shape"}
-    assert found.graph.constants.keys() == constants
-    assert (found.embedding_dim, found.input_side, found.opset) == (7, SIDE, 21)
-    tensors = {own.name: numpy_helper.to_array(own) for own in proto.graph.initializer}
+    assert onnx_model.graph.constants.keys() == constants
+    assert (onnx_model.embedding_dim, onnx_model.input_side, onnx_model.opset) == (
+        7,
+        SIDE,
+        21,
+    )
+    tensors = {
+        tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer
+    }
     kernel = tensors["conv1.0.weight"].transpose(2, 3, 1, 0)
-    assert_array_equal(found.params["conv1_0"]["kernel"], kernel)
-    assert_array_equal(found.params["fc"]["kernel"], tensors["fc.weight"].T)
+    assert_array_equal(onnx_model.params["conv1_0"]["kernel"], kernel)
+    assert_array_equal(onnx_model.params["fc"]["kernel"], tensors["fc.weight"].T)
 
 
 @pytest.mark.parametrize(
@@ -108,45 +114,45 @@ def test_tensors_are_sorted_and_named(network):
     ],
 )
 def test_names_are_readable(tensor, operator, node, kind, path):
-    assert "/".join(onnx_names.of_weight(tensor, operator, node, kind)) == path
+    assert "/".join(onnx_weights.weight_path(tensor, operator, node, kind)) == path
 
 
 def test_no_weight_hides_another():
     taken = set()
     paths = [["a", "bias"], ["a", "bias"], ["a"], ["a", "bias", "kernel"], ["b"]]
-    found = [onnx_names.unique(path, taken) for path in paths]
-    assert found[:2] == [("a", "bias"), ("a_2", "bias")]
-    assert len(set(found)) == len(paths)
-    for own in found:
-        others = [other[: len(own)] for other in found if other != own]
-        assert own not in others
+    unique = [onnx_weights.unique_path(path, taken) for path in paths]
+    assert unique[:2] == [("a", "bias"), ("a_2", "bias")]
+    assert len(set(unique)) == len(paths)
+    for path in unique:
+        others = [other[: len(path)] for other in unique if other != path]
+        assert path not in others
 
 
 def test_equal_tensors_stored_once_are_weights_of_their_own(tmp_path):
     body = "v = Identity (w) r = Relu (x) a = Mul (r, w) h = Mul (a, v)"
-    found = read(model(Case(body, {"w": (3, 1, 1)})), tmp_path)
-    assert len(jax.tree.leaves(found.params)) == 2
+    onnx_model = read(model(Case(body, {"w": (3, 1, 1)})), tmp_path)
+    assert len(jax.tree.leaves(onnx_model.params)) == 2
     body = "r = Relu (x) a = Mul (r, w) b = MatMul (a, k) c = MatMul (b, k) "
     weights = {"w": (3, 1, 1), "k": (6, 6)}
-    found = read(model(Case(body + "h = Mul (c, w)", weights)), tmp_path)
+    onnx_model = read(model(Case(body + "h = Mul (c, w)", weights)), tmp_path)
     # A kernel that two layers read is one.
-    assert flat(found.params).keys() == {"Mul_1/scale", "k/kernel", "Mul_4/scale"}
+    assert flat(onnx_model.params).keys() == {"Mul_1/scale", "k/kernel", "Mul_4/scale"}
 
 
 def test_weights_in_constant_nodes_train(tmp_path):
     proto = model(Case("h = MatMul (x, w)", {"w": (6, 2)}))
     tensor = proto.graph.initializer.pop()
     proto.graph.node.insert(0, helper.make_node("Constant", [], ["w"], value=tensor))
-    found = read(proto, tmp_path)
-    (kernel,) = jax.tree.leaves(found.params)
+    onnx_model = read(proto, tmp_path)
+    (kernel,) = jax.tree.leaves(onnx_model.params)
     assert_array_equal(kernel, numpy_helper.to_array(tensor))
 
 
 def test_half_precision_becomes_float32(tmp_path):
     body = "c = Cast <to = 10> (x) m = MatMul (c, w) h = Cast <to = 1> (m)"
     half = np.arange(12).reshape(6, 2).astype(np.float16)
-    found = read(model(Case(body, {"w": half})), tmp_path)
-    (kernel,) = jax.tree.leaves(found.params)
+    onnx_model = read(model(Case(body, {"w": half})), tmp_path)
+    (kernel,) = jax.tree.leaves(onnx_model.params)
     assert kernel.dtype == np.float32
     assert_array_equal(kernel, half.astype(np.float32))
 

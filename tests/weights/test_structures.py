@@ -49,13 +49,13 @@ def embed(read, images):
 SILENT = importing.Input()
 
 
-def model_of(tensors, structure="auto", given=SILENT):
+def model_of(tensors, structure="auto", user_input=SILENT):
     file = Path("weights.pt")
-    return importing.model_of(tensors, file, structure=structure, given=given)
+    return importing.model_of(tensors, file, structure=structure, user_input=user_input)
 
 
-def close(mine, theirs):
-    error = np.linalg.norm(mine - theirs, axis=1) / np.linalg.norm(theirs, axis=1)
+def close(ours, theirs):
+    error = np.linalg.norm(ours - theirs, axis=1) / np.linalg.norm(theirs, axis=1)
     assert error.max() < 1e-5
 
 
@@ -83,12 +83,12 @@ def zeros(recorded):
 def test_every_depth_is_told_and_filled(name, recorded):
     tensors = zeros(recorded[name])
     shapes = {tensor: values.shape for tensor, values in tensors.items()}
-    found = structures.recognise(shapes)
-    assert found.backbone == name
+    recognised = structures.recognise(shapes)
+    assert recognised.backbone == name
     dim = DIMENSION.get(name, 512)
-    assert found.embedding_dim == dim
+    assert recognised.embedding_dim == dim
     params, stats = importing.our_shapes({"backbone": name, "embedding_dim": dim})
-    mapped = mapping.map_tensors(tensors, found, params=params, stats=stats)
+    mapped = mapping.map_tensors(tensors, recognised, params=params, stats=stats)
     assert len(jax.tree.leaves(mapped.params)) == len(params)
     learned = sum(
         values.size
@@ -171,8 +171,8 @@ def test_class_centres_come_along_as_rows(name, shape, small):
 
 
 def test_colours_and_numbers_that_the_user_says(small):
-    given = importing.Input(mean=(1.0, 2.0, 3.0), std=(4.0,), color_order="BGR")
-    read = model_of(small, given=given)
+    user_input = importing.Input(mean=(1.0, 2.0, 3.0), std=(4.0,), color_order="BGR")
+    read = model_of(small, user_input=user_input)
     plain = model_of(small)
     kernels = (
         r.imported.params["layers_0"]["layers_0"]["kernel"] for r in (read, plain)

@@ -178,8 +178,8 @@ ONNX = BackboneEntry(
 def _init(graph, key):
     leaves = {True: {}, False: {}}
     for number, weight in enumerate(graph.weights.values()):
-        own = jax.random.fold_in(key, number)
-        leaves[weight.statistic][weight.path] = _initial(weight)(own, weight.shape)
+        leaf_key = jax.random.fold_in(key, number)
+        leaves[weight.statistic][weight.path] = _initial(weight)(leaf_key, weight.shape)
     return tuple(traverse_util.unflatten_dict(leaves[kind]) for kind in (False, True))
 
 

@@ -173,7 +173,7 @@ def _average_pool(context: Context, node: Node, x: Value) -> Value:
     places = zip(total.shape[1:-1], x.shape[2:], *windows, paddings, strict=True)
     counts = np.ones((1,) * x.rank, np.float32)
     for axis, place in enumerate(places, start=1):
-        shape = [-1 if axis == own else 1 for own in range(x.rank)]
+        shape = [-1 if axis == place else 1 for place in range(x.rank)]
         counts = counts * _pixels_seen(*place, padded=padded).reshape(shape)
     return Value(total / jnp.asarray(counts, total.dtype), last)
 

@@ -153,8 +153,8 @@ def _dropout(
             f"{node.name} drops out at rate {rate} in training: got key None, "
             "expected a random key"
         )
-    own = jax.random.fold_in(context.key, zlib.crc32(node.outputs[0].encode()))
-    keep = jax.random.bernoulli(own, 1 - rate, x.array.shape)
+    node_key = jax.random.fold_in(context.key, zlib.crc32(node.outputs[0].encode()))
+    keep = jax.random.bernoulli(node_key, 1 - rate, x.array.shape)
     return Value(jnp.where(keep, x.array / (1 - rate), 0), x.axes)
 
 

@@ -58,19 +58,19 @@ def _split(
 ) -> tuple[Value, ...]:
     place = x.place(node.attributes.get("axis", 0))
     length = x.array.shape[place]
-    given = listed(node, "split", sizes, "sizes")
-    if given is None:
+    lengths = listed(node, "split", sizes, "sizes")
+    if lengths is None:
         count = len(node.outputs)
         each = -(-length // count)
-        given = [min(each, length - each * part) for part in range(count)]
-    cuts = np.cumsum(given)[:-1].tolist()
+        lengths = [min(each, length - each * part) for part in range(count)]
+    cuts = np.cumsum(lengths)[:-1].tolist()
     parts = library_of(x).split(x.array, cuts, place)
     return tuple(Value(part, x.axes) for part in parts)
 
 
-def _slice(context: Context, node: Node, x: Value, *given: Value | None) -> Value:
+def _slice(context: Context, node: Node, x: Value, *bounds: Value | None) -> Value:
     starts, ends, axes, steps = (
-        listed(node, name, given[place] if place < len(given) else None, name)
+        listed(node, name, bounds[place] if place < len(bounds) else None, name)
         for place, name in enumerate(("starts", "ends", "axes", "steps"))
     )
     axes = range(len(starts)) if axes is None else axes
@@ -87,30 +87,30 @@ def _slice(context: Context, node: Node, x: Value, *given: Value | None) -> Valu
 def _squeeze(
     context: Context, node: Node, x: Value, axes: Value | None = None
 ) -> Value:
-    given = listed(node, "axes", axes, "axes")
-    if given is None:
-        given = [axis for axis, size in enumerate(x.shape) if size == 1]
-    return in_order(x.plain().squeeze(axes_within(given, x.rank)))
+    numbers = listed(node, "axes", axes, "axes")
+    if numbers is None:
+        numbers = [axis for axis, size in enumerate(x.shape) if size == 1]
+    return in_order(x.plain().squeeze(axes_within(numbers, x.rank)))
 
 
 def _unsqueeze(
     context: Context, node: Node, x: Value, axes: Value | None = None
 ) -> Value:
-    given = listed(node, "axes", axes, "axes")
-    places = axes_within(given, x.rank + len(given))
+    numbers = listed(node, "axes", axes, "axes")
+    places = axes_within(numbers, x.rank + len(numbers))
     return in_order(library_of(x).expand_dims(x.plain(), places))
 
 
 def _gather(context: Context, node: Node, x: Value, indices: Value) -> Value:
     (axis,) = axes_within((node.attributes.get("axis", 0),), x.rank)
     length = x.shape[axis]
-    found = indices.plain()
+    rows = indices.plain()
     if x.static and indices.static:
-        return in_order(np.asarray(np.take(x.plain(), found, axis)))
-    found = np.where(found < 0, found + length, found) if indices.static else found
-    found = traced(found)
-    found = jnp.where(found < 0, found + length, found)
-    return in_order(jnp.take(traced(x.plain()), found, axis))
+        return in_order(np.asarray(np.take(x.plain(), rows, axis)))
+    rows = np.where(rows < 0, rows + length, rows) if indices.static else rows
+    rows = traced(rows)
+    rows = jnp.where(rows < 0, rows + length, rows)
+    return in_order(jnp.take(traced(x.plain()), rows, axis))
 
 
 def _scatter(
@@ -149,11 +149,13 @@ def _pad(
     filling: Value | None = None,
     axes: Value | None = None,
 ) -> Value:
-    given = listed(node, "pads", pads, "pads")
-    count = len(given) // 2
+    amounts = listed(node, "pads", pads, "pads")
+    count = len(amounts) // 2
     places = range(count) if axes is None else integers(axes, "axes")
     widths = [(0, 0)] * x.rank
-    for axis, before, behind in zip(places, given[:count], given[count:], strict=True):
+    for axis, before, behind in zip(
+        places, amounts[:count], amounts[count:], strict=True
+    ):
         widths[x.place(axis)] = (before, behind)
     mode = node.attributes.get("mode", "constant")
     array = traced(x.array)

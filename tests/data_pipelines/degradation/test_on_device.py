@@ -15,7 +15,7 @@ from support.degrade_goldens import (
 )
 
 
-def degraded(images, sides):
+def on_the_device(images, sides):
     """Every image down to its own side and up again, as uint8."""
     known = tuple(sorted(set(sides)))
     table = on_device.round_trip_table(112, known, antialias=True)
@@ -27,12 +27,12 @@ def degraded(images, sides):
 @pytest.mark.parametrize("side", RESOLUTIONS)
 def test_photographs_equal_the_published_code(side):
     images, degraded = photographs(side)
-    assert_within_one_grey_level(degraded(images, [side] * len(images)), degraded)
+    assert_within_one_grey_level(on_the_device(images, [side] * len(images)), degraded)
 
 
 def test_a_drawn_face_equals_the_published_code_at_every_side_in_one_batch():
     image, degraded = drawn()
-    out = degraded(np.stack([image] * 4), list(RESOLUTIONS))
+    out = on_the_device(np.stack([image] * 4), list(RESOLUTIONS))
     for side, got in zip(RESOLUTIONS, out, strict=True):
         assert_within_one_grey_level(got, degraded[side])
 
@@ -41,7 +41,7 @@ def test_a_drawn_face_equals_the_published_code_at_every_side_in_one_batch():
 def test_equals_the_input_pipeline(side):
     image, _ = drawn()
     on_host = steps.down_up(tf.constant(image), side=side, antialias=True)
-    assert_within_one_grey_level(degraded(image[None], [side])[0], on_host.numpy())
+    assert_within_one_grey_level(on_the_device(image[None], [side])[0], on_host.numpy())
 
 
 def test_the_full_side_leaves_a_picture_alone():

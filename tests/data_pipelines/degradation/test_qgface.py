@@ -124,7 +124,7 @@ def ramp():
 
 
 def test_qgface_sides_are_uniform_in_their_range(monkeypatch):
-    monkeypatch.setattr(degrade, "RESCALE_KERNELS", ("nearest",))
+    monkeypatch.setattr(steps, "RESCALE_KERNELS", ("nearest",))
     params = settings("qgface", rescale_probability=1.0)
     got = run("qgface", ramp(), params, 300)
     sides = np.array([len(np.unique(picture[..., 1])) for picture in got])

@@ -3,34 +3,13 @@
 import numpy as np
 import pytest
 
-from qface_jax.data_pipelines.tools.importer import import_source
 from qface_jax.errors import DataError
 from support.import_case import (
     LABELS,
-    SHARD_BYTES,
-    ListSource,
     N,
     check_equal,
-    make_images,
     open_imported,
 )
-
-
-@pytest.fixture(scope="module")
-def images():
-    return make_images()
-
-
-@pytest.fixture
-def source(images):
-    return ListSource(images)
-
-
-@pytest.fixture
-def whole(tmp_path, source):
-    """An uninterrupted import of `source`."""
-    import_source(source, tmp_path / "whole", shard_bytes=SHARD_BYTES)
-    return tmp_path / "whole"
 
 
 def test_result_is_an_ordinary_tensorflow_dataset(whole, source):

@@ -16,27 +16,9 @@ from support.import_case import (
     N,
     check_equal,
     files_of,
-    make_images,
     open_imported,
 )
 from support.recordio_writer import jpeg, write_plain
-
-
-@pytest.fixture(scope="module")
-def images():
-    return make_images()
-
-
-@pytest.fixture
-def source(images):
-    return ListSource(images)
-
-
-@pytest.fixture
-def whole(tmp_path, source):
-    """An uninterrupted import of `source`."""
-    import_source(source, tmp_path / "whole", shard_bytes=SHARD_BYTES)
-    return tmp_path / "whole"
 
 
 def test_import_gives_back_the_same_bytes(whole, source):

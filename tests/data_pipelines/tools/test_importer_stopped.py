@@ -20,26 +20,8 @@ from support.import_case import (
     N,
     check_equal,
     files_of,
-    make_images,
     open_imported,
 )
-
-
-@pytest.fixture(scope="module")
-def images():
-    return make_images()
-
-
-@pytest.fixture
-def source(images):
-    return ListSource(images)
-
-
-@pytest.fixture
-def whole(tmp_path, source):
-    """An uninterrupted import of `source`."""
-    import_source(source, tmp_path / "whole", shard_bytes=SHARD_BYTES)
-    return tmp_path / "whole"
 
 
 def test_skipped_records_are_not_forgotten_on_resuming(tmp_path, images):

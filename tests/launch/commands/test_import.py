@@ -228,7 +228,7 @@ def test_images_to_check_with(tmp_path, faces_dir):
     assert found.dtype == np.uint8
     assert len(found) == 5
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no image; give a folder"):
+    with pytest.raises(DataError, match="no image: expected files with"):
         sample_images.sample(tmp_path / "empty", 3)
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
     with pytest.raises(DataError, match=r"a\.png: cannot be decoded"):

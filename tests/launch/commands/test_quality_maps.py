@@ -10,6 +10,7 @@ from PIL import Image
 
 from qface_jax import models
 from qface_jax.data_pipelines.tools.sample_images import drawn_faces
+from qface_jax.data_pipelines.tools.sheet import GAP, LINE
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.inference import face_maps
 from qface_jax.launch.commands import quality_maps
@@ -65,14 +66,14 @@ def test_the_sheet_has_each_picture_at_each_resolution(made, tmp_path, capsys):
         page = np.asarray(sheet)
     # Two blocks, the first begins with the first picture as it is.
     first = np.asarray(Image.open(made / "faces" / "deep" / "0.png"))
-    top, left = heat_map._LINE, heat_map._MARGIN
+    top, left = GAP + LINE, GAP + 74  # beside the names of the rows
     np.testing.assert_array_equal(page[top : top + 112, left : left + 112], first)
     run = run_folder.read(made / "run")
     (values,) = face_maps.face_maps(run, first[None])["activation"]
-    below = page[top + 116 : top + 228, left : left + 112]
+    below = page[top + 118 : top + 230, left : left + 112]
     difference = np.abs(below.astype(int) - heat_map.overlay(first, values).astype(int))
     assert difference.max() <= 2  # another batch size, another order of sums
-    half = page.shape[0] // 2
+    half = (page.shape[0] - GAP) // 2
     small_ = page[half + top : half + top + 112, left : left + 112]
     assert np.abs(np.diff(small_.astype(int), axis=0)).mean() < (
         np.abs(np.diff(first.astype(int), axis=0)).mean()

@@ -15,6 +15,7 @@ from qface_jax.models import blocks, build
 from qface_jax.models.onnx import backbone as onnx_backbone
 from qface_jax.models.onnx.graph import Graph
 from qface_jax.models.onnx.sections import narrow_parts
+from support.closeness import assert_trees_close
 from support.onnx_cases import ALL
 from support.onnx_model import SIDE, Case, ints, model, read, reference
 
@@ -75,11 +76,6 @@ def train(network, case, images=IMAGES):
     return features, stats, gradients
 
 
-def assert_trees_close(got, expected, tolerance):
-    compare = functools.partial(assert_allclose, rtol=tolerance, atol=tolerance)
-    jax.tree.map(compare, got, expected)
-
-
 def test_batch_norm_is_ours(tmp_path):
     body = "c = Conv (x, w) h = BatchNormalization (c, scale, bias, mean, var)"
     case = read(model(Case(body, {"w": (4, 3, 1, 1), **NORM})), tmp_path)
@@ -105,7 +101,7 @@ def test_batch_norm_is_ours(tmp_path):
     assert_allclose(
         features, evaluated.transpose(0, 3, 1, 2).reshape(3, -1), rtol=1e-5, atol=1e-5
     )
-    assert_trees_close(stats, case.stats, 0.0)
+    jax.tree.map(assert_array_equal, stats, case.stats)
 
 
 def test_layers_that_share_stored_statistics_have_their_own(residual):

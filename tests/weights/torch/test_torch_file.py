@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qface_jax.errors import DataError
-from qface_jax.weights.torch import state_dict
+from qface_jax.weights import state_dict
 from support.torch_writer import Call, Global, tensor, write_legacy, write_zip
 from support.torch_writer import state_dict as stored
 
@@ -58,24 +58,24 @@ def expected():
     ],
 )
 def test_files_of_torch_itself(file, prefix):
-    found = state_dict.read(GOLDEN / file)
+    tensors = state_dict.read(GOLDEN / file)
     wanted = expected()
-    assert set(found) == {prefix + name for name in wanted}
+    assert set(tensors) == {prefix + name for name in wanted}
     for name, values in wanted.items():
-        mine = found[prefix + name]
+        read = tensors[prefix + name]
         if name == "bfloat16":
-            np.testing.assert_allclose(mine, values * 1.01, rtol=2**-8)
-            assert not np.any(mine.view(np.uint32) & 0xFFFF)
+            np.testing.assert_allclose(read, values * 1.01, rtol=2**-8)
+            assert not np.any(read.view(np.uint32) & 0xFFFF)
         else:
-            np.testing.assert_array_equal(mine, values)
-            assert mine.dtype == np.asarray(values).dtype
+            np.testing.assert_array_equal(read, values)
+            assert read.dtype == np.asarray(values).dtype
 
 
 def test_storages_of_a_gpu_come_to_the_cpu(write):
     arrays = {"a": np.ones((2, 3), np.float32), "b": np.arange(4)}
-    found = state_dict.read(write(stored(arrays, location="cuda:0")))
+    tensors = state_dict.read(write(stored(arrays, location="cuda:0")))
     for name, values in arrays.items():
-        np.testing.assert_array_equal(found[name], values)
+        np.testing.assert_array_equal(tensors[name], values)
 
 
 @pytest.mark.parametrize(
@@ -155,8 +155,8 @@ def test_a_file_that_is_cut_off_is_refused(write):
 def test_which_tensors_of_a_checkpoint_are_the_weights(write):
     good = stored({"w": np.ones(2, np.float32)})
     other = {"v": tensor("7", np.zeros(2, np.float32))}
-    found = state_dict.read(write({"epoch": 1, "state_dict": good} | other))
-    assert list(found) == ["w"]
+    tensors = state_dict.read(write({"epoch": 1, "state_dict": good} | other))
+    assert list(tensors) == ["w"]
     assert list(state_dict.read(write({"odd": {"name": good}}))) == ["w"]
     with pytest.raises(DataError, match=r"several sets of tensors \(one, two\)"):
         state_dict.read(write({"one": good, "two": other}))
@@ -177,8 +177,8 @@ def test_safetensors(kind, tmp_path):
     else:
         tensor_ = jnp.asarray(values, kind)
     save_file({"a": tensor_}, tmp_path / "a.safetensors")
-    found = state_dict.read(tmp_path / "a.safetensors")
-    np.testing.assert_array_equal(found["a"].astype(np.float32), values)
+    tensors = state_dict.read(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(tensors["a"].astype(np.float32), values)
     (tmp_path / "a.safetensors").write_bytes(b"no such thing")
     with pytest.raises(DataError, match="cannot be read as safetensors"):
         state_dict.read(tmp_path / "a.safetensors")

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from qface_jax.errors import DataError
-from qface_jax.weights import safetensors_file
+from qface_jax.errors import ConfigError, DataError
 from qface_jax.weights.torch import torch_file
 from qface_jax.weights.torch.stored_tensor import StoredTensor
 
@@ -32,10 +31,11 @@ def read(path: Path) -> dict[str, np.ndarray]:
             that has one under a usual name.
 
     Raises:
+        ConfigError: if a .safetensors file needs a package that is not installed.
         DataError: if the file cannot be read, or holds no or several sets of tensors.
     """
     if path.suffix == ".safetensors":
-        return safetensors_file.read(path)
+        return _read_safetensors(path)
     content = torch_file.read(path)
     try:
         return {name: leaf.array() for name, leaf in _choose(content).items()}
@@ -43,23 +43,47 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path}: {error}") from error
 
 
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """Returns the named tensors, bfloat16 as float32."""
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise ConfigError(
+            f"{path}: reading .safetensors needs the package safetensors; "
+            'pip install "qface-jax[import]"'
+        ) from error
+    try:
+        # JAX's arrays, because numpy's have no bfloat16.
+        with safe_open(path, framework="flax") as file:
+            return {name: _numpy(file.get_tensor(name)) for name in file.keys()}
+    except SafetensorError as error:
+        raise DataError(
+            f"{path}: cannot be read as safetensors ({error}); copy it again"
+        ) from error
+
+
+def _numpy(tensor) -> np.ndarray:
+    wide = tensor.astype("float32") if tensor.dtype.name == "bfloat16" else tensor
+    return np.asarray(wide)
+
+
 def _choose(content: Any) -> dict[str, StoredTensor]:
     """The one set of tensors in what was saved, or the one under a usual name."""
-    found = dict(_sets(content, ""))
+    sets = dict(_sets(content, ""))
     for key in _KEYS:
-        if key in found:
-            return found[key]
-    if "" in found:
-        return found[""]
-    if len(found) == 1:
-        return next(iter(found.values()))
-    if not found:
+        if key in sets:
+            return sets[key]
+    if "" in sets:
+        return sets[""]
+    if len(sets) == 1:
+        return next(iter(sets.values()))
+    if not sets:
         raise DataError(
             "it holds no tensors under names; where it was made, run "
             "torch.save(model.state_dict(), FILE) and import that file"
         )
     raise DataError(
-        f"it holds several sets of tensors ({', '.join(found)}), none of them under "
+        f"it holds several sets of tensors ({', '.join(sets)}), none of them under "
         f"a usual name ({', '.join(_KEYS)}); save the one to import by itself"
     )
 
@@ -68,12 +92,12 @@ def _sets(content: Any, path: str) -> Iterator[tuple[str, dict[str, StoredTensor
     """Every mapping, at any depth, that has tensors of its own, by its dotted path."""
     if not isinstance(content, Mapping):
         return
-    own = {
+    tensors = {
         str(name): leaf
         for name, leaf in content.items()
         if isinstance(leaf, StoredTensor)
     }
-    if own:
-        yield path, own
+    if tensors:
+        yield path, tensors
     for name, leaf in content.items():
         yield from _sets(leaf, f"{path}.{name}" if path else str(name))
