@@ -73,9 +73,12 @@ def plain_run(config, classes):
 
     from qface_jax import models
     from qface_jax.planning import plan
+    from qface_jax.sharded import parallel
     from qface_jax.train import optim, setup
 
-    parts = setup.build(config, plan.Counts(classes, 20 * classes))
+    parts = setup.build(
+        config, plan.Counts(classes, 20 * classes), parallel.make_mesh()
+    )
     fresh = setup.fresh_state(parts)
     model = models.build(config.model)
     rate = optim.build(config.optim, parts.length)[1]

@@ -69,9 +69,12 @@ def prepare():
 def our_run(config, classes):
     """Returns our state and the train step that `qface train` runs."""
     from qface_jax.planning import plan
+    from qface_jax.sharded import parallel
     from qface_jax.train import setup
 
-    parts = setup.build(config, plan.Counts(classes, 20 * classes))
+    parts = setup.build(
+        config, plan.Counts(classes, 20 * classes), parallel.make_mesh()
+    )
 
     def step(state, batch):
         state, metrics = parts.step_fn(state, batch, parts.train_key)

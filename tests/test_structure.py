@@ -54,7 +54,6 @@ ORDER = (
 )  # fmt: skip
 # Left to mend.
 KNOWN = {
-    ("inference", "train"), ("inference", "objectives"), ("objectives", "train"),
     ("settings", "train"), ("settings", "objectives"), ("settings", "evals"),
 }  # fmt: skip
 # Libraries that are hard to replace -> the only places that know them.

@@ -188,11 +188,12 @@ def _preview(args: argparse.Namespace) -> int:
         return 0
 
     config, judge = _shown_config(args), None
+    views = objectives.entry(config).views
     if args.checkpoint is not None:
         from qface_jax.inference.picture_quality import judge_by
 
-        judge = judge_by(run_folder.read(args.checkpoint), config)
-    preview(config, args.out, args.count, views=objectives.views(config), judge=judge)
+        judge = judge_by(run_folder.read(args.checkpoint), config, views=views)
+    preview(config, args.out, args.count, views=views, judge=judge)
     print(f"preview: {args.out}")
     return 0
 

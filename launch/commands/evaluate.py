@@ -63,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
     evaluated = configs.override(found.config, args.overrides, eval_from=args.config)
     if not evaluated.eval.sets:
         raise ConfigError("eval.sets: is empty; give --config.eval.sets=...")
-    check_devices(evaluated, config_rules.EVALUATION_SIZES)
-    shard = parallel.shardings(parallel.make_mesh())
+    mesh = parallel.make_mesh()
+    check_devices(evaluated, config_rules.EVALUATION_SIZES, mesh)
+    shard = parallel.shardings(mesh)
     # The sets first: a missing file is known before the weights are read.
     evaluation = Evaluation(evaluated, shard)
     step, embed = run_embedder(found, args.which)

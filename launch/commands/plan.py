@@ -63,12 +63,14 @@ def run(args: argparse.Namespace) -> int:
     jax.config.update("jax_num_cpu_devices", args.devices)
 
     from qface_jax.planning import plan, plan_text
+    from qface_jax.sharded import parallel
 
     images = args.images if args.images is not None else 20 * args.classes
-    found = plan.plan(config, num_classes=args.classes, images=images)
+    mesh = parallel.make_mesh()
+    needs = plan.plan(config, mesh, num_classes=args.classes, images=images)
     print(plan_text.title(config, args.classes, args.devices))
-    print(plan_text.table(found))
-    advice = plan_text.advice(found, config, int(args.memory * 2**30))
+    print(plan_text.table(needs))
+    advice = plan_text.advice(needs, config, int(args.memory * 2**30))
     print("\n".join(advice) if advice else f"fits into {args.memory:g} GiB per device")
     return 3 if advice else 0
 

@@ -55,15 +55,17 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.report.before_after import change_table, matching
     from qface_jax.report.page import read_results, write_report
     from qface_jax.report.table import table
-    from qface_jax.train import init_model
+    from qface_jax.sharded import parallel
+    from qface_jax.train import start
     from qface_jax.train.interrupt import Interrupted
     from qface_jax.train.loop import train
 
-    config = init_model.resolve(config, args.init_from, workdir)
+    config = start.resolve(config, args.init_from, workdir)
     try:
-        found = train(
+        evaluated = train(
             config,
             workdir,
+            mesh=parallel.make_mesh(),
             init_from=args.init_from,
             allow_config_change=args.allow_config_change,
         )
@@ -74,10 +76,10 @@ def run(args: argparse.Namespace) -> int:
         )
         return 128 + stop.signal_number
     if hosts.first():
-        for result in found:
+        for result in evaluated:
             print(table(result))
         if config.eval.before:
-            for pair in matching(read_results(before(workdir)), found):
+            for pair in matching(read_results(before(workdir)), evaluated):
                 print(change_table(*pair))
         print(f"report: {write_report(workdir)}")
     return 0

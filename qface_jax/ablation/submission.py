@@ -41,13 +41,13 @@ class Run(NamedTuple):
         """Returns its config, with the network of the run that it starts from."""
         from qface_jax.runs import run_folder
         from qface_jax.settings import config as configs
-        from qface_jax.train import init_model
+        from qface_jax.train import start as starts
 
         config = configs.load(self.config, self.overrides())
         start = self.init_from
         if start is None or not (start / run_folder.CONFIG).is_file():
             return config  # it comes first, and is not there yet
-        return init_model.resolve(config, start, self.folder)
+        return starts.resolve(config, start, self.folder)
 
 
 def plan(

@@ -1,19 +1,25 @@
 """What turns pictures into features on the devices, for a state or a saved run."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 
 from qface_jax import models
 from qface_jax.runs.checkpoint import load_parts
 from qface_jax.runs.run_folder import Run
 from qface_jax.sharded import parallel
-from qface_jax.train.setup import build_embedder
 
 # This host's images uint8 [b, 112, 112, 3] -> their raw features [b, d], when read.
 Embed = Callable[[np.ndarray], np.ndarray]
 _PARTS = ("params/backbone", "stats")
+
+
+def build_embedder(model: models.Model, shard: parallel.Shardings) -> Any:
+    """Returns jitted (backbone, stats, images uint8 [b, ...]) -> features [b, d]."""
+    return jax.jit(partial(models.embed, model), out_shardings=shard.rows)
 
 
 def embedder(
@@ -22,7 +28,7 @@ def embedder(
     """Returns what embeds this host's rows of a batch.
 
     Args:
-        embed_fn: From `setup.build_embedder`.
+        embed_fn: From `build_embedder`.
         backbone: Parameters, on the devices.
         stats: Running statistics, on the devices.
         shard: Where batches go.

@@ -36,13 +36,12 @@ from ml_collections import ConfigDict
 from qface_jax import models
 from qface_jax.losses.vectors import unit
 from qface_jax.models import heads
-from qface_jax.objectives.recognizability import ATTENTION
+from qface_jax.models.heads import ATTENTION
 from qface_jax.runs.checkpoint import load_parts
 from qface_jax.runs.run_folder import Run
 from qface_jax.sharded import chunks, parallel, streamed_logits
+from qface_jax.sharded.classifier import CENTRES
 from qface_jax.sharded.parallel import DATA
-from qface_jax.train.state import CENTRES
-from qface_jax.train.step import to_float
 
 AT_ONCE = 64  # pictures that are mapped together, about
 ATTENTION_MAP, ACTIVATION_MAP = "attention", "activation"
@@ -139,7 +138,7 @@ def _cut_in_rows(rows, mesh):
 
 def _maps(backbone, stats, head, images, *, config, mesh):
     model = models.build(config.model)
-    pixels = to_float(images)
+    pixels = models.to_float(images)
 
     shape = models.feature_map_shape(config.model)
     output, _ = model.trunk(backbone, stats, pixels, train=False, key=None)

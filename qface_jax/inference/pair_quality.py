@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.inference.embed import Embed, embed_images
+from qface_jax.tables import OBJECTIVES
 
 # uint8 [m, 112, 112, 3] -> u within [0, 1], [m].
 Quality = Callable[[np.ndarray], np.ndarray]
@@ -47,8 +48,9 @@ def statistics_path(config: ConfigDict) -> str:
     Raises:
         ConfigError: it keeps none.
     """
-    if config.objective == "qgface":
-        return "aux/quality"
+    kept = OBJECTIVES[config.objective].norm_statistics
+    if kept is not None:
+        return f"aux/{kept}"
     if config.loss.margin == "adaface":
         return "aux/margin"
     raise ConfigError(

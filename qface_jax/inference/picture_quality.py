@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from qface_jax import objectives
 from qface_jax.data_pipelines.degradation.recipe import draws_pairs
 from qface_jax.errors import ConfigError
 from qface_jax.inference import pair_quality
@@ -23,7 +22,7 @@ AT_ONCE = 64  # pictures that are embedded together, at least
 
 
 def judge_by(
-    run: Run, config: ConfigDict
+    run: Run, config: ConfigDict, *, views: int
 ) -> Callable[[np.ndarray, np.ndarray], Verdict]:
     """Returns what judges a preview, from originals and draws to a verdict.
 
@@ -32,8 +31,10 @@ def judge_by(
 
     Args:
         run: Has weights and norm statistics.
-        config: Its objective says whether pairs or views are judged (views where the
-            recipe draws both of a pair), its `qgface` group how; need not be the run's.
+        config: Its `qgface` group says how pairs or views are judged; need not be the
+            run's.
+        views: Pictures of each image that its objective takes: of two, pairs are
+            judged, unless the recipe draws both.
 
     Returns:
         (originals uint8 [n, 112, 112, 3], draws uint8 [n, k, 112, 112, 3]) -> verdict.
@@ -55,7 +56,7 @@ def judge_by(
 
     judge = partial(pair_quality.judge_views, quality=quality, group=group)
     # A recipe that draws both views leaves no original among the pairs.
-    if objectives.views(config) == 2 and not draws_pairs(config.degrade.recipe):
+    if views == 2 and not draws_pairs(config.degrade.recipe):
         judge = partial(
             pair_quality.judge_pairs,
             quality=quality,

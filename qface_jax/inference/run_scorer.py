@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from qface_jax.evals.measures.quality_scores import Scorer
-from qface_jax.objectives.recognizability import REGRESSION
+from qface_jax.models.heads import REGRESSION
 from qface_jax.runs.checkpoint import load_parts
 from qface_jax.runs.run_folder import Run
 

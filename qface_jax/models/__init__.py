@@ -5,7 +5,9 @@ from qface_jax.models.factory import (
     INIT_FROM,
     Model,
     build,
+    embed,
     feature_map_shape,
+    to_float,
 )
 from qface_jax.tables import BACKBONES
 
@@ -15,5 +17,7 @@ __all__ = [
     "INIT_FROM",
     "Model",
     "build",
+    "embed",
     "feature_map_shape",
+    "to_float",
 ]

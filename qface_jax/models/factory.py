@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from qface_jax.errors import ConfigError
@@ -88,6 +89,19 @@ class Model(NamedTuple):
         output, stats = self.trunk(params, stats, images, train=train, key=key)
         features, stats = self.neck(params, stats, output, train=train, key=key)
         return (features, output.map), stats
+
+
+def to_float(images: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+    """Returns x / 127.5 - 1: bytes in [0, 255] to floats in [-1, 1]."""
+    return images.astype(jnp.float32) / 127.5 - 1.0
+
+
+def embed(
+    model: Model, params: Any, stats: Any, images: UInt8[Array, "b h w 3"]
+) -> Float[Array, "b d"]:
+    """Returns raw features of images by the running statistics, float32 [b, d]."""
+    features, _ = model.apply(params, stats, to_float(images), train=False, key=None)
+    return features
 
 
 def build(

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from qface_jax.models.blocks import TORCH_LINEAR, uniform_within
 from qface_jax.models.convolution import conv2d
 
+REGRESSION, ATTENTION = "prm", "pam"  # names of their parameters in a state's head
 Map = Float[Array, "b h w c"]
 
 

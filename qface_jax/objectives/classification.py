@@ -10,9 +10,12 @@ from ml_collections import ConfigDict
 
 from qface_jax.losses.margins.margin import Margin, build_margin
 from qface_jax.losses.vectors import unit
-from qface_jax.objectives.objective import Objective
+from qface_jax.objectives.objective import Objective, ObjectiveEntry, Outcome
 from qface_jax.sharded import classifier
 from qface_jax.sharded.class_sample import ClassSample, sample_classes
+from qface_jax.sharded.classifier import CENTRES
+
+READS = ("loss", "classifier")  # groups of the config that a classifier reads
 
 
 class Judged(NamedTuple):
@@ -131,7 +134,7 @@ class Head(NamedTuple):
         margin: Margin function.
         spec: Classifier.
         rows: Rows of the centre matrix, padding included.
-        init: (key) -> head parameters: {"centres": [rows, d]}.
+        init: key -> head parameters: {CENTRES: [rows, d]}.
         sample: As in `Objective`.
     """
 
@@ -169,9 +172,9 @@ def build_head(config: ConfigDict, num_classes: int, mesh: Mesh) -> Head:
             mesh=mesh,
             blocks=config.classifier.pad_to,
             num_classes=num_classes,
-            dtype=classifier.DTYPES[config.classifier.dtype],
+            dtype=jnp.dtype(config.classifier.dtype),
         )
-        return {"centres": centres}
+        return {CENTRES: centres}
 
     def sample(batch, key):
         if config.classifier.sample_rate == 1.0:
@@ -189,24 +192,28 @@ def build_head(config: ConfigDict, num_classes: int, mesh: Mesh) -> Head:
     return Head(margin, spec, rows, init, sample)
 
 
-def build(config: ConfigDict, num_classes: int, mesh: Mesh) -> Objective:
-    """Returns the objective; arguments as in `build_head`."""
+def _build(
+    config: ConfigDict, options: dict, num_classes: int, mesh: Mesh
+) -> Objective:
     head = build_head(config, num_classes, mesh)
 
     def init(key):
         return head.init(key), {"margin": head.margin.init()}
 
-    def loss(features, params, batch, state, sample, centres, key):
-        del centres, key
+    def loss(encode, params, batch, context):
+        features, stats = encode.train(params["backbone"], batch["images"])
         value, margin_state, metrics = margin_loss(
             features,
-            params["centres"],
+            params["head"][CENTRES],
             batch["labels"],
-            state["margin"],
+            context.state["margin"],
             margin=head.margin,
             spec=head.spec,
-            sample=sample,
+            sample=context.sample,
         )
-        return value, {"margin": margin_state}, metrics
+        return value, Outcome(stats, {"margin": margin_state}, metrics)
 
-    return Objective(init, head.sample, loss)
+    return Objective(init, loss, sample=head.sample, class_rows=(CENTRES,))
+
+
+OBJECTIVE = ObjectiveEntry(_build, reads=READS)

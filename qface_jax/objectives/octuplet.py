@@ -11,13 +11,43 @@ from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from qface_jax.losses.contrast import positive_cosine
+from qface_jax.losses.distance import METRICS
 from qface_jax.losses.octuplet import TERMS
 from qface_jax.losses.vectors import unit
 from qface_jax.objectives.classification import mean_over, raw_norms
-from qface_jax.objectives.objective import Objective
+from qface_jax.objectives.objective import Objective, ObjectiveEntry, Outcome
+from qface_jax.options import NOT_NEGATIVE, Option, Rule
 from qface_jax.sharded import octuplet as sharded_octuplet
 
 LOW, HIGH = 0, 1  # views of an image
+ORIGINAL = "original"  # in the state: the encoder that training started from
+OPTIONS = {
+    "metric": Option(
+        "euclidean",
+        Rule(lambda v: v in METRICS, "must be euclidean, euclidean_squared or cosine"),
+        "distance: euclidean, euclidean_squared or cosine",
+    ),
+    "margin": Option(25.0, NOT_NEGATIVE, "m, in units of the metric"),
+    "terms": Option(
+        TERMS,
+        Rule(
+            lambda v: len(v) > 0 and len(set(v)) == len(v) and set(v) <= set(TERMS),
+            "must be one or more of hhh, hll, lhh, lll, each once",
+        ),
+        "views (h: high, l: low resolution) of anchor, positive and negative of each "
+        "term",
+    ),
+    "normalize": Option(False, None, "features to length 1 first; cosine always does"),
+    # Beyond the paper: weights of the squared distance of the features from those of
+    # the original images in the model that training started from, as a share of their
+    # squared length.
+    "keep_high_weight": Option(
+        0.0, NOT_NEGATIVE, "of the drift of the originals' features"
+    ),
+    "keep_low_weight": Option(
+        0.0, NOT_NEGATIVE, "of the drift of the features at low resolution"
+    ),
+}
 
 
 def relative_drift(
@@ -41,38 +71,37 @@ def relative_drift(
     return moved / jnp.maximum(size, 1e-12)
 
 
-def build(config: ConfigDict, num_classes: int, mesh: Mesh) -> Objective:
-    """Returns the octuplet objective of `config.octuplet`.
+def _build(
+    config: ConfigDict, options: dict, num_classes: int, mesh: Mesh
+) -> Objective:
+    """Returns the octuplet objective.
 
     L = L_oct + keep_high D(f_high, o_high) + keep_low D(f_low, o_high)
 
     L_oct is eq. 11 of the paper, D the `relative_drift` from the features o of the
     original images in the model at the start. The last two terms are not in the paper;
     they are off where their weights are 0.
-
-    Args:
-        config: The whole config, validated.
-        num_classes: Identities of the training set; the loss needs none.
-        mesh: Mesh of all devices.
     """
-    del num_classes
-    group = config.octuplet
-    terms = tuple(term in group.terms for term in TERMS)
-    keeps = {HIGH: group.keep_high_weight, LOW: group.keep_low_weight}
+    terms = tuple(term in options["terms"] for term in TERMS)
+    drifts = {
+        "drift_high": (HIGH, options["keep_high_weight"]),
+        "drift_low": (LOW, options["keep_low_weight"]),
+    }
+    keeps = any(weight for _, weight in drifts.values())
 
-    def loss(features, params, batch, state, sample, centres, key):
-        del params, sample, centres, key
-        labels = batch["labels"]
+    def loss(encode, params, batch, context):
+        images, labels = batch["images"], batch["labels"]
+        features, stats = encode.train(params["backbone"], images)
         high, low = features[:, HIGH], features[:, LOW]
         value, metrics = sharded_octuplet.octuplet(
             mesh,
             high,
             low,
             labels,
-            margin=group.margin,
-            metric=group.metric,
+            margin=options["margin"],
+            metric=options["metric"],
             terms=terms,
-            normalize=group.normalize,
+            normalize=options["normalize"],
         )
         valid = labels >= 0
         metrics = metrics | {
@@ -81,16 +110,21 @@ def build(config: ConfigDict, num_classes: int, mesh: Mesh) -> Objective:
             "norm_low": mean_over(raw_norms(low), valid),
             "similarity_views": mean_over(positive_cosine(unit(low), high), valid),
         }
-        for view, name in ((HIGH, "drift_high"), (LOW, "drift_low")):
-            if "original" in batch:
-                drift = relative_drift(features[:, view], batch["original"], labels)
-                value = value + keeps[view] * drift
+        if keeps:
+            original = encode.evaluate(context.state[ORIGINAL], images[:, HIGH])
+            for name, (view, weight) in drifts.items():
+                drift = relative_drift(features[:, view], original, labels)
+                value = value + weight * drift
                 metrics[name] = drift
-        return value, state, jax.lax.stop_gradient(metrics)
+        metrics = jax.lax.stop_gradient(metrics)
+        return value, Outcome(stats, context.state, metrics)
 
-    return Objective(
-        init=lambda key: ({}, {}),
-        sample=lambda batch, key: None,
-        loss=loss,
-        compares_with_start=any(keeps.values()),
-    )
+    def start(state, encoder):
+        return state | {ORIGINAL: encoder} if keeps else state
+
+    return Objective(init=lambda key: ({}, {}), loss=loss, start=start)
+
+
+OBJECTIVE = ObjectiveEntry(
+    _build, options=OPTIONS, reads=("octuplet",), views=2, pairs=True
+)

@@ -4,9 +4,13 @@ References:
     QGFace: Quality-Guided Joint Training For Mixed-Quality Face Recognition, eq. 1-5.
 """
 
+from types import SimpleNamespace
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
+from jaxtyping import Array, Int
 from ml_collections import ConfigDict
 
 from qface_jax.losses import norm_stats, quality_partition
@@ -14,8 +18,17 @@ from qface_jax.losses.contrast import positive_cosine
 from qface_jax.losses.vectors import unit
 from qface_jax.objectives import classification
 from qface_jax.objectives.classification import mean_over
-from qface_jax.objectives.objective import Objective
+from qface_jax.objectives.objective import Hooks, Objective, ObjectiveEntry, Outcome
+from qface_jax.options import (
+    BELOW_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    Option,
+    one_of,
+)
 from qface_jax.sharded import classifier, feature_queue, sharded_queue
+from qface_jax.sharded.classifier import CENTRES
 from qface_jax.sharded.feature_queue import FeatureQueue
 from qface_jax.sharded.sharded_queue import QueueSpec
 
@@ -26,6 +39,55 @@ BOTH = (0, 1)
 ENTERING = {"none": (), "batch": BOTH, "momentum": (1,), "proxy": BOTH}
 CLASSIFIED = {"none": BOTH, "batch": BOTH, "momentum": (0,), "proxy": BOTH}
 KEPT_IN_STATE = ("momentum", "proxy")
+# Entries of the state; "margin" is that of the margin function.
+QUALITY = "quality"  # norm statistics over both views
+QUEUE = "queue"  # where it lasts from step to step
+AVERAGED = "averaged"  # the encoder of the keys, with `momentum`
+
+OPTIONS = {
+    "partition": Option(
+        "min",
+        one_of((*quality_partition.PAIR_QUALITIES, ALL)),
+        "quality u of a pair: min, mean or max of its two views; views with u > "
+        "threshold are classified, pairs with u <= threshold contrasted; none: all are "
+        "both",
+    ),
+    "threshold": Option(0.2, SHARE, "b, on u within [0, 1]"),
+    "concentration": Option(0.333, NOT_NEGATIVE, "h of u"),
+    "ema_new_weight": Option(0.01, SHARE, "of the norm statistics of u"),
+    "queue": Option(
+        "proxy",
+        one_of(ENTERING),
+        "what a degraded view is told apart from: proxy (earlier features, moved with "
+        "their class centres), momentum (keys of an averaged encoder), batch (this "
+        "step's features); none: there is no contrastive loss",
+    ),
+    "queue_size": Option(0, NOT_NEGATIVE, "slots; 0: as many as identities"),
+    "encoder_decay": Option(
+        0.999, BELOW_ONE, "momentum: of the averaged encoder, per step"
+    ),
+    "supervised_mask": Option(True, None, "the own identity is no negative"),
+    "scale": Option(64.0, POSITIVE, "s of the contrastive loss"),
+    "weight": Option(1.0, NOT_NEGATIVE, "of the contrastive loss"),
+    "chunk": Option(8192, POSITIVE, "slots compared at a time, per device"),
+}
+
+
+def average(old: Any, new: Any, *, step: Int[Array, ""], decay: float) -> Any:
+    """Returns the moving average of a tree, m old + (1 - m) new.
+
+    m = min(decay, (1 + step) / (10 + step)), so that the first steps, which hardly
+    resemble what follows, are forgotten soon.
+
+    Args:
+        old: Average so far.
+        new: Values after this step.
+        step: Updates done before it.
+        decay: m in the long run, within [0, 1).
+    """
+    early = (1.0 + step) / (10.0 + step)
+    keep = jnp.minimum(jnp.float32(decay), early.astype(jnp.float32))
+    return jax.tree.map(lambda a, b: keep * a + (1.0 - keep) * b, old, new)
 
 
 def _rows(views, columns):
@@ -65,7 +127,7 @@ def _classify(head, params, state, features, labels, kept, group, sample):
     valid, kept = labels >= 0, _rows(kept, columns)
     judged, state = classification.margin_losses(
         _rows(features, columns),
-        params["centres"],
+        params[CENTRES],
         labels,
         state,
         margin=head.margin,
@@ -114,12 +176,11 @@ def _contrast(spec, queue, features, labels, kept, group, centres):
     return loss, after, metrics | {"queue_fill": sharded_queue.fill(spec, after)}
 
 
-def _queue_spec(config, num_classes, mesh):
+def _queue_spec(group, batch_size, num_classes, mesh):
     """Size and comparison of the queue."""
-    group = config.qgface
     size = group.queue_size or num_classes
     if group.queue == "batch":
-        size = len(BOTH) * config.data.batch_size
+        size = len(BOTH) * batch_size
     return QueueSpec(
         size=size,
         scale=group.scale,
@@ -129,65 +190,122 @@ def _queue_spec(config, num_classes, mesh):
     )
 
 
-def _empty_queue(config, size):
-    """The queue before the first step; its rows fit any number of devices."""
-    return feature_queue.init(
-        classifier.padded_classes(size, config.classifier.pad_to),
-        config.model.embedding_dim,
-        with_proxies=config.qgface.queue == "proxy",
-    )
+def _encode(encode, params, images, state):
+    """Features of both views [b, 2, d], those of keys without gradient; statistics."""
+    if AVERAGED not in state:
+        return encode.train(params["backbone"], images)
+    keys = encode.evaluate(state[AVERAGED], images[:, 1])
+    features, stats = encode.train(params["backbone"], images[:, 0])
+    return jnp.stack([features, keys], axis=1), stats
 
 
-def build(config: ConfigDict, num_classes: int, mesh: Mesh) -> Objective:
-    """Returns the joint objective of `config.qgface`.
+def _build(
+    config: ConfigDict, options: dict, num_classes: int, mesh: Mesh
+) -> Objective:
+    """Returns the joint objective.
 
     L = 1/n sum_{u_i > b} L_class(i) + weight / n_p sum_{u_p <= b} L_contra(p), over the
     n views and n_p pairs of the batch.
-
-    Its state: `margin`, that of the margin function; `quality`, norm statistics over
-    both views; `queue`, where it lasts from step to step.
-
-    Args:
-        config: The whole config, validated.
-        num_classes: Identities of the training set.
-        mesh: Mesh of all devices.
     """
-    group = config.qgface
+    group = SimpleNamespace(**options)
     head = classification.build_head(config, num_classes, mesh)
-    spec = _queue_spec(config, num_classes, mesh)
+    spec = _queue_spec(group, config.data.batch_size, num_classes, mesh)
+    with_average = group.queue == "momentum"
+    # Padded, so that its rows fit any number of devices.
+    slots = classifier.padded_classes(spec.size, config.classifier.pad_to)
+    dim = config.model.embedding_dim
 
     def init(key):
-        state = {"margin": head.margin.init(), "quality": norm_stats.init()}
+        state = {"margin": head.margin.init(), QUALITY: norm_stats.init()}
         if group.queue in KEPT_IN_STATE:
-            state["queue"] = _empty_queue(config, spec.size)
+            state[QUEUE] = feature_queue.init(
+                slots, dim, with_proxies=group.queue == "proxy"
+            )
         return head.init(key), state
+
+    def start(state, encoder):
+        return state | {AVERAGED: encoder} if with_average else state
+
+    def advance(state, encoder, step):
+        if not with_average:
+            return state
+        decay = group.encoder_decay
+        averaged = average(state[AVERAGED], encoder, step=step, decay=decay)
+        return state | {AVERAGED: averaged}
 
     def sample(batch, key):
         # Each view is a row of the classifier's batch.
         rows = jnp.repeat(batch["labels"], len(CLASSIFIED[group.queue]))
         return head.sample({"labels": rows}, key)
 
-    def loss(features, params, batch, state, sample, centres, key):
-        del key
-        labels = batch["labels"]
+    def loss(encode, params, batch, context):
+        state, labels = context.state, batch["labels"]
+        features, stats = _encode(encode, params, batch["images"], state)
         valid = labels >= 0
-        stats, u = _quality(group, state["quality"], features, valid)
+        quality, u = _quality(group, state[QUALITY], features, valid)
         classified, contrasted = _partition(group, u)
         total, margin, metrics = _classify(
-            head, params, state["margin"], features, labels, classified, group, sample
+            head,
+            params["head"],
+            state["margin"],
+            features,
+            labels,
+            classified,
+            group,
+            context.sample,
         )
-        new = state | {"margin": margin, "quality": stats}
+        new = state | {"margin": margin, QUALITY: quality}
         if group.queue == "none":
             similarity = positive_cosine(unit(features[:, 0]), features[:, 1])
             metrics["similarity_positive"] = mean_over(similarity, valid)
         else:
-            value, queue, found = _contrast(
-                spec, state.get("queue"), features, labels, contrasted, group, centres
+            value, queue, contrast = _contrast(
+                spec,
+                state.get(QUEUE),
+                features,
+                labels,
+                contrasted,
+                group,
+                context.head[CENTRES],
             )
             total = total + group.weight * value
-            metrics |= found
-            new |= {} if queue is None else {"queue": queue}
-        return total, new, jax.lax.stop_gradient(metrics)
+            metrics |= contrast
+            new |= {} if queue is None else {QUEUE: queue}
+        return total, Outcome(stats, new, jax.lax.stop_gradient(metrics))
 
-    averaged = group.encoder_decay if group.queue == "momentum" else None
-    return Objective(init, sample, loss, encoder_decay=averaged)
+    return Objective(
+        init=init,
+        loss=loss,
+        sample=sample,
+        start=start,
+        advance=advance,
+        class_rows=(CENTRES,),
+        rows=(QUEUE,),
+    )
+
+
+def _problems(config: ConfigDict, options: dict) -> list[str]:
+    if options["queue"] == "batch" and not options["supervised_mask"]:
+        return [
+            "qgface.supervised_mask: got False with qgface.queue batch, expected True: "
+            "every view would be its own negative"
+        ]
+    return []
+
+
+def _hooks(config: ConfigDict, options: dict, **named: Any) -> Hooks:
+    # A config is checked without what draws its pictures.
+    from qface_jax.objectives.qgface_pictures import PairPictures
+
+    return PairPictures(config.data.batch_size, options, **named)
+
+
+OBJECTIVE = ObjectiveEntry(
+    _build,
+    options=OPTIONS,
+    reads=(*classification.READS, "qgface"),
+    views=2,
+    problems=_problems,
+    hooks=_hooks,
+    norm_statistics=QUALITY,
+)

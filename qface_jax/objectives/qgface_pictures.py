@@ -1,18 +1,16 @@
 """How alike the two views of training images are in a trained model, for its report."""
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from qface_jax.processes import agreement
+from qface_jax.objectives.objective import Hooks, Snapshot
+from qface_jax.processes import agreement, hosts
 from qface_jax.report import norm_similarity
-from qface_jax.sharded import parallel
-from qface_jax.train import batches
-from qface_jax.train.setup import Setup
-from qface_jax.train.state import TrainState
 
 PAIRS = 1024  # about so many are embedded
 
@@ -31,54 +29,62 @@ class Pairs(NamedTuple):
     labels: np.ndarray
 
 
-def embed_pairs(
-    config: ConfigDict, source: Any, setup: Setup, state: TrainState
-) -> Pairs:
-    """Returns the features of the run's first pairs with the running statistics.
+class PairPictures(Hooks):
+    """Draws the run's first pairs, as the trained model sees them."""
 
-    All hosts call it; each embeds its own rows.
+    def __init__(
+        self,
+        batch_size: int,
+        options: dict[str, Any],
+        *,
+        batches: Callable[[int, int], Any],
+        **unused: Any,
+    ):
+        """Takes where the pairs come from.
 
-    Args:
-        config: Of the run.
-        source: Its training data.
-        setup: Its parts.
-        state: What is looked at.
-    """
-    steps = max(PAIRS // config.data.batch_size, 1)
-    rows_of_steps = batches.stream(
-        config, source, setup.plan, start_step=0, total_steps=steps
-    )
+        Args:
+            batch_size: Images of a step over all hosts.
+            options: Values of the objective's options.
+            batches: (first step, end) -> iterator over this host's rows.
+        """
+        self._options, self._batches = options, batches
+        self._steps = max(PAIRS // batch_size, 1)
 
-    def embed(images):
-        rows = parallel.to_device(np.ascontiguousarray(images), setup.shard.rows)
-        backbone = state.params["backbone"]
-        features = setup.embed_fn(backbone, state.stats, rows)
-        return np.asarray(parallel.LocalRows(features))
+    def draw(self, run: Path, model: Snapshot, evaluated: Any) -> None:
+        """Writes `RUN/samples/norm_similarity.png`."""
+        pairs = self._embedded(model)
+        if hosts.first():
+            draw(run, self._options, pairs, model.state["quality"])
 
-    parts = []
-    with contextlib.closing(rows_of_steps):
-        for rows in rows_of_steps:
-            views = (embed(rows["images"][:, view]) for view in (0, 1))
-            parts.append((*views, rows["labels"]))
-    return Pairs(
-        *(agreement.gather_rows(np.concatenate(x)) for x in zip(*parts, strict=True))
-    )
+    def _embedded(self, model: Snapshot) -> Pairs:
+        parts = []
+        with contextlib.closing(self._batches(0, self._steps)) as batches:
+            for rows in batches:
+                views = (
+                    np.asarray(model.embed(rows["images"][:, view])) for view in (0, 1)
+                )
+                parts.append((*views, rows["labels"]))
+        return Pairs(
+            *(
+                agreement.gather_rows(np.concatenate(column))
+                for column in zip(*parts, strict=True)
+            )
+        )
 
 
-def draw(run: Path, config: ConfigDict, pairs: Pairs, state: TrainState) -> Path:
+def draw(run: Path, options: dict[str, Any], pairs: Pairs, quality: Any) -> Path:
     """Writes `RUN/samples/norm_similarity.png`.
 
     Args:
         run: Folder of the run.
-        config: Of the run.
-        pairs: From `embed_pairs`.
-        state: Holds the norm statistics of the objective.
+        options: Values of the objective's options.
+        pairs: Features of the pairs.
+        quality: Norm statistics of the objective, `losses.norm_stats.NormStats`.
     """
     norms_q, norms_k = (np.linalg.norm(x, axis=1) for x in (pairs.q, pairs.k))
     z_q = pairs.q / np.maximum(norms_q, 1e-6)[:, None]
     z_k = pairs.k / np.maximum(norms_k, 1e-6)[:, None]
     others = pairs.labels[:, None] != pairs.labels[None, :]
-    quality = state.aux["quality"]
     return norm_similarity.write(
         run,
         norms_q=norms_q,
@@ -87,5 +93,5 @@ def draw(run: Path, config: ConfigDict, pairs: Pairs, state: TrainState) -> Path
         negative=(z_q @ z_k.T)[others],
         norm_mean=float(quality.mean),
         norm_std=float(quality.std),
-        qgface=config.qgface,
+        qgface=SimpleNamespace(**options),
     )

@@ -5,6 +5,9 @@ References:
     Low-Resolution Face Recognition and Quality Estimation. CVPR 2023.
 """
 
+from types import SimpleNamespace
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
@@ -14,23 +17,92 @@ from qface_jax import models
 from qface_jax.losses import recognizability as kernels
 from qface_jax.losses.vectors import unit
 from qface_jax.models import heads
+from qface_jax.models.heads import ATTENTION, REGRESSION
 from qface_jax.objectives import classification
 from qface_jax.objectives.classification import mean_over
-from qface_jax.objectives.objective import Objective
+from qface_jax.objectives.objective import Hooks, Objective, ObjectiveEntry, Outcome
+from qface_jax.options import (
+    AT_LEAST_TWO,
+    BELOW_ONE,
+    FINITE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Option,
+    Rule,
+)
+from qface_jax.sharded.classifier import CENTRES
 
-REGRESSION, ATTENTION = "prm", "pam"  # names of the modules' parameters
+# In the state: centre of the unrecognizable images, mean and deviation of their index.
+UNRECOGNIZABLE = "ui"
 
 
-def _modules(config):
+def _either(*words: str) -> Rule:
+    return Rule(lambda value: value in words, f"must be {' or '.join(words)}")
+
+
+OPTIONS = {
+    # Of the terms beside margin softmax, alpha, beta, gamma; at gamma 0 there is no
+    # attention module, and the last feature map is not looked at.
+    "index_weight": Option(5.0, NOT_NEGATIVE, "alpha, of the regression of the index"),
+    "diversion_weight": Option(2.0, NOT_NEGATIVE, "beta, of the index diversion"),
+    "attention_weight": Option(
+        1.0, NOT_NEGATIVE, "gamma, of the attention; 0: there is no such module"
+    ),
+    "smooth_l1_beta": Option(0.75, POSITIVE, "error at which it turns straight"),
+    # Readings: the paper's values, or its choice, are not at hand.
+    "epsilon": Option(0.01, POSITIVE, "in xi = d_ui d_neg / (d_pos + epsilon)"),
+    "threshold": Option(
+        1.0, FINITE, "tau, deviations above unrecognizable images' mean index"
+    ),
+    # With both, the index rose for all images together in the runs that were tried,
+    # until it told nothing.
+    "diversion_moves": Option(
+        "features",
+        _either("both", "features"),
+        "what the diversion moves: the features alone, so that the index stays what "
+        "the distances say it is; or both",
+    ),
+    "index_of": Option(
+        "features", _either("features", "unit"), "regressed from these, or unit ones"
+    ),
+    "regression_dropout": Option(0.9, BELOW_ONE, "before the regression"),
+    "reduction": Option(16, POSITIVE, "of channels inside the channel attention"),
+    "kernel_side": Option(
+        7,
+        Rule(lambda v: v > 0 and v % 2 == 1, "must be odd and > 0"),
+        "of the spatial attention, map pixels",
+    ),
+    "attention_error": Option(
+        "mean", _either("mean", "sum"), "over the d places; or sum"
+    ),
+    "ui_path": Option(
+        "",
+        None,
+        "unrecognizable images, whose centre all is measured from: a folder or file of "
+        'them; "": made from training images by degrade.unrecognizable',
+    ),
+    "ui_images": Option(512, AT_LEAST_TWO, "at most so many, spread evenly"),
+    # The unrecognizable images move with the model, so that what is known of them ages.
+    "refresh_interval": Option(
+        20,
+        POSITIVE,
+        "updates after which the unrecognizable images are embedded again; also of the "
+        "rank correlations of the scores with the resolution, which are logged then",
+    ),
+    "probe_images": Option(16, NOT_NEGATIVE, "for those, at each of eval.resolutions"),
+}
+
+
+def _modules(group, model):
     """The regression of the index, and the attention module, None where it is off."""
-    group, length = config.recognizability, config.model.embedding_dim
+    length = model.embedding_dim
     regression = heads.perceptibility_regression(
         length, dropout=group.regression_dropout
     )
     if not group.attention_weight:
         return regression, None
     attention = heads.perceptibility_attention(
-        models.feature_map_shape(config.model),
+        models.feature_map_shape(model),
         length,
         reduction=group.reduction,
         kernel_side=group.kernel_side,
@@ -47,50 +119,56 @@ def _initial(length):
     }
 
 
-def _index(group, regression, params, features, judged, ui, key):
+def _index(group, regression, params, features, judged, unrecognizable, key):
     """Weight and losses [b] of the index's two terms, and what to log of it, [b]."""
-    cos_ui = kernels.unrecognizable_cosine(features, ui["centre"])
+    cosine = kernels.unrecognizable_cosine(features, unrecognizable["centre"])
     target = kernels.ri_target(
-        judged.cos_target, judged.cos_nearest, cos_ui, epsilon=group.epsilon
+        judged.cos_target, judged.cos_nearest, cosine, epsilon=group.epsilon
     )
-    given = unit(features) if group.index_of == "unit" else features
-    predicted = regression.apply(params[REGRESSION], given, key=key)
+    rows = unit(features) if group.index_of == "unit" else features
+    predicted = regression.apply(params[REGRESSION], rows, key=key)
     error = kernels.smooth_l1(predicted, target, beta=group.smooth_l1_beta)
     if group.diversion_moves == "features":
         still = jax.lax.stop_gradient(params[REGRESSION])
-        predicted = regression.apply(still, given, key=key)
+        predicted = regression.apply(still, rows, key=key)
     diversion = kernels.index_diversion(
-        predicted, ui["mean"], ui["std"], threshold=group.threshold
+        predicted,
+        unrecognizable["mean"],
+        unrecognizable["std"],
+        threshold=group.threshold,
     )
     terms = {
         "loss_index": (group.index_weight, error),
         "loss_diversion": (group.diversion_weight, diversion),
     }
     # What is logged has no dropout.
-    quiet = regression.apply(params[REGRESSION], given)
-    scores = {"ri": quiet, "ri_target": target, "cos_ui": cos_ui}
+    quiet = regression.apply(params[REGRESSION], rows)
+    scores = {"ri": quiet, "ri_target": target, "cos_ui": cosine}
     return terms, scores | {"cos_nearest": judged.cos_nearest}
 
 
-def _attention(group, attention, params, features, feature_map, ui):
+def _attention(group, attention, params, features, feature_map, unrecognizable):
     """Weight and losses [b] of the attention's term."""
     projection, _ = attention.apply(params[ATTENTION], feature_map)
-    target = kernels.attention_target(features, ui["centre"])
+    target = kernels.attention_target(features, unrecognizable["centre"])
     squares = kernels.attention_loss(
         projection, target, reduction=group.attention_error
     )
     return group.attention_weight, squares
 
 
-def build(config: ConfigDict, num_classes: int, mesh: Mesh) -> Objective:
-    """Returns the objective of `config.recognizability`.
+def _build(
+    config: ConfigDict, options: dict, num_classes: int, mesh: Mesh
+) -> Objective:
+    """Returns the recognizability objective.
 
     L = L_cls + alpha smooth_l1(xi_hat, xi) + beta max(0, tau - (xi_hat - mu) / sigma)
       + gamma |p - v_perp|^2, each a mean over the batch.
 
     L_cls is margin softmax; xi the index from the distances to the own, the nearest
-    other and the UI centre; xi_hat its regression from the feature; p the projection of
-    the attended feature map; v_perp the embedding's part off the UI centre.
+    other and the unrecognizable images' centre; xi_hat its regression from the feature;
+    p the projection of the attended feature map; v_perp the embedding's part off the
+    unrecognizable images' centre.
 
     Readings of a paper whose main part is not at hand: the regression's gradient
     reaches the backbone, the targets' does not; that of the diversion reaches both, or
@@ -98,47 +176,69 @@ def build(config: ConfigDict, num_classes: int, mesh: Mesh) -> Objective:
     whose gradient reaches the backbone through the map, and the embedding stays the
     backbone's, so that nothing is added to a model in use.
 
-    With Partial FC the nearest other centre is that of the classes a step sees.
-    Its state: `margin`, that of the margin function; `ui`, centre of the unrecognizable
-    images and mean and deviation of their xi_hat, which `train.ui_cluster` refreshes.
-
-    Args:
-        config: The whole config, validated.
-        num_classes: Identities of the training set.
-        mesh: Mesh of all devices.
+    With Partial FC the nearest other centre is that of the classes a step sees. What is
+    known of the unrecognizable images is refreshed between steps by the hooks.
     """
-    group, length = config.recognizability, config.model.embedding_dim
+    group, length = SimpleNamespace(**options), config.model.embedding_dim
     head = classification.build_head(config, num_classes, mesh)
-    regression, attention = _modules(config)
+    regression, attention = _modules(group, config.model)
 
     def init(key):
         keys = jax.random.split(key, 3)
         params = head.init(keys[0]) | {REGRESSION: regression.init(keys[1])}
         if attention is not None:
             params[ATTENTION] = attention.init(keys[2])
-        return params, {"margin": head.margin.init(), "ui": _initial(length)}
+        state = {"margin": head.margin.init(), UNRECOGNIZABLE: _initial(length)}
+        return params, state
 
-    def loss(encoded, params, batch, state, sample, centres, key):
-        features, feature_map = (encoded, None) if attention is None else encoded
-        labels, ui, valid = batch["labels"], state["ui"], batch["labels"] >= 0
+    def loss(encode, params, batch, context):
+        images, labels = batch["images"], batch["labels"]
+        valid, feature_map = labels >= 0, None
+        if attention is None:
+            features, stats = encode.train(params["backbone"], images)
+        else:
+            (features, feature_map), stats = encode.train(
+                params["backbone"], images, feature_map=True
+            )
+        params, state = params["head"], context.state
+        unrecognizable = state[UNRECOGNIZABLE]
         judged, margin = classification.margin_losses(
             features,
-            params["centres"],
+            params[CENTRES],
             labels,
             state["margin"],
             margin=head.margin,
             spec=head.spec,
-            sample=sample,
+            sample=context.sample,
         )
-        terms, scores = _index(group, regression, params, features, judged, ui, key)
+        terms, scores = _index(
+            group, regression, params, features, judged, unrecognizable, context.key
+        )
         terms["loss_classification"] = (1.0, judged.losses)
         if attention is not None:
-            given = (group, attention, params, features, feature_map, ui)
-            terms["loss_attention"] = _attention(*given)
+            terms["loss_attention"] = _attention(
+                group, attention, params, features, feature_map, unrecognizable
+            )
         means = {name: mean_over(rows, valid) for name, (_, rows) in terms.items()}
         total = sum(weight * means[name] for name, (weight, _) in terms.items())
         metrics = means | classification.describe(judged, valid, head.margin, margin)
         metrics |= {name: mean_over(rows, valid) for name, rows in scores.items()}
-        return total, state | {"margin": margin}, jax.lax.stop_gradient(metrics)
+        metrics = jax.lax.stop_gradient(metrics)
+        return total, Outcome(stats, state | {"margin": margin}, metrics)
 
-    return Objective(init, head.sample, loss, takes_feature_map=attention is not None)
+    return Objective(init, loss, sample=head.sample, class_rows=(CENTRES,))
+
+
+def _hooks(config: ConfigDict, options: dict, **named: Any) -> Hooks:
+    # A config is checked without what embeds pictures and draws.
+    from qface_jax.objectives.recognizability_refresh import Refresh
+
+    return Refresh(config, options, **named)
+
+
+OBJECTIVE = ObjectiveEntry(
+    _build,
+    options=OPTIONS,
+    reads=(*classification.READS, "recognizability"),
+    hooks=_hooks,
+)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines.sets.pair_sets import PairSet
@@ -19,13 +20,11 @@ from qface_jax.evals.measures import error_discard
 from qface_jax.evals.measures.quality_scores import RI, TITLES
 from qface_jax.evals.results import Result, result_path
 from qface_jax.inference import face_maps, unrecognizable_cluster
-from qface_jax.inference.embedding import embedder
+from qface_jax.objectives.objective import Snapshot
 from qface_jax.processes import hosts
 from qface_jax.report import face_scores, unrecognizable_distances
 from qface_jax.report.heat_map import write_maps
 from qface_jax.runs.run_folder import SAMPLES
-from qface_jax.train.setup import Setup
-from qface_jax.train.state import TrainState
 
 _FACES = 1024  # training faces whose distance from the UIs is measured
 _COLUMNS = 8  # pictures in a row
@@ -35,10 +34,10 @@ def draw(
     run: Path,
     config: ConfigDict,
     source: Any,
-    setup: Setup,
-    state: TrainState,
-    pair_set: PairSet | None,
-    result: Result | None,
+    model: Snapshot,
+    evaluated: tuple[PairSet, Result] | None,
+    *,
+    mesh: Mesh,
 ) -> None:
     """Writes `ui_cluster.png`, `scores_*.png` and `maps_*.png` to `RUN/samples`.
 
@@ -46,22 +45,22 @@ def draw(
 
     Args:
         run: Folder of the run.
-        config: Of the run.
-        source: Its training data.
-        setup: Its parts.
-        state: What is looked at.
-        pair_set: Whose pictures are shown; None: no scores and maps.
-        result: The state's evaluation of that set.
+        config: The whole config.
+        source: Training data.
+        model: What is looked at.
+        evaluated: Set whose pictures are shown, and its result by this model; None: no
+            scores and maps.
+        mesh: Mesh over which the class centres are cut.
     """
     folder = run / SAMPLES
-    embed = embedder(setup.embed_fn, state.params["backbone"], state.stats, setup.shard)
-    measured = unrecognizable_cluster.measure(config, source, embed, count=_FACES)
+    measured = unrecognizable_cluster.measure(config, source, model.embed, count=_FACES)
     if hosts.first():
         unrecognizable_distances.draw(
             folder / "ui_cluster.png", measured.cluster.cosines, measured.faces
         )
-    if pair_set is None or result is None:
+    if evaluated is None:
         return
+    pair_set, result = evaluated
     if hosts.first():
         write_extremes(folder, config, pair_set, result)
     sides = _some(config.eval.resolutions)
@@ -69,7 +68,7 @@ def draw(
     rows = np.linspace(0, len(pair_set) - 1, count).round().astype(int)
     pictures = [picture for s in sides for picture in _at(config, pair_set, rows, s)]
     images = np.stack(pictures)
-    maps = face_maps.maps_of(config, state.params, state.stats, images, mesh=setup.mesh)
+    maps = face_maps.maps_of(config, model.params, model.stats, images, mesh=mesh)
     if hosts.first():
         captions = [f"{side} px" for side in sides for _ in rows]
         path = folder / f"maps_{result_path(run, pair_set.name).stem}.png"
@@ -85,7 +84,7 @@ def write_extremes(
 
     Args:
         folder: Where `scores_<set>.png` goes.
-        config: Of the run.
+        config: The whole config.
         pair_set: The set.
         result: Its evaluation; without its arrays nothing is written.
     """

@@ -5,9 +5,11 @@ score's rank correlation with it is logged: a score that falls as pictures get b
 said to be none in this model.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines.sources import chosen_records, unrecognizable_images
@@ -15,7 +17,6 @@ from qface_jax.evals.measures import quality_scores
 from qface_jax.evals.measures.quality_scores import RI
 from qface_jax.inference import run_scorer
 from qface_jax.inference.embed import Embedded, embed_images
-from qface_jax.inference.embedding import embedder
 from qface_jax.inference.unrecognizable_cluster import (
     Batches,
     Cluster,
@@ -23,32 +24,42 @@ from qface_jax.inference.unrecognizable_cluster import (
     picture_batches,
     ui_batches,
 )
+from qface_jax.models.heads import REGRESSION
+from qface_jax.objectives import recognizability_pictures
+from qface_jax.objectives.objective import Hooks, Snapshot
+from qface_jax.objectives.recognizability import UNRECOGNIZABLE
 from qface_jax.processes import agreement, hosts
 from qface_jax.sharded import parallel
-from qface_jax.train.setup import Setup
-from qface_jax.train.state import TrainState
 
 
-class UICluster:
-    """What is refreshed between the steps of a run with objective recognizability."""
+class Refresh(Hooks):
+    """What recognizability does beside the steps."""
 
-    def __init__(self, config: ConfigDict, source: Any, setup: Setup):
+    def __init__(
+        self,
+        config: ConfigDict,
+        options: dict[str, Any],
+        *,
+        source: Any,
+        mesh: Mesh,
+        **unused: Any,
+    ):
         """Opens the unrecognizable images.
 
         Args:
-            config: Of the run.
-            source: Its training data.
-            setup: Its parts.
+            config: The whole config.
+            options: Values of the objective's options.
+            source: Training data.
+            mesh: Mesh over which batches are cut.
 
         Raises:
             DataError: the images cannot be read, or there are fewer than two.
         """
-        group = config.recognizability
-        self._config, self._setup = config, setup
-        self._interval = group.refresh_interval
+        self._config, self._source, self._mesh = config, source, mesh
+        self._interval = options["refresh_interval"]
         self._images = unrecognizable_images.open_unrecognizable(config, source)
         self._probe = chosen_records.first_of_run(
-            source, group.probe_images, seed=config.seed
+            source, options["probe_images"], seed=config.seed
         )
         self._wrong: list[str] = []
 
@@ -57,55 +68,55 @@ class UICluster:
         return self._images.describe()
 
     def due(self, step: int) -> bool:
-        """Whether the state must be refreshed before this step, counted from 1."""
+        """Returns whether the state is refreshed before this step, counted from 1."""
         return (step - 1) % self._interval == 0
 
-    def refresh(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
-        """Returns the state with the cluster as its model sees it, and scalars.
-
-        All hosts call it. The model is that of evaluation: running statistics, no
-        dropout. A pure function of the state, so that a resumed run goes the same way.
-
-        Args:
-            state: Before the step.
-        """
-        found = self._cluster(state)
-        ui = {
-            "centre": np.float32(found.centre),
-            "mean": np.float32(found.scores[RI].mean()),
-            "std": np.float32(found.scores[RI].std()),
+    def refresh(self, model: Snapshot) -> tuple[dict[str, Any], dict[str, float]]:
+        """Returns the state with the cluster as its model sees it, and scalars."""
+        cluster = self._cluster(model)
+        indices = cluster.scores[RI]
+        known = {
+            "centre": np.float32(cluster.centre),
+            "mean": np.float32(indices.mean()),
+            "std": np.float32(indices.std()),
         }
-        ui = parallel.replicate(ui, self._setup.shard)
-        state = state.replace(aux=state.aux | {"ui": ui})
+        known = parallel.replicate(known, parallel.shardings(self._mesh))
+        model = model._replace(state=model.state | {UNRECOGNIZABLE: known})
         values = {
-            "ui_tightness": found.tightness,
-            "ri_ui_mean": float(found.scores[RI].mean()),
-            "ri_ui_std": float(found.scores[RI].std()),
+            "ui_tightness": cluster.tightness,
+            "ri_ui_mean": float(indices.mean()),
+            "ri_ui_std": float(indices.std()),
         }
-        return state, values | self._correlations(state)
+        return model.state, values | self._correlations(model)
 
-    def _cluster(self, state: TrainState) -> Cluster:
+    def draw(self, run: Path, model: Snapshot, evaluated: Any) -> None:
+        """Writes `ui_cluster.png`, `scores_*.png` and `maps_*.png`."""
+        recognizability_pictures.draw(
+            run, self._config, self._source, model, evaluated, mesh=self._mesh
+        )
+
+    def _cluster(self, model: Snapshot) -> Cluster:
         size = self._config.eval.batch_size
-        batches, mine, calls = ui_batches(self._images, size)
+        batches, rows, calls = ui_batches(self._images, size)
         # The cluster is about to be found; only the index is asked for.
-        found = self._embed(state, batches, count=mine, calls=calls)
-        return cluster_of(found, agreement.gather_rows)
+        embedded = self._embed(model, batches, count=rows, calls=calls)
+        return cluster_of(embedded, agreement.gather_rows)
 
-    def _correlations(self, state: TrainState) -> dict[str, float]:
+    def _correlations(self, model: Snapshot) -> dict[str, float]:
         """Rank correlations of the scores with the resolution of the probe."""
         if not len(self._probe):
             return {}
         by_side: dict[str, dict[int, np.ndarray]] = {}
         for side in self._config.eval.resolutions:
             rows = picture_batches(self._config, self._probe, side=side)
-            found = self._embed(state, **rows)
-            for name, values in found.scores.items():
+            embedded = self._embed(model, **rows)
+            for name, values in embedded.scores.items():
                 by_side.setdefault(name, {})[side] = agreement.gather_rows(values)
         correlations = {
-            name: quality_scores.correlation_with_sides(found)
-            for name, found in by_side.items()
+            name: quality_scores.correlation_with_sides(scores)
+            for name, scores in by_side.items()
         }
-        self._warn(int(state.step), correlations)
+        self._warn(model.step, correlations)
         return {
             f"rank_{name}": value
             for name, value in correlations.items()
@@ -124,29 +135,16 @@ class UICluster:
         self._wrong = wrong
 
     def _embed(
-        self, state: TrainState, batches: Batches, count: int, calls: int
+        self, model: Snapshot, batches: Batches, count: int, calls: int
     ) -> Embedded:
-        weights = (state.params["backbone"], state.stats)
-        embed = embedder(self._setup.embed_fn, *weights, self._setup.shard)
+        regression = model.params["head"].get(REGRESSION)
+        known = model.state[UNRECOGNIZABLE]
         return embed_images(
             batches,
-            embed,
+            model.embed,
             count=count,
             batch_size=self._config.eval.batch_size // hosts.here().count,
             flip=False,
             calls=calls,
-            scorer=run_scorer.of_state(self._config, state),
+            scorer=run_scorer.scorer(self._config, regression, known),
         )
-
-
-def build(config: ConfigDict, source: Any, setup: Setup) -> UICluster | None:
-    """Returns what is refreshed between a run's steps; None where nothing is.
-
-    Args:
-        config: Of the run.
-        source: Its training data.
-        setup: Its parts.
-    """
-    if config.objective != "recognizability":
-        return None
-    return UICluster(config, source, setup)

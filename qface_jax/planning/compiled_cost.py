@@ -81,9 +81,9 @@ def read(text: str) -> Cost:
             products or collectives inside, or an instruction of unknown meaning.
     """
     entry, computations = _parse(text)
-    found = _count(entry, computations, {})
-    traffic = {kind: found[kind] for kind in COLLECTIVES if found[kind]}
-    return Cost(found[PRODUCTS], traffic)
+    total = _count(entry, computations, {})
+    traffic = {kind: total[kind] for kind in COLLECTIVES if total[kind]}
+    return Cost(total[PRODUCTS], traffic)
 
 
 def _parse(text: str) -> tuple[str, dict[str, list[Instruction]]]:
@@ -140,12 +140,12 @@ def _count(name: str, computations: dict, known: dict[str, Counter]) -> Counter:
                         "counted"
                     )
         else:
-            total += _own(line, shapes)
+            total += _of_instruction(line, shapes)
     known[name] = total
     return total
 
 
-def _own(line: Instruction, shapes: dict[str, str]) -> Counter:
+def _of_instruction(line: Instruction, shapes: dict[str, str]) -> Counter:
     """Work or traffic of an instruction itself."""
     if line.kind == "dot":
         return Counter({PRODUCTS: _dot(line, shapes)})

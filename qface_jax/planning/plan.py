@@ -13,12 +13,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from qface_jax import models, objectives
+from qface_jax.objectives.objective import Context, Encoders
 from qface_jax.planning import compiled_cost
 from qface_jax.planning.compiled_cost import Cost
 from qface_jax.train import state as states
+from qface_jax.train import step as steps
 from qface_jax.train.setup import Setup, build
 
 # Names of `Plan.items` that the advice asks for.
@@ -72,23 +75,18 @@ def _per_device(tree: Any) -> int:
     )
 
 
-def _split(tree: Any) -> tuple[int, int]:
+def _split(tree: Any, class_rows: tuple[str, ...]) -> tuple[int, int]:
     """Bytes on one device of the leaves with a row per class, and of all others."""
-    cut, whole = [], []
+    cut, others = [], []
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        (cut if states.is_cut(path, leaf) else whole).append(leaf)
-    return _per_device(cut), _per_device(whole)
-
-
-def _views(config: ConfigDict) -> tuple[int, ...]:
-    """The axis of a batch's views, where there are several of each image."""
-    views = objectives.views(config)
-    return (views,) if views > 1 else ()
+        (cut if states.is_under(class_rows, path, leaf) else others).append(leaf)
+    return _per_device(cut), _per_device(others)
 
 
 def _abstract_batch(config: ConfigDict, setup: Setup) -> dict[str, Any]:
-    rows = config.data.batch_size
-    shape = (rows, *_views(config), models.IMAGE_SIDE, models.IMAGE_SIDE, 3)
+    rows, views = config.data.batch_size, objectives.entry(config).views
+    axes = (rows, views) if views > 1 else (rows,)
+    shape = (*axes, models.IMAGE_SIDE, models.IMAGE_SIDE, 3)
     return {
         "images": jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=setup.shard.rows),
         "labels": jax.ShapeDtypeStruct((rows,), jnp.int32, sharding=setup.shard.rows),
@@ -106,39 +104,84 @@ def compile_step(config: ConfigDict, setup: Setup) -> jax.stages.Compiled:
     return setup.step_fn.lower(setup.abstract, batch, _abstract_key(setup)).compile()
 
 
+class _Encoded(NamedTuple):
+    """What a loss has encoded, in the order in which it asked.
+
+    Attributes:
+        learned: Outputs of `Encoders.train`, without the statistics.
+        fixed: Outputs of `Encoders.evaluate`.
+    """
+
+    learned: list[Any]
+    fixed: list[Any]
+
+
+def _shapes_encoded(setup: Setup, batch: Any, key: Any) -> _Encoded:
+    """Shapes of what the loss has encoded in a step."""
+    shapes = _Encoded([], [])
+
+    def keep(into, rows):
+        into.append(
+            jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(
+                    leaf.shape, leaf.dtype, sharding=setup.shard.rows
+                ),
+                rows,
+            )
+        )
+
+    def run(state, batch, key):
+        encode = steps.encoders(setup.model, state.stats, key, 1, setup.mesh)
+
+        def train(*arguments, **named):
+            features, stats = encode.train(*arguments, **named)
+            keep(shapes.learned, features)
+            return features, stats
+
+        def evaluate(*arguments):
+            features = encode.evaluate(*arguments)
+            keep(shapes.fixed, features)
+            return features
+
+        head = state.params["head"]
+        sample = setup.objective.sample(batch, key)
+        rows = states.take_rows(head, sample, setup.mesh, setup.objective.class_rows)
+        context = Context(state.kept, head, sample, key)
+        params = state.params | {"head": rows}
+        return setup.objective.loss(Encoders(train, evaluate), params, batch, context)
+
+    jax.eval_shape(run, setup.abstract, batch, key)
+    return shapes
+
+
 def compile_class_side(config: ConfigDict, setup: Setup) -> jax.stages.Compiled:
     """Returns the compiled loss and gradients above the features, of a whole step.
 
     From features [b, d] and the centres to the gradients of both; with Partial FC the
     draw of the classes is part of it. The update of the centres is not.
     """
-    rows, length = config.data.batch_size, config.model.embedding_dim
-
-    def abstract(shape):
-        return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=setup.shard.rows)
-
-    features: Any = abstract((rows, *_views(config), length))
     objective = setup.objective
-    if objective.takes_feature_map:
-        shape = models.feature_map_shape(config.model)
-        features = (features, abstract((rows, *shape)))
-
-    def loss(features, head, batch, aux, key):
-        sample = objective.sample(batch, key)
-        rows = states.take_rows(head, sample, setup.mesh)
-
-        def value(features, rows):
-            centres = head.get("centres")
-            given = (features, rows, batch, aux, sample, centres, key)
-            return objective.loss(*given)[0]
-
-        return jax.grad(value, argnums=(0, 1))(features, rows)
-
-    head, aux = setup.abstract.params["head"], setup.abstract.aux
     batch, key = _abstract_batch(config, setup), _abstract_key(setup)
-    if objective.compares_with_start:
-        batch["original"] = abstract((rows, length))
-    return jax.jit(loss).lower(features, head, batch, aux, key).compile()
+
+    def loss(encoded, head, batch, kept, key):
+        sample = objective.sample(batch, key)
+        rows = states.take_rows(head, sample, setup.mesh, objective.class_rows)
+
+        def value(learned, rows):
+            features, others = iter(learned), iter(encoded.fixed)
+            encode = Encoders(
+                train=lambda *unused, **named: (next(features), {}),
+                evaluate=lambda *unused: next(others),
+            )
+            params = {"backbone": {}, "head": rows}
+            context = Context(kept, jax.lax.stop_gradient(head), sample, key)
+            return objective.loss(encode, params, batch, context)[0]
+
+        return jax.grad(value, argnums=(0, 1))(encoded.learned, rows)
+
+    head, kept = setup.abstract.params["head"], setup.abstract.kept
+    encoded = _shapes_encoded(setup, batch, key)
+    return jax.jit(loss).lower(encoded, head, batch, kept, key).compile()
 
 
 def compile_creation(setup: Setup) -> jax.stages.Compiled:
@@ -148,22 +191,24 @@ def compile_creation(setup: Setup) -> jax.stages.Compiled:
     return created.lower(setup.init_key).compile()
 
 
-def plan(config: ConfigDict, *, num_classes: int, images: int) -> Plan:
-    """Compiles the training step for all devices of this process and reads its needs.
+def plan(config: ConfigDict, mesh: Mesh, *, num_classes: int, images: int) -> Plan:
+    """Compiles the training step for the devices of a mesh and reads its needs.
 
     Args:
         config: Validated config.
+        mesh: Devices that the step is compiled for.
         num_classes: Identities of the training set.
         images: Its images, for the number of steps.
 
     Raises:
         ConfigError: if a size cannot be cut over the devices.
     """
-    setup = build(config, Counts(num_classes, images))
+    setup = build(config, Counts(num_classes, images), mesh)
     abstract, compiled = setup.abstract, compile_step(config, setup)
+    class_rows = setup.objective.class_rows
     memory = compiled.memory_analysis()
-    centres, backbone = _split(abstract.params)
-    centre_state, backbone_state = _split(abstract.opt_state)
+    centres, backbone = _split(abstract.params, class_rows)
+    centre_state, backbone_state = _split(abstract.opt_state, class_rows)
     above = compile_class_side(config, setup)
     needed, made = above.memory_analysis(), compile_creation(setup).memory_analysis()
     class_side = min(
@@ -175,7 +220,7 @@ def plan(config: ConfigDict, *, num_classes: int, images: int) -> Plan:
         "backbone optimizer state": backbone_state,
         "class centres": centres,
         "class centres' optimizer state": centre_state,
-        STATE: _per_device((abstract.aux, abstract.averaged, abstract.original)),
+        STATE: _per_device(abstract.kept),
         CLASS_SIDE: class_side,
         ACTIVATIONS: memory.temp_size_in_bytes - class_side,
         "batch": _per_device(_abstract_batch(config, setup)),

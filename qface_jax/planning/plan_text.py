@@ -31,7 +31,7 @@ def work(count: int) -> str:
 def title(config: ConfigDict, num_classes: int, devices: int) -> str:
     """Returns what is planned, in a line; classes only where a classifier has them."""
     model = f"{config.model.backbone} ({config.model.dtype}), {config.objective}"
-    if objectives.takes_pairs(config):
+    if "classifier" not in objectives.entry(config).reads:
         return f"{model}, {devices} devices"
     return (
         f"{model}, {config.loss.margin}, {num_classes:,} classes "
@@ -40,9 +40,9 @@ def title(config: ConfigDict, num_classes: int, devices: int) -> str:
     )
 
 
-def backbone_side(found: Plan) -> Cost:
+def backbone_side(plan: Plan) -> Cost:
     """Returns what a step costs outside the class side: backbone and updates."""
-    whole, above = found.whole, found.class_side
+    whole, above = plan.whole, plan.class_side
     kinds = [*whole.traffic, *(set(above.traffic) - set(whole.traffic))]
     traffic = {
         kind: whole.traffic.get(kind, 0) - above.traffic.get(kind, 0) for kind in kinds
@@ -50,24 +50,22 @@ def backbone_side(found: Plan) -> Cost:
     return Cost(whole.work - above.work, traffic)
 
 
-def table(found: Plan) -> str:
+def table(plan: Plan) -> str:
     """Returns the plan as text."""
-    width = max(map(len, found.items))
+    width = max(map(len, plan.items))
     lines = [
-        f"{name:<{width}}  {size(count):>11}" for name, count in found.items.items()
+        f"{name:<{width}}  {size(count):>11}" for name, count in plan.items.items()
     ]
-    lines.append(f"{'peak per device':<{width}}  {size(found.peak):>11}")
-    lines.append(f"{'while the state is made':<{width}}  {size(found.creation):>11}")
-    lines += ["", *_costs(found, width), ""]
-    lines.append(
-        f"global batch {found.batch_size:,} images, {found.total_steps:,} steps"
-    )
+    lines.append(f"{'peak per device':<{width}}  {size(plan.peak):>11}")
+    lines.append(f"{'while the state is made':<{width}}  {size(plan.creation):>11}")
+    lines += ["", *_costs(plan, width), ""]
+    lines.append(f"global batch {plan.batch_size:,} images, {plan.total_steps:,} steps")
     return "\n".join(lines)
 
 
-def _costs(found: Plan, width: int) -> list[str]:
+def _costs(plan: Plan, width: int) -> list[str]:
     """Work and bytes sent per device and step: backbone beside class side."""
-    backbone, above = backbone_side(found), found.class_side
+    backbone, above = backbone_side(plan), plan.class_side
     title = "each device and step"
     lines = [f"{title:<{width}}  {'backbone':>11}  {'class side':>11}"]
     name = "products and convolutions"
@@ -79,17 +77,17 @@ def _costs(found: Plan, width: int) -> list[str]:
     return lines
 
 
-def advice(found: Plan, config: ConfigDict, budget: int) -> list[str]:
+def advice(plan: Plan, config: ConfigDict, budget: int) -> list[str]:
     """Returns what to change so that a step fits into `budget` bytes per device."""
-    if found.peak <= budget:
-        if found.creation <= budget:
+    if plan.peak <= budget:
+        if plan.creation <= budget:
             return []
-        excess = size(found.creation - budget)
+        excess = size(plan.creation - budget)
         return [
             f"does not fit: making the state takes {excess} too much on each device",
             "more --devices shrink the class centres and their state",
         ]
-    items, over = found.items, found.peak - budget
+    items, over = plan.items, plan.peak - budget
     activations = items[ACTIVATIONS]
     head = sum(size for name, size in items.items() if "centre" in name)
     lines = [f"does not fit: {size(over)} too much on each device"]

@@ -20,8 +20,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from qface_jax.sharded import permutation
+from qface_jax.sharded.bfloat16_rows import as_words, from_words
 from qface_jax.sharded.parallel import DATA
-from qface_jax.sharded.stored_rows import as_words, from_words
 
 NONE = -1
 
@@ -86,32 +86,34 @@ def sample_classes(
         rate: Share of each block that is drawn, in (0, 1].
     """
     devices = mesh.shape[DATA]
-    here, size = blocks // devices, rows // blocks
+    local_blocks, size = blocks // devices, rows // blocks
     share = block_share(rows, blocks, rate)
     keys = permutation.draw_keys(key, (blocks,))
 
     def shard(label_rows, keys):
         labels = lax.all_gather(label_rows, DATA, tiled=True)
-        begin = lax.axis_index(DATA) * here * size
-        mine = lax.dynamic_slice_in_dim(keys, lax.axis_index(DATA) * here, here)
-        block = jnp.repeat(jnp.arange(here), share)
-        within = jnp.tile(jnp.arange(share), here)
-        drawn = block * size + permutation.permute(within, mine[block], size)
+        begin = lax.axis_index(DATA) * local_blocks * size
+        local_keys = lax.dynamic_slice_in_dim(
+            keys, lax.axis_index(DATA) * local_blocks, local_blocks
+        )
+        block = jnp.repeat(jnp.arange(local_blocks), share)
+        within = jnp.tile(jnp.arange(share), local_blocks)
+        drawn = block * size + permutation.permute(within, local_keys[block], size)
         local = labels - begin
-        own = (local >= 0) & (local < here * size) & (labels >= 0)
-        local = jnp.where(own, local, 0)
-        index = permutation.unpermute(local % size, mine[local // size], size)
-        already = own & (index < share)
-        added = own & ~already & _first_of_each(labels)
+        is_local = (local >= 0) & (local < local_blocks * size) & (labels >= 0)
+        local = jnp.where(is_local, local, 0)
+        index = permutation.unpermute(local % size, local_keys[local // size], size)
+        already = is_local & (index < share)
+        added = is_local & ~already & _first_of_each(labels)
         place = jnp.where(
             already,
             (local // size) * share + index,
-            here * share + _place_of_first(labels),
+            local_blocks * share + _place_of_first(labels),
         )
         local_rows = jnp.concatenate([drawn, local])
         counts = jnp.concatenate([begin + drawn < num_classes, added])
         classes = jnp.where(counts, begin + local_rows, NONE)
-        return ClassSample(local_rows, classes, jnp.where(own, place, NONE)[None])
+        return ClassSample(local_rows, classes, jnp.where(is_local, place, NONE)[None])
 
     return jax.shard_map(
         shard,

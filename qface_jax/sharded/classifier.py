@@ -23,12 +23,11 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from qface_jax.sharded import streamed_logits
+from qface_jax.sharded.bfloat16_rows import as_words, from_words
 from qface_jax.sharded.class_sample import ClassSample
 from qface_jax.sharded.parallel import DATA
-from qface_jax.sharded.stored_rows import as_words, from_words
 
-# What centres and their momentum may be stored in; all arithmetic is float32.
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+CENTRES = "centres"  # name of the class centres among the parameters of a head
 
 
 class ClassifierSpec(NamedTuple):
@@ -102,7 +101,7 @@ def init_centres(
             gradient (none) nor weight decay ever moves. None: there are none.
         dtype: What the centres are stored in.
     """
-    here, size = blocks // mesh.shape[DATA], rows // blocks
+    local_blocks, size = blocks // mesh.shape[DATA], rows // blocks
     last = rows if num_classes is None else num_classes
 
     def shard(key):
@@ -113,8 +112,10 @@ def init_centres(
             scale = jnp.where(counts, streamed_logits.inverse_norms(centres), 0.0)
             return as_words((centres * scale[:, None]).astype(dtype))
 
-        words = lax.map(draw, lax.axis_index(DATA) * here + jnp.arange(here))
-        return from_words(words.reshape(here * size, dim), dtype)
+        words = lax.map(
+            draw, lax.axis_index(DATA) * local_blocks + jnp.arange(local_blocks)
+        )
+        return from_words(words.reshape(local_blocks * size, dim), dtype)
 
     return jax.shard_map(
         shard, mesh=mesh, in_specs=P(), out_specs=P(DATA), check_vma=False
@@ -140,8 +141,8 @@ def add_rows(
         rows, labels = streamed_logits.gather(rows), streamed_logits.gather(labels)
         local = labels - lax.axis_index(DATA) * sums.shape[0]
         # Another device's class, and none, lie behind the end, where nothing is added.
-        mine = (labels >= 0) & (local >= 0) & (local < sums.shape[0])
-        places = jnp.where(mine, local, sums.shape[0])
+        is_local = (labels >= 0) & (local >= 0) & (local < sums.shape[0])
+        places = jnp.where(is_local, local, sums.shape[0])
         return sums.at[places].add(rows, mode="drop")
 
     return jax.shard_map(

@@ -97,11 +97,11 @@ def push(
             "proxies: "
             + ("missing" if proxies is None else "given, but the queue keeps none")
         )
-    here = queue.labels.shape[0]
-    slot, cursor = slots(here if size is None else size, queue.cursor, labels)
+    rows = queue.labels.shape[0]
+    slot, cursor = slots(rows if size is None else size, queue.cursor, labels)
     row = slot - first
     # A row behind the end is dropped; one before the start would count from the end.
-    row = jnp.where((slot >= 0) & (row >= 0), row, here)
+    row = jnp.where((slot >= 0) & (row >= 0), row, rows)
 
     def put(array, new):
         return array.at[row].set(lax.stop_gradient(new), mode="drop")

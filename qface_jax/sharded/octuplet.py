@@ -61,7 +61,7 @@ def octuplet(
     Raises:
         ValueError: unknown metric, no term enabled, not four terms.
     """
-    found = triplets(
+    mined = triplets(
         mesh,
         features_hr,
         features_lr,
@@ -71,7 +71,7 @@ def octuplet(
         terms=terms,
         normalize=normalize,
     )
-    return kernel.total(found), kernel.describe(found, kernel.enabled(terms))
+    return kernel.total(mined), kernel.describe(mined, kernel.enabled(terms))
 
 
 def triplets(

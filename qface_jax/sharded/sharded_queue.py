@@ -19,9 +19,9 @@ from jaxtyping import Array, Float, Int
 from qface_jax.losses import contrast
 from qface_jax.losses.contrast import Negatives
 from qface_jax.sharded import chunks, feature_queue
+from qface_jax.sharded.bfloat16_rows import as_words, widened
 from qface_jax.sharded.feature_queue import FeatureQueue
 from qface_jax.sharded.parallel import DATA
-from qface_jax.sharded.stored_rows import as_words, widened
 from qface_jax.sharded.streamed_logits import gather, slice_rows
 
 # Rows are cut over the devices; the cursor is whole everywhere.
@@ -55,9 +55,9 @@ def _on_mesh(spec, shard, in_specs, out_specs):
 def _own_rows(centres, labels):
     """This device's centres of those labels in float32, zeros for all others."""
     local = labels - lax.axis_index(DATA) * centres.shape[0]
-    mine = (labels >= 0) & (local >= 0) & (local < centres.shape[0])
-    rows = widened(as_words(centres)[jnp.where(mine, local, 0)])
-    return jnp.where(mine[:, None], rows, 0.0)
+    is_local = (labels >= 0) & (local >= 0) & (local < centres.shape[0])
+    rows = widened(as_words(centres)[jnp.where(is_local, local, 0)])
+    return jnp.where(is_local[:, None], rows, 0.0)
 
 
 def push(
@@ -119,9 +119,11 @@ def contrastive_loss(
         cosine of each with its negatives, [b].
     """
     z = contrast.unit(q)
-    found = _negatives(spec, z, queue, labels, centres)
-    loss = contrast.loss_against(z, k, found.log_sum, found.slope, scale=spec.scale)
-    return loss, contrast.positive_cosine(z, k), found.mean_cosine
+    negatives = _negatives(spec, z, queue, labels, centres)
+    loss = contrast.loss_against(
+        z, k, negatives.log_sum, negatives.slope, scale=spec.scale
+    )
+    return loss, contrast.positive_cosine(z, k), negatives.mean_cosine
 
 
 def _negatives(spec, z, queue, labels, centres) -> Negatives:
@@ -144,8 +146,8 @@ def _negatives_shard(spec, z_rows, queue, label_rows, centres):
         if queue.proxies is not None:
             then = lax.dynamic_slice_in_dim(queue.proxies, start, size)
             # Every device asks for the centres of its part; each gives what it has.
-            given = _own_rows(centres, gather(entry_labels))
-            now = lax.psum_scatter(given, DATA, scatter_dimension=0, tiled=True)
+            own_centres = _own_rows(centres, gather(entry_labels))
+            now = lax.psum_scatter(own_centres, DATA, scatter_dimension=0, tiled=True)
             entries = feature_queue.proxy_view(entries, then, now)
         return entries, jnp.where(fresh, entry_labels, feature_queue.EMPTY)
 
@@ -158,8 +160,8 @@ def _negatives_shard(spec, z_rows, queue, label_rows, centres):
         scale=spec.scale,
         supervised_mask=spec.supervised_mask,
     )
-    found = contrast.finish(contrast.joined(sums, DATA), spec.scale)
-    return jax.tree.map(lambda whole: slice_rows(whole, z_rows), found)
+    negatives = contrast.finish(contrast.joined(sums, DATA), spec.scale)
+    return jax.tree.map(lambda values: slice_rows(values, z_rows), negatives)
 
 
 def fill(spec: QueueSpec, queue: FeatureQueue) -> Float[Array, ""]:

@@ -11,13 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from qface_jax.losses.contrast import ABSENT
 from qface_jax.sharded import chunks
+from qface_jax.sharded.bfloat16_rows import as_words, widened
 from qface_jax.sharded.parallel import DATA
-from qface_jax.sharded.stored_rows import as_words, widened
-
-# Logit of a class that does not count (padding row, own class): exp gives exactly 0,
-# and the difference of two of them is 0, not NaN.
-ABSENT = -1e30
 
 
 def inverse_norms(w):
@@ -41,10 +38,10 @@ def layout(spec, w, labels, sample):
     first = lax.axis_index(DATA) * w.shape[0]
     classes = first + jnp.arange(w.shape[0])
     local = labels - first
-    mine = (local >= 0) & (local < w.shape[0]) & (labels >= 0)
+    is_local = (local >= 0) & (local < w.shape[0]) & (labels >= 0)
     return (
         jnp.where(classes < spec.num_classes, classes, -1),
-        jnp.where(mine, local, -1),
+        jnp.where(is_local, local, -1),
     )
 
 
@@ -147,8 +144,8 @@ def backward_shard(spec, z_rows, w, label_rows, sample, state, *row_values):
         )
         probs = jnp.where(logits > ABSENT, jnp.exp(logits - log_negatives[:, None]), 0)
         (dcos,) = pull(grad_log[:, None] * probs)
-        own = (chunk_classes[None, :] == labels[:, None]) & (labels >= 0)[:, None]
-        dcos = dcos + jnp.where(own, grad_cos_y[:, None], 0.0)
+        is_own = (chunk_classes[None, :] == labels[:, None]) & (labels >= 0)[:, None]
+        dcos = dcos + jnp.where(is_own, grad_cos_y[:, None], 0.0)
         # w = |w| w_hat: the part of the gradient along w_hat drops out.
         along = jnp.sum(dcos * cos, axis=0)
         dw_rows = inverse[:, None] * (

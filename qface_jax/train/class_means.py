@@ -19,8 +19,9 @@ from qface_jax.processes import hosts
 from qface_jax.processes.share import Share
 from qface_jax.runs.progress import Progress
 from qface_jax.sharded import classifier, parallel
+from qface_jax.sharded.classifier import CENTRES
 from qface_jax.train.setup import Setup
-from qface_jax.train.state import CENTRES, TrainState
+from qface_jax.train.state import TrainState
 
 
 def with_class_means(
@@ -33,9 +34,9 @@ def with_class_means(
     no image, keeps the centre it has.
 
     Args:
-        config: Of the run.
-        source: Its training data.
-        setup: Its parts.
+        config: The whole config.
+        source: Training data.
+        setup: Parts of the run.
         state: Whose model embeds; without class centres it is returned as it is.
     """
     centres = state.params["head"].get(CENTRES)
@@ -66,8 +67,8 @@ def _means(setup: Setup, sums: jax.Array, centres: jax.Array) -> jax.Array:
 
     def merge(sums, centres):
         length = jnp.sqrt(jnp.sum(sums**2, axis=1, keepdims=True))
-        found = (sums / jnp.maximum(length, 1e-6)).astype(centres.dtype)
-        return jnp.where(length > 1e-6, found, centres)
+        means = (sums / jnp.maximum(length, 1e-6)).astype(centres.dtype)
+        return jnp.where(length > 1e-6, means, centres)
 
     return jax.jit(merge, out_shardings=setup.shard.rows)(sums, centres)
 
@@ -81,21 +82,23 @@ def _batches(
     """
     place, count = hosts.here(), len(source)
     share = Share(place.index, place.count)
-    mine, labels = share.pairs(count), np.asarray(source.labels())
+    records, labels = share.pairs(count), np.asarray(source.labels())
     size = config.eval.batch_size // place.count
-    pictures = of_source(source, np.arange(mine.start, mine.stop))
+    pictures = of_source(source, np.arange(records.start, records.stop))
     stream = faces.eval_batches(
         pictures, side=112, batch_size=size, resize=config.data.resize
     )
     calls = -(-share.most_pairs(count) // size)
     with Progress(count, "images", "class means") as progress:
         for call in range(calls):
-            first = mine.start + call * size
-            own = labels[first : min(first + size, mine.stop)]
-            images = next(stream) if len(own) else np.zeros((0, 112, 112, 3), np.uint8)
-            missing = size - len(own)
+            first = records.start + call * size
+            batch = labels[first : min(first + size, records.stop)]
+            images = (
+                next(stream) if len(batch) else np.zeros((0, 112, 112, 3), np.uint8)
+            )
+            missing = size - len(batch)
             yield (
                 np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))),
-                np.pad(own, (0, missing), constant_values=-1).astype(np.int32),
+                np.pad(batch, (0, missing), constant_values=-1).astype(np.int32),
             )
-            progress.update(min(len(own) * place.count, count))
+            progress.update(min(len(batch) * place.count, count))

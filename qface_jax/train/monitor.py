@@ -1,10 +1,17 @@
-"""How fast a run goes, how long it still takes, and the line that says so."""
+"""What a run says: what is trained, how fast it goes, how long it still takes."""
 
+import contextlib
 import time
 from collections.abc import Iterator
+from typing import Any
 
+import jax
+from ml_collections import ConfigDict
+
+from qface_jax import objectives
 from qface_jax.errors import UserError
-from qface_jax.sharded.arrays import Metrics
+from qface_jax.processes import hosts
+from qface_jax.train.setup import Setup
 from qface_jax.train.state import NEVER
 
 
@@ -40,9 +47,12 @@ class Monitor:
                 return
             yield batch
 
-    def pause(self, seconds: float) -> None:
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
         """Takes time that was not training (evaluation) out of the speed."""
-        self._paused += seconds
+        start = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - start
 
     def window(self, step: int) -> dict[str, float]:
         """Returns images/s and share of time spent waiting for data since last time."""
@@ -59,11 +69,11 @@ class Monitor:
         """Returns the progress line of a step."""
         left = (self._total - step) * self._batch / max(self._speed, 1e-9)
         # Without a classifier: how alike an image is to itself at low resolution.
-        name = "accuracy" if "accuracy" in values else "similarity_views"
-        said = f"{name.replace('_', ' ')} {values[name]:.1%}"
+        name = next((n for n in ("accuracy", "similarity_views") if n in values), "")
+        share = f"{name.replace('_', ' ')} {values[name]:.1%}  " if name else ""
         return (
             f"step {step:,}/{self._total:,} ({step / self._total:.0%})  "
-            f"loss {values['loss']:.4f}  {said}  "
+            f"loss {values['loss']:.4f}  {share}"
             f"lr {values['learning_rate']:.3g}  {self._speed:,.0f} images/s  "
             f"data wait {values['data_wait_share']:.0%}  ETA {clock(left)}"
         )
@@ -71,15 +81,15 @@ class Monitor:
 
 def clock(seconds: float) -> str:
     """Returns h:mm:ss."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+    rounded = round(seconds)
+    return f"{rounded // 3600}:{rounded // 60 % 60:02}:{rounded % 60:02}"
 
 
-def refuse_non_finite(metrics: Metrics, last_saved: int | None) -> None:
+def refuse_non_finite(metrics: dict[str, float], last_saved: int | None) -> None:
     """Raises TrainingDivergedError if any step so far had a loss that is not finite.
 
     Args:
-        metrics: Metrics of the last step, fetched.
+        metrics: Of the last step.
         last_saved: Step of the newest checkpoint, all of whose steps were finite.
     """
     bad = int(metrics["bad_step"])
@@ -91,4 +101,49 @@ def refuse_non_finite(metrics: Metrics, last_saved: int | None) -> None:
         f"{float(metrics['loss']):.4g}, gradient norm "
         f"{float(metrics['grad_norm']):.4g}); last good checkpoint: {kept}; lower "
         "optim.learning_rate, set optim.clip_norm, or lengthen the warm-up"
+    )
+
+
+def announce(config: ConfigDict, source: Any, setup: Setup, first: int) -> None:
+    """Says what is trained on what, on which devices, and from which step on.
+
+    Args:
+        config: The whole config.
+        source: Training data.
+        setup: Parts of the run.
+        first: Updates done so far.
+    """
+    leaves = jax.tree.leaves(setup.abstract.params["backbone"])
+    weights = sum(leaf.size for leaf in leaves)
+    processes = hosts.here().count
+    hosts.say(
+        f"{_minimised(config)} with {config.model.backbone} ({weights:,} "
+        "weights) on "
+        f"{_amount(source, setup)}; "
+        f"{setup.mesh.size} {jax.default_backend()} device(s)"
+        + (f" of {processes} processes" if processes > 1 else "")
+        + f", batch {config.data.batch_size}, {setup.length.total_steps:,} "
+        "steps"
+        + (f", going on after step {first:,}" if first else "")
+        + ("" if config.eval.sets else "; eval.sets is empty: no accuracy, no best")
+    )
+
+
+def _minimised(config: ConfigDict) -> str:
+    """Objective and margin; the margin alone where nothing is added to it."""
+    reads = objectives.entry(config).reads
+    margin = [config.loss.margin] if "loss" in reads else []
+    alone = margin and set(reads) <= {"loss", "classifier"}
+    return ", ".join(margin if alone else [config.objective, *margin])
+
+
+def _amount(source: Any, setup: Setup) -> str:
+    """How much there is to train on, and what pairs leave out of it."""
+    text = f"{len(source):,} images of {source.num_classes:,} identities"
+    plan = setup.plan
+    if plan is None or not plan.left_out_identities:
+        return text
+    return (
+        f"{text} ({plan.left_out_identities:,} with one image are left out, "
+        f"{plan.images:,} images are drawn in pairs)"
     )

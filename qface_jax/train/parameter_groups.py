@@ -1,7 +1,6 @@
 """Learning rates of groups of parameters, and parameters that do not learn at all."""
 
 import re
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from qface_jax.errors import ConfigError
+from qface_jax.models import Model
 
 BACKBONE = "backbone"  # of the parameters of a state
 
@@ -105,27 +105,30 @@ def _times(update, factor):
     return update * factor if factor else jnp.zeros_like(update)
 
 
-def learning(apply: Callable[..., Any], groups: list[Group]) -> Callable[..., Any]:
-    """Returns `apply` without gradient of the parameters that stay as they are.
+def learning(model: Model, groups: list[Group]) -> Model:
+    """Returns the model without gradient of the parameters that stay as they are.
 
     So the backward pass ends where nothing before it learns.
 
     Args:
-        apply: `Model.apply`.
+        model: Backbone.
         groups: From `parse`.
     """
     if all(group.factor for group in groups):
-        return apply
+        return model
 
     def stop(path, leaf):
         factor = _factor(groups, f"{BACKBONE}/{_name(path)}")
         return leaf if factor else jax.lax.stop_gradient(leaf)
 
-    def apply_learning(params, *rest, **named):
-        params = jax.tree_util.tree_map_with_path(stop, params)
-        return apply(params, *rest, **named)
+    def of(function):
+        def learning_function(params, *rest, **named):
+            params = jax.tree_util.tree_map_with_path(stop, params)
+            return function(params, *rest, **named)
 
-    return apply_learning
+        return learning_function
+
+    return model._replace(trunk=of(model.trunk), neck=of(model.neck))
 
 
 def _name(path):

@@ -1,21 +1,28 @@
 """From a config and a data source to everything the loop needs, built once."""
 
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from qface_jax import models, objectives
+from qface_jax import models, objectives, tables
+from qface_jax.data_pipelines.degradation.recipe import draws_pairs, params_of
 from qface_jax.data_pipelines.sources.source import Source
+from qface_jax.data_pipelines.stream import faces
 from qface_jax.data_pipelines.stream.pair_plan import PairPlan
 from qface_jax.errors import ConfigError
+from qface_jax.inference.embedding import build_embedder, embedder
+from qface_jax.objectives.objective import Objective, Snapshot
+from qface_jax.processes import hosts
 from qface_jax.settings import config_rules
 from qface_jax.sharded import parallel
-from qface_jax.train import batches, optim, parameter_groups, state
-from qface_jax.train.step import embed_step, train_step
+from qface_jax.train import optim, parameter_groups, state
+from qface_jax.train.step import train_step
 
 
 class Setup(NamedTuple):
@@ -24,7 +31,7 @@ class Setup(NamedTuple):
     Attributes:
         length: Updates of the run and the schedule's landmarks.
         plan: Which records a step takes, where a batch has pairs of images.
-        mesh: Mesh of all devices.
+        mesh: Mesh over which batch and class centres are cut.
         shard: Shardings on it.
         model: Backbone.
         objective: What is minimised.
@@ -32,9 +39,11 @@ class Setup(NamedTuple):
         create: key -> TrainState.
         abstract: Shapes and shardings of the state.
         init_key: Key of `create`.
-        train_key: Key of all chance during training, on the devices.
+        train_key: Key of all chance during training.
         step_fn: Jitted (state, batch, key) -> (state, metrics); takes the state over.
         embed_fn: Jitted (backbone, stats, images) -> features, each on its device.
+        batches: (first step, end) -> iterator over this host's rows of the batches of
+            those steps, counted from 0.
     """
 
     length: optim.Length
@@ -42,7 +51,7 @@ class Setup(NamedTuple):
     mesh: Mesh
     shard: parallel.Shardings
     model: models.Model
-    objective: objectives.Objective
+    objective: Objective
     learning_rate: optax.Schedule
     create: Any
     abstract: state.TrainState
@@ -50,44 +59,65 @@ class Setup(NamedTuple):
     train_key: jax.Array
     step_fn: Any
     embed_fn: Any
+    batches: Callable[[int, int], Iterator[dict[str, np.ndarray]]]
+
+    def snapshot(self, now: state.TrainState) -> Snapshot:
+        """Returns what the objective's hooks see of a state."""
+        embed = embedder(self.embed_fn, now.params["backbone"], now.stats, self.shard)
+        return Snapshot(int(now.step), now.params, now.stats, now.kept, embed)
 
 
-def check_devices(config: ConfigDict, sizes: tuple[str, ...]) -> None:
+def check_devices(config: ConfigDict, sizes: tuple[str, ...], mesh: Mesh) -> None:
     """Raises ConfigError where one of the sizes cannot be cut over the devices."""
     problems = config_rules.device_problems(
-        config, sizes, jax.device_count(), jax.process_count()
+        config, sizes, mesh.size, jax.process_count()
     )
     if problems:
         raise ConfigError("\n".join(["config does not fit the devices", *problems]))
 
 
-def build_embedder(model: models.Model, shard: parallel.Shardings) -> Any:
-    """Returns jitted (backbone, stats, images uint8 [b, ...]) -> features [b, d]."""
-    return jax.jit(partial(embed_step, apply=model.apply), out_shardings=shard.rows)
+def build(
+    config: ConfigDict,
+    source: Source,
+    mesh: Mesh,
+    *,
+    model: models.Model | None = None,
+) -> Setup:
+    """Returns the parts of a run; nothing is allocated or compiled yet.
 
+    Args:
+        config: The whole config, validated.
+        source: Training data; of what `qface plan` gives only counts are known.
+        mesh: Mesh over which batch and class centres are cut; its devices need not be
+            there until something is run.
+        model: Backbone; None: the one that `config.model` describes.
 
-def build(config: ConfigDict, source: Source) -> Setup:
-    """Returns the parts of a run; nothing is allocated or compiled yet."""
-    check_devices(config, config_rules.TRAINING_SIZES)
-    mesh = parallel.make_mesh()
+    Raises:
+        ConfigError: a size cannot be cut over the devices.
+        DataError: the objective takes pairs, and too few identities have two images.
+    """
+    check_devices(config, config_rules.TRAINING_SIZES, mesh)
     shard = parallel.shardings(mesh)
-    plan = batches.pair_plan(config, source)
+    plan = _pair_plan(config, source)
     images = len(source) if plan is None else plan.images_per_epoch
     length = optim.length(config, images)
     tx, learning_rate = optim.build(config.optim, length)
-    model = models.build(config.model, devices=mesh.size)
+    if model is None:
+        external = tables.is_external(config.model.backbone)
+        options = config.own.backbone if external else None
+        model = models.build(config.model, devices=mesh.size, options=options)
     objective = objectives.build(config, source.num_classes, mesh)
     create = partial(state.create, model=model, objective=objective, tx=tx)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
-    abstract = state.abstract_state(create, init_key, shard)
+    cut = (*objective.class_rows, *objective.rows)
+    abstract = state.abstract_state(create, init_key, shard, cut)
     groups = parameter_groups.parse(config.optim.rate_factors)
     parameter_groups.check(groups, abstract.params)
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-    apply = model.apply_with_map if objective.takes_feature_map else model.apply
     step_fn = jax.jit(
         partial(
             train_step,
-            apply=parameter_groups.learning(apply, groups),
+            model=parameter_groups.learning(model, groups),
             objective=objective,
             tx=tx,
             mesh=mesh,
@@ -108,9 +138,44 @@ def build(config: ConfigDict, source: Source) -> Setup:
         create=create,
         abstract=abstract,
         init_key=init_key,
-        train_key=parallel.replicate(train_key, shard),
+        train_key=train_key,
         step_fn=step_fn,
         embed_fn=build_embedder(model, shard),
+        batches=partial(_batches, config, source, plan),
+    )
+
+
+def _pair_plan(config: ConfigDict, source: Any) -> PairPlan | None:
+    """Which records a step takes; None where an epoch takes each once.
+
+    Also None for counts without labels, which `qface plan` gives in place of data.
+    """
+    if not objectives.entry(config).pairs or not hasattr(source, "labels"):
+        return None
+    batch_size = config.data.batch_size
+    return PairPlan(source.labels(), batch_size=batch_size, seed=config.seed)
+
+
+def _batches(
+    config: ConfigDict, source: Any, plan: PairPlan | None, start: int, end: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """This host's rows of the batches of steps start .. end - 1."""
+    recipe = config.degrade.recipe
+    alone = objectives.entry(config).views == 1 or draws_pairs(recipe)
+    return faces.stream(
+        source,
+        batch_size=config.data.batch_size,
+        recipe=recipe,
+        params=params_of(config),
+        beside=None if alone else config.degrade.clean,
+        plan=plan,
+        seed=config.seed,
+        start_step=start,
+        total_steps=end,
+        host=hosts.here().index,
+        hosts=hosts.here().count,
+        workers=config.data.workers,
+        resize=config.data.resize,
     )
 
 

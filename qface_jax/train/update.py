@@ -12,9 +12,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from qface_jax.sharded.bfloat16_rows import (
+    as_words,
+    counted_bits,
+    round_to_bfloat16,
+    widened,
+)
 from qface_jax.sharded.class_sample import ClassSample
-from qface_jax.sharded.stochastic_rounding import counted_bits, round_to_bfloat16
-from qface_jax.sharded.stored_rows import as_words, widened
 
 
 def global_norm(grads: Any) -> Float[Array, ""]:

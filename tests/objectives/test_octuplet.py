@@ -39,19 +39,15 @@ def loss_of(config, features, labels, original=None):
     """Loss, gradient to the features and metrics."""
     mesh = parallel.make_mesh(jax.devices()[:1])
     objective = objectives.build(config, CLASSES, mesh)
-    batch = {"labels": jnp.asarray(labels)}
-    if original is not None:
-        batch["original"] = jnp.asarray(original)
+    kept = {} if original is None else {"original": jnp.asarray(original)}
 
-    def total(features, batch):
-        value, state, metrics = objective.loss(
-            features, {}, batch, {}, None, None, None
-        )
-        assert state == {}
-        return value, metrics
+    def total(features):
+        value, outcome = small_step.loss_of(objective, features, {}, labels, kept)
+        assert outcome.state == kept
+        return value, outcome.metrics
 
     run = jax.jit(jax.value_and_grad(total, has_aux=True))
-    (value, metrics), grad = run(jnp.asarray(features), batch)
+    (value, metrics), grad = run(jnp.asarray(features))
     return float(value), np.asarray(grad), jax.device_get(metrics)
 
 

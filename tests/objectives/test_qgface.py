@@ -7,8 +7,8 @@ import pytest
 
 from qface_jax import objectives
 from qface_jax.losses.norm_stats import NormStats
+from qface_jax.objectives.qgface import average
 from qface_jax.sharded import parallel
-from qface_jax.train.state import average
 from support import small_step
 from support.closeness import assert_close_as_sums, assert_close_in_norm
 from support.small_run import small
@@ -44,15 +44,14 @@ def loss_of(config, features, labels, devices=1, sample_key=None, stats=STATS):
     objective = objectives.build(config, CLASSES, mesh)
     head, state = jax.jit(objective.init)(jax.random.key(3))
     state["quality"] = stats
-    batch = {"labels": jnp.asarray(labels)}
 
     @jax.jit
     def run(features):
         def total(features):
-            value, new, metrics = objective.loss(
-                features, head, batch, state, None, head["centres"], None
+            value, outcome = small_step.loss_of(
+                objective, features, head, labels, state
             )
-            return value, (new, metrics)
+            return value, (outcome.state, outcome.metrics)
 
         return jax.value_and_grad(total, has_aux=True)(features)
 

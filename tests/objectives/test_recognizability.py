@@ -68,12 +68,11 @@ def run(objective, head, state, encoded, labels, key=None):
     """Loss, metrics, and the gradients to what is encoded and to the head."""
 
     def total(encoded, head):
-        batch = {"labels": jnp.asarray(labels)}
-        value, new, metrics = objective.loss(
-            encoded, head, batch, state, None, None, key
+        value, outcome = small_step.loss_of(
+            objective, encoded, head, labels, state, key=key
         )
-        assert set(new) == set(state)
-        return value, metrics
+        assert set(outcome.state) == set(state)
+        return value, outcome.metrics
 
     grads = jax.jit(jax.value_and_grad(total, (0, 1), has_aux=True))
     (value, metrics), found = grads(jax.tree.map(jnp.asarray, encoded), head)
@@ -137,7 +136,7 @@ def test_the_gradient_is_that_of_the_terms_with_their_targets_held():
     objective, head, state, features, _, labels = case(
         config_of("recognizability.attention_weight=0")
     )
-    assert "pam" not in head and not objective.takes_feature_map
+    assert "pam" not in head
     _, _, (grad, _) = run(objective, head, state, features, labels)
     regression = jax.device_get(head["prm"])
     ui, valid = jax.device_get(state["ui"]), labels >= 0

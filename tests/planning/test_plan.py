@@ -11,12 +11,16 @@ from support.small_run import small
 from support.user_types import types_as_users_have_them  # noqa: F401
 
 DEVICES = 8
-make_mesh = parallel.make_mesh
+
+
+def planned(config, num_classes=4000, devices=DEVICES):
+    mesh = parallel.make_mesh(jax.devices()[:devices])
+    return plan.plan(config, mesh, num_classes=num_classes, images=100)
 
 
 @pytest.fixture(scope="module")
 def found():
-    return plan.plan(small("total_steps=7"), num_classes=4000, images=100)
+    return planned(small("total_steps=7"))
 
 
 def test_what_is_stored_is_exact(found):
@@ -26,14 +30,14 @@ def test_what_is_stored_is_exact(found):
     assert found.items["class centres' optimizer state"] == centres
     assert found.items["batch"] == 16 // DEVICES * (112 * 112 * 3 + 4)
     # Adam keeps two moments where SGD keeps one.
-    adam = plan.plan(small("optim.name=adam"), num_classes=4000, images=100)
+    adam = planned(small("optim.name=adam"))
     assert adam.items["class centres' optimizer state"] == 2 * centres
 
 
 def test_the_queue_is_cut_and_counted():
     """Features and centres of 1,000 slots, padded to 1,024, their labels; no more."""
     config = small("objective=qgface", "qgface.queue_size=1000")
-    found = plan.plan(config, num_classes=4000, images=100)
+    found = planned(config)
     queue = 1024 // DEVICES * (2 * 16 + 1) * 4
     assert 0 <= found.items[plan.STATE] - queue < 64
     assert found.items["batch"] == 16 // DEVICES * (2 * 112 * 112 * 3 + 4)
@@ -55,8 +59,8 @@ def test_making_the_state_holds_the_state(found):
 
 def test_partial_fc_needs_less_where_classes_dominate():
     many = 400_000
-    full = plan.plan(small(), num_classes=many, images=100)
-    part = plan.plan(small("classifier.sample_rate=0.1"), num_classes=many, images=100)
+    full = planned(small(), many)
+    part = planned(small("classifier.sample_rate=0.1"), many)
     name = plan.CLASS_SIDE
     assert part.items[name] < 0.5 * full.items[name]
     assert part.items["class centres"] == full.items["class centres"]
@@ -64,11 +68,8 @@ def test_partial_fc_needs_less_where_classes_dominate():
 
 
 @pytest.mark.slow
-def test_more_devices_do_not_grow_the_class_side(monkeypatch):
-    sizes = {}
-    for devices in (2, 8):
-        use_devices(monkeypatch, devices)
-        sizes[devices] = plan.plan(small(), num_classes=200_000, images=100).items
+def test_more_devices_do_not_grow_the_class_side():
+    sizes = {n: planned(small(), 200_000, devices=n).items for n in (2, 8)}
     assert sizes[8]["class centres"] * 4 == pytest.approx(sizes[2]["class centres"])
     assert sizes[8][plan.CLASS_SIDE] < sizes[2][plan.CLASS_SIDE]
 
@@ -77,18 +78,12 @@ PER_DEVICE, DIM, FLOAT = 8, 64, 4
 CLASSES, BLOCKS = 65_536, 512
 
 
-def use_devices(monkeypatch, count):
-    """Makes the run believe that there are only so many devices."""
-    mesh = make_mesh(jax.devices()[:count])
-    monkeypatch.setattr(parallel, "make_mesh", lambda: mesh)
-
-
-def class_side(monkeypatch, devices, *changes, classes=CLASSES):
+def class_side(devices, *changes, classes=CLASSES):
     """Cost above the features with the same batch on each device."""
-    use_devices(monkeypatch, devices)
     sizes = (f"data.batch_size={PER_DEVICE * devices}", f"model.embedding_dim={DIM}")
     config = small(*sizes, "classifier.chunk=256", *changes)
-    setup = build(config, plan.Counts(classes, 100))
+    mesh = parallel.make_mesh(jax.devices()[:devices])
+    setup = build(config, plan.Counts(classes, 100), mesh)
     return compiled_cost.read(plan.compile_class_side(config, setup).as_text())
 
 
@@ -112,9 +107,9 @@ def most_sent(devices, sampled):
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.1])
-def test_the_class_side_does_not_grow_with_the_devices(monkeypatch, rate):
+def test_the_class_side_does_not_grow_with_the_devices(rate):
     changes = ("loss.margin=adaface", f"classifier.sample_rate={rate}")
-    found = {n: class_side(monkeypatch, n, *changes) for n in (1, 2, 4, 8)}
+    found = {n: class_side(n, *changes) for n in (1, 2, 4, 8)}
     for n, cost in found.items():
         rows = CLASSES / n
         if rate < 1.0:
@@ -131,10 +126,10 @@ def test_the_class_side_does_not_grow_with_the_devices(monkeypatch, rate):
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.1])
-def test_nothing_sent_depends_on_the_number_of_classes(monkeypatch, rate):
+def test_nothing_sent_depends_on_the_number_of_classes(rate):
     change = f"classifier.sample_rate={rate}"
-    few = class_side(monkeypatch, DEVICES, change)
-    many = class_side(monkeypatch, DEVICES, change, classes=4 * CLASSES)
+    few = class_side(DEVICES, change)
+    many = class_side(DEVICES, change, classes=4 * CLASSES)
     assert many.traffic == few.traffic
     assert many.work > 3.5 * few.work
 
@@ -191,7 +186,7 @@ def test_advice_names_what_is_not_in_use_yet(found):
 
 def test_accumulation_counts_every_part(found):
     config = small("optim.accumulation_steps=2")
-    setup = build(config, plan.Counts(4000, 100))
+    setup = build(config, plan.Counts(4000, 100), parallel.make_mesh())
     whole = compiled_cost.read(plan.compile_step(config, setup).as_text())
     once = plan_text.backbone_side(found).work
     again = whole.work - found.class_side.work

@@ -12,7 +12,7 @@ from qface_jax.errors import ConfigError
 from qface_jax.losses.margins.margin import build_margin
 from qface_jax.objectives.classification import margin_loss
 from qface_jax.sharded import class_sample, classifier, parallel
-from qface_jax.sharded.stochastic_rounding import counted_bits, round_to_bfloat16
+from qface_jax.sharded.bfloat16_rows import counted_bits, round_to_bfloat16
 from qface_jax.train.update import global_norm, update
 from support.closeness import assert_close_in_norm
 from support.small_run import small

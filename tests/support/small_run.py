@@ -6,6 +6,7 @@ import numpy as np
 from qface_jax.data_pipelines.sources import source as sources
 from qface_jax.runs.checkpoint import Checkpoints
 from qface_jax.settings import config as configs
+from qface_jax.sharded import parallel
 from qface_jax.train.setup import build
 
 SMALL = (
@@ -38,7 +39,7 @@ def small(*changes):
 
 def final_state(config, run):
     """State of the newest checkpoint of a run."""
-    setup = build(config, sources.training_source(config))
+    setup = build(config, sources.training_source(config), parallel.make_mesh())
     with Checkpoints(run, keep=2) as checkpoints:
         return checkpoints.restore_latest(setup.abstract)
 

@@ -1,16 +1,16 @@
 """Single training steps for the tests, on any number of the virtual devices."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from qface_jax import models, objectives
 from qface_jax.models.network import TrunkOutput
+from qface_jax.objectives.objective import Context, Encoders
+from qface_jax.planning.plan import Counts
 from qface_jax.sharded import parallel
-from qface_jax.train import optim, state
-from qface_jax.train.step import train_step
+from qface_jax.train import state
+from qface_jax.train.setup import build
 
 
 def batch(rows, classes, seed=0, views=1):
@@ -44,33 +44,47 @@ LINEAR = models.Model(init=_linear_init, trunk=pixels, neck=_linear)
 def step_of(config, model, classes, devices, *, parts=1, shapes_only=False):
     """A jitted step and the state, batch and key it starts from.
 
-    With `shapes_only` the state is abstract: enough to compile the step, and cheaper.
+    The step leaves its arguments as they are. With `shapes_only` the state is abstract:
+    enough to compile the step, and cheaper.
     """
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.optim.accumulation_steps = parts
     mesh = parallel.make_mesh(jax.devices()[:devices])
-    shard = parallel.shardings(mesh)
-    objective = objectives.build(config, classes, mesh)
-    tx, _ = optim.build(config.optim, optim.length(config, 100))
-    create = partial(state.create, model=model, objective=objective, tx=tx)
-    abstract = state.abstract_state(create, jax.random.key(0), shard)
-    places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-    first = abstract
+    setup = build(config, Counts(classes, 100), mesh, model=model)
+    places = jax.tree.map(lambda leaf: leaf.sharding, setup.abstract)
+    first = setup.abstract
     if not shapes_only:
-        first = state.jit_create(create, places)(jax.random.key(0))
+        first = state.jit_create(setup.create, places)(jax.random.key(0))
     step = jax.jit(
-        partial(
-            train_step,
-            apply=model.apply_with_map if objective.takes_feature_map else model.apply,
-            objective=objective,
-            tx=tx,
-            mesh=mesh,
-            accumulation_steps=parts,
-        ),
-        out_shardings=(places, shard.replicated),
+        setup.step_fn.__wrapped__, out_shardings=(places, setup.shard.replicated)
     )
-    images = batch(32, classes, views=objectives.views(config))
-    rows = parallel.to_device(images, shard.rows)
-    key = jax.device_put(jax.random.key(9), shard.replicated)
+    images = batch(32, classes, views=objectives.entry(config).views)
+    rows = parallel.to_device(images, setup.shard.rows)
+    key = jax.device_put(jax.random.key(9), setup.shard.replicated)
     return step, first, rows, key
+
+
+def loss_of(objective, features, head, labels, kept, *, key=None, sample=None):
+    """Loss and outcome of features that are given in place of images.
+
+    What another encoder would make of the images is that encoder itself, where it is
+    an array, and else the same features.
+    """
+
+    def train(backbone, images, *, feature_map=False):
+        return images, {}
+
+    def evaluate(encoder, images):
+        return encoder if isinstance(encoder, jax.Array) else images
+
+    context = Context(kept, jax.lax.stop_gradient(head), sample, key)
+    return objective.loss(
+        Encoders(train, evaluate),
+        {"backbone": {}, "head": head},
+        {"images": features, "labels": jnp.asarray(labels)},
+        context,
+    )
 
 
 def momentum(state_):

@@ -16,10 +16,9 @@ from qface_jax.settings import config_rules
 from qface_jax.sharded import parallel
 from qface_jax.train import setup
 from qface_jax.train.accumulation import in_parts, join_rows, split_rows
-from qface_jax.train.step import to_float
 from support.closeness import assert_close_in_norm
 from support.small_run import small
-from support.small_step import LINEAR, momentum, step_of
+from support.small_step import LINEAR, loss_of, momentum, step_of
 
 B, CLASSES = 32, 50
 
@@ -90,19 +89,17 @@ def by_hand(config, model, parts, first, rows, key):
             mine, stats = model.apply(
                 params,
                 stats,
-                to_float(rows["images"][part::parts]),
+                models.to_float(rows["images"][part::parts]),
                 train=True,
                 key=jax.random.fold_in(dropout_key, part),
             )
             features[part::parts] = list(mine)
-        value, _, _ = objective.loss(
+        value, _ = loss_of(
+            objective,
             jnp.stack(features),
             first.params["head"],
-            rows,
-            first.aux,
-            None,
-            first.params["head"]["centres"],
-            None,
+            rows["labels"],
+            first.kept,
         )
         return value, stats
 
@@ -194,7 +191,7 @@ def test_a_batch_that_leaves_a_remainder_is_refused():
     )
     assert config_rules.device_problems(config, sizes, 4, 1) == []
     with pytest.raises(ConfigError, match=r"optim\.accumulation_steps 4"):
-        setup.build(config, plan.Counts(CLASSES, 100))
+        setup.build(config, plan.Counts(CLASSES, 100), parallel.make_mesh())
     with pytest.raises(ConfigError, match=r"accumulation_steps: got 0, must be > 0"):
         small("optim.accumulation_steps=0")
     config = small("data.batch_size=16", "optim.accumulation_steps=16")

@@ -8,9 +8,10 @@ import pytest
 from qface_jax.data_pipelines.sources import source as sources
 from qface_jax.errors import ConfigError
 from qface_jax.runs.checkpoint import Checkpoints
+from qface_jax.sharded import parallel
 from qface_jax.train import loop
 from qface_jax.train.setup import build, fresh_state
-from qface_jax.train.warm_start import warm_start
+from qface_jax.train.start import warm_start
 from support.small_run import assert_equal, final_state, small
 
 NARROW = "classifier.dtype=bfloat16"
@@ -31,7 +32,7 @@ def centres(state):
 
 def test_a_checkpoint_holds_the_stored_bits(tmp_path):
     config = small(NARROW)
-    setup = build(config, sources.training_source(config))
+    setup = build(config, sources.training_source(config), parallel.make_mesh())
     state = fresh_state(setup)
     assert centres(state).dtype == jnp.bfloat16
     (tmp_path / "run").mkdir()
@@ -39,7 +40,7 @@ def test_a_checkpoint_holds_the_stored_bits(tmp_path):
         checkpoints.save(0, state)
     with Checkpoints(tmp_path / "run", keep=1) as checkpoints:
         again = checkpoints.restore_latest(setup.abstract)
-        wide = build(small(), sources.training_source(config))
+        wide = build(small(), sources.training_source(config), setup.mesh)
         with pytest.raises(
             ConfigError, match=r"bfloat16\[512, 16\] saved, float32\[512, 16\] exp"
         ):
@@ -57,8 +58,11 @@ def test_a_warm_start_from_float32_and_back(whole_run, narrow_run):
     np.testing.assert_allclose(
         np.asarray(centres(narrow), np.float32), centres(wide), rtol=2**-7, atol=1e-5
     )
-    setup = build(small(), sources.training_source(whole_run[1]))
-    back = warm_start(fresh_state(setup), run, num_classes=12)
+    source = sources.training_source(whole_run[1])
+    setup = build(small(), source, parallel.make_mesh())
+    back = warm_start(
+        fresh_state(setup), run, objective=setup.objective, num_classes=12
+    )
     assert back.left == {}
     assert centres(back.state).dtype == jnp.float32
     np.testing.assert_array_equal(

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from qface_jax import models
 from qface_jax.data_pipelines.sources import source as sources
 from qface_jax.runs.checkpoint import Checkpoints, saved_steps
 from qface_jax.sharded import parallel
@@ -100,13 +99,6 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
         assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(state.params))
 
 
-@pytest.fixture
-def one_device(monkeypatch):
-    """Programs for one device compile faster where the devices do not matter."""
-    mesh = parallel.make_mesh(jax.devices()[:1])
-    monkeypatch.setattr(parallel, "make_mesh", lambda: mesh)
-
-
 def random_batch(setup, seed=0):
     rng = np.random.default_rng(seed)
     rows = {
@@ -117,13 +109,11 @@ def random_batch(setup, seed=0):
 
 
 @pytest.mark.parametrize("margin", sorted(set(MARGINS) - {"adaface"}))
-def test_every_margin_steps_and_its_state_is_saved(
-    margin, tmp_path, one_device, monkeypatch
-):
-    # Margins see features alone: the backbone is the one that compiles fastest.
-    monkeypatch.setattr(models, "build", lambda *args, **kwargs: LINEAR)
+def test_every_margin_steps_and_its_state_is_saved(margin, tmp_path):
     config = small(f"loss.margin={margin}")
-    setup = build(config, sources.training_source(config))
+    # Margins see features alone: backbone and mesh are those that compile fastest.
+    mesh = parallel.make_mesh(jax.devices()[:1])
+    setup = build(config, sources.training_source(config), mesh, model=LINEAR)
     state, metrics = setup.step_fn(
         fresh_state(setup), random_batch(setup), setup.train_key
     )
@@ -134,15 +124,13 @@ def test_every_margin_steps_and_its_state_is_saved(
         assert_equal(checkpoints.restore_latest(setup.abstract), state)
 
 
-def test_one_device_and_eight_take_the_same_steps(monkeypatch):
+def test_one_device_and_eight_take_the_same_steps():
     """The whole step, batch norm and statistics included, on both meshes."""
     config = small()
     source = sources.training_source(config)
-    meshes = {n: parallel.make_mesh(jax.devices()[:n]) for n in (1, 8)}
     losses, states = {}, {}
-    for devices, mesh in meshes.items():
-        monkeypatch.setattr(parallel, "make_mesh", lambda mesh=mesh: mesh)
-        setup = build(config, source)
+    for devices in (1, 8):
+        setup = build(config, source, parallel.make_mesh(jax.devices()[:devices]))
         state, losses[devices] = fresh_state(setup), []
         for step in range(2):
             batch = random_batch(setup, step)

@@ -12,7 +12,7 @@ from qface_jax.launch import main
 from qface_jax.runs import run_folder
 from qface_jax.runs.checkpoint import load_parts
 from qface_jax.settings import config as configs
-from qface_jax.train import init_model
+from qface_jax.train import start
 from support.closeness import assert_close_in_norm
 from support.onnx_model import Case, model
 from support.power_cut import train_until_cut
@@ -53,7 +53,7 @@ def command(run, init_from, *changes):
 
 def config_of(init_from, run):
     words = [f"--config.{word}" for word in OCTUPLET]
-    return init_model.resolve(configs.load("octuplet_small", words), init_from, run)
+    return start.resolve(configs.load("octuplet_small", words), init_from, run)
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +135,9 @@ def test_a_run_goes_on_when_what_it_started_from_is_gone(tuned, tmp_path):
 
 def test_a_config_that_names_its_backbone_keeps_it(whole_run, tmp_path):
     config = configs.load("demo", [])
-    assert init_model.resolve(config, whole_run[0], tmp_path) is config
+    assert start.resolve(config, whole_run[0], tmp_path) is config
     with pytest.raises(ConfigError, match="init_from"):
-        init_model.resolve(
+        start.resolve(
             configs.load("octuplet_small", ["--config.data.path=x"]), None, tmp_path
         )
 

@@ -104,7 +104,7 @@ def tiny():
 def backward(*words):
     """Operations of the gradient to all parameters."""
     model, params, stats, images = tiny()
-    apply = parameter_groups.learning(model.apply, parse(words))
+    apply = parameter_groups.learning(model, parse(words)).apply
 
     def loss(params, stats, images):
         features, _ = apply(params, stats, images, train=True, key=None)
@@ -136,8 +136,8 @@ def test_nothing_is_computed_backwards_before_the_first_layer_that_learns():
 
 
 def test_without_groups_that_stay_the_backbone_is_the_same_function():
-    apply = tiny()[0].apply
-    assert parameter_groups.learning(apply, parse(("backbone/fc=2",))) is apply
+    model = tiny()[0]
+    assert parameter_groups.learning(model, parse(("backbone/fc=2",))) is model
 
 
 def two_layers(params, stats, output, *, train, key):
@@ -156,15 +156,13 @@ def two_layers_init(key):
 
 
 @pytest.mark.parametrize("stays", ["first", "second"])
-def test_a_step_leaves_what_stays_bit_for_bit(stays, monkeypatch):
+def test_a_step_leaves_what_stays_bit_for_bit(stays):
     """Weight decay included; the class centres learn."""
     mesh = parallel.make_mesh(jax.devices()[:1])
-    monkeypatch.setattr(parallel, "make_mesh", lambda: mesh)
     model = models.Model(two_layers_init, small_step.pixels, two_layers)
-    monkeypatch.setattr(models, "build", lambda *args, **kwargs: model)
     config = small(f"optim.rate_factors=('backbone/{stays}=0','head=0.5')",
                    "optim.weight_decay=0.1", "optim.schedule=constant")  # fmt: skip
-    setup = build(config, sources.training_source(config))
+    setup = build(config, sources.training_source(config), mesh, model=model)
     state = fresh_state(setup)
     old = jax.device_get(state.params)
     rng = np.random.default_rng(0)
@@ -185,4 +183,4 @@ def test_a_step_leaves_what_stays_bit_for_bit(stays, monkeypatch):
 def test_a_run_refuses_a_group_that_its_model_has_not():
     config = small("optim.rate_factors=('backbone/stage9=0',)")
     with pytest.raises(ConfigError, match="backbone/layer2_0"):
-        build(config, sources.training_source(config))
+        build(config, sources.training_source(config), parallel.make_mesh())

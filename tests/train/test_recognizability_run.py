@@ -125,16 +125,12 @@ def test_cut_in_the_middle_and_resumed_is_bit_for_bit(trained, tmp_path):
     }
 
 
-def test_one_device_and_eight_end_alike(noise_records, tmp_path, monkeypatch):
+def test_one_device_and_eight_end_alike(noise_records, tmp_path):
     """Steps, refreshes of the UIs and correlations of the scores."""
     config = config_of(*noise_records, "degrade.recipe=recognizability",
                        "eval.sets=()", "total_steps=3")  # fmt: skip
     loop.train(config, tmp_path / "eight")
-    make = parallel.make_mesh
-    monkeypatch.setattr(
-        parallel, "make_mesh", lambda devices=None: make(jax.devices()[:1])
-    )
-    loop.train(config, tmp_path / "one")
+    loop.train(config, tmp_path / "one", mesh=parallel.make_mesh(jax.devices()[:1]))
     states = [final_state(config, tmp_path / name) for name in ("eight", "one")]
     assert_close_in_norm(*states, 1e-5, floor=1.0)
     eight, one = (logged(tmp_path / name) for name in ("eight", "one"))
@@ -147,7 +143,7 @@ def test_one_device_and_eight_end_alike(noise_records, tmp_path, monkeypatch):
 def test_class_means_are_where_the_classes_lie(whole_run):
     config = small("classifier.centres=class_means")
     source = sources.training_source(config)
-    setup = build(config, source)
+    setup = build(config, source, parallel.make_mesh())
     state = fresh_state(setup)
     before = np.asarray(state.params["head"]["centres"])
     found = class_means.with_class_means(config, source, setup, state)

@@ -7,6 +7,7 @@ import pytest
 from qface_jax.data_pipelines.sources import source as sources
 from qface_jax.errors import ConfigError
 from qface_jax.runs.checkpoint import Checkpoints, load_parts
+from qface_jax.sharded import parallel
 from qface_jax.train import loop
 from qface_jax.train.setup import build, fresh_state
 from support.small_run import small
@@ -22,7 +23,7 @@ def test_init_from_a_run_with_other_classes(whole_run, tmp_path, capsys):
     _, parts = load_parts(run, "last", ("params/backbone", "stats"))
     # One step at most away from where the other run ended, not from a fresh start.
     _, mine = load_parts(tmp_path / "run", "last", ("params/backbone",))
-    setup = build(config, sources.training_source(config))
+    setup = build(config, sources.training_source(config), parallel.make_mesh())
     fresh = fresh_state(setup).params["backbone"]
 
     def distance(a, b):

@@ -17,7 +17,7 @@ from qface_jax.errors import ConfigError, DataError
 from qface_jax.launch import main
 from qface_jax.runs import run_folder
 from qface_jax.runs.checkpoint import load_parts
-from qface_jax.train import init_model, loop
+from qface_jax.train import loop, start
 from qface_jax.weights import imported_run, parity
 from qface_jax.weights.convention import PRESETS
 from support import drawn_weights
@@ -93,7 +93,7 @@ def test_training_starts_from_it_and_not_in_it(imported, tmp_path, capsys):
     config = small(
         "total_steps=1", "model.backbone=init_from", "optim.learning_rate=1e-9"
     )
-    config = init_model.resolve(config, imported, tmp_path / "run")
+    config = start.resolve(config, imported, tmp_path / "run")
     with jax.numpy_dtype_promotion("standard"):
         loop.train(config, tmp_path / "run", init_from=imported)
         said = capsys.readouterr().err

@@ -1,20 +1,46 @@
-"""Rounding to bfloat16 that is right on average, its chance counted and not drawn.
+"""Rows stored in bfloat16: moved as they are, widened where used, rounded back.
+
+XLA's CPU backend does not gather, slice or scatter bfloat16: it first writes the whole
+array in float32. As 16-bit integers the same bits are moved without that.
 
 Rounding to nearest loses every update smaller than 2^-9 of the value it is added to:
 late in training the centres would stand still. Rounding up or down by chance, in
-proportion to what lies between, keeps such updates on average.
-
-The chance of an element is a hash of (key, class, column). So it does not depend on how
-the rows lie on the devices or in a sample, and is computed where it is needed.
+proportion to what lies between, keeps such updates on average. The chance of an element
+is a hash of (key, class, column). So it does not depend on how the rows lie on the
+devices or in a sample, and is computed where it is needed.
 
 References:
     Gupta et al. Deep Learning with Limited Numerical Precision. ICML 2015.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, BFloat16, Float32, Int, UInt32
+from jaxtyping import Array, BFloat16, Float32, Int, Shaped, UInt32
+
+
+def as_words(rows: Shaped[Array, "*s"]) -> Shaped[Array, "*s"]:
+    """Returns bfloat16 rows as the integers of the same bits; others as they are."""
+    if rows.dtype != jnp.bfloat16:
+        return rows
+    return lax.bitcast_convert_type(rows, jnp.uint16)
+
+
+def from_words(words: Shaped[Array, "*s"], dtype: Any) -> Shaped[Array, "*s"]:
+    """Returns the rows of that type that `as_words` turned into integers."""
+    if words.dtype == dtype:
+        return words
+    return lax.bitcast_convert_type(words, dtype)
+
+
+def widened(words: Shaped[Array, "*s"]) -> Float32[Array, "*s"]:
+    """Returns what `as_words` returned as float32."""
+    if words.dtype != jnp.uint16:
+        return words
+    # bfloat16 is the upper half of float32.
+    return lax.bitcast_convert_type(words.astype(jnp.uint32) << 16, jnp.float32)
 
 
 def _mix(x):
