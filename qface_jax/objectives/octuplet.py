@@ -10,9 +10,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from qface_jax.losses.contrast import positive_cosine, unit
+from qface_jax.losses.contrast import positive_cosine
 from qface_jax.losses.distance import METRICS
 from qface_jax.losses.octuplet import TERMS
+from qface_jax.losses.vectors import unit
 from qface_jax.objectives.classification import mean_over, raw_norms
 from qface_jax.objectives.objective import Objective, ObjectiveEntry, Outcome
 from qface_jax.options import NOT_NEGATIVE, Option, Rule

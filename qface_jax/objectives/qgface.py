@@ -14,7 +14,8 @@ from jaxtyping import Array, Int
 from ml_collections import ConfigDict
 
 from qface_jax.losses import norm_stats, quality_partition
-from qface_jax.losses.contrast import positive_cosine, unit
+from qface_jax.losses.contrast import positive_cosine
+from qface_jax.losses.vectors import unit
 from qface_jax.objectives import classification
 from qface_jax.objectives.classification import mean_over
 from qface_jax.objectives.objective import Hooks, Objective, ObjectiveEntry, Outcome

@@ -114,7 +114,7 @@ class MarginEntry(NamedTuple):
     problems: Callable[[Mapping[str, Any]], list[str]] = lambda options: []
 
 
-def build_margin(name: str, options: Mapping[str, Any] | None = None) -> Margin:
+def build_margin(name: str, options: Mapping[str, Any] = {}) -> Margin:
     """Returns the margin of that name.
 
     Args:
@@ -126,7 +126,7 @@ def build_margin(name: str, options: Mapping[str, Any] | None = None) -> Margin:
     """
     entry = MARGINS[name]
     defaults = {key: option.default for key, option in entry.options.items()}
-    return entry.build(**defaults | dict(options or {}))
+    return entry.build(**{**defaults, **options})
 
 
 def logits(

@@ -46,6 +46,7 @@ def toy_step():
     config = base.get_config()
     config.loss.margin = NAME
     config.model.embedding_dim = 16
+    config.optim.schedule = "constant"
     return step_of(config, LINEAR, classes=12, devices=1)
 
 
