@@ -73,7 +73,7 @@ def keys() -> Group:
             "schedule's *_steps keys must be given as *_epochs.",
             float,
         ),
-        "model": _model() | _of_entries(BACKBONES),
+        "model": _model(),
         "objective": Option(
             "classification", _named_in(OBJECTIVES),
             "What is minimised: classification of one view of each image; qgface, the "
@@ -130,7 +130,7 @@ def _all_named_in(table: Table) -> Rule:
 
 
 def _model() -> Group:
-    return {
+    group = {
         "backbone": Option(
             "iresnet18", _named_in(BACKBONES, (INIT_FROM,)),
             "The network. init_from: that of the run given by --init-from.",
@@ -169,6 +169,11 @@ def _model() -> Group:
             "RGB", one_of(("RGB", "BGR")), "Of the channels that the backbone takes."
         ),
     }  # fmt: skip
+    # The graph of an imported network is an option of its backbone, and a key above.
+    entries = _of_entries(BACKBONES)
+    return group | {
+        name: more for name, more in entries.items() if not set(more) <= set(group)
+    }
 
 
 def _loss() -> Group:

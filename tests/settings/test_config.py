@@ -130,7 +130,7 @@ def test_what_is_wrong_is_said(word, says):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"unknown; there are: .*demo"):
+    with pytest.raises(ConfigError, match=r"unknown; did you mean demo\? there are: .*demo"):
         configs.load("dmo")
     with pytest.raises(ConfigError, match="no such file"):
         configs.load("missing.py")
