@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         rows = score_images.score_rows(
             embedder, images, workers=workers, progress=bar.update
         )
-        face_scores.write_csv(args.out, tally.counting(rows), further=args.score)
+        face_scores.write_csv(args.out, tally.counting(rows), further=embedder.scores)
     print("\n".join(face_scores.summary(tally)))
     print(f"scores: {args.out}")
     if not tally.places:

@@ -72,7 +72,8 @@ def test_the_options_reach_the_score(name):
 
 def test_it_is_in_scalars_tables_and_curves_of_an_evaluation(name, toy, tmp_path):
     result = toy.evaluate(scores=built(name), discard_fmr=0.1)
-    assert 0 < result.scalars[f"rank_{name}"] <= 1 or result.scalars[f"rank_{name}"] < 0
+    # The toy's noise is the larger the fewer pixels there are.
+    assert -1 <= result.scalars[f"rank_{name}"] < 0
     assert f"discard_{name}" in result.scalars
     again = results.read(results.write(tmp_path, result))
     assert error_discard.scores_of(again.arrays, toy.sides) == ["norm", name]

@@ -30,13 +30,11 @@ from qface_jax.evals.measures.quality_scores import (
 from qface_jax.evals.results import PAGE, TERMINAL, Column, Line, Table
 from qface_jax.evals.results import Curve as Picture
 from qface_jax.evals.text_table import percent
+from qface_jax.tables import QUALITY_SCORES
 
 MOST = 0.95  # share that is left out at most; the rest is too few pairs to count
 FMR = 0.01  # at which curves start where nothing else is said
 EARLY = 0.2  # up to here is what a user would leave out
-# A result whose arrays are called so can be judged, whatever its protocol: `issame`,
-# `cross_<side>`, and of each score, before the side:
-_DISTANCES = ("cross", "same")  # other arrays that a result has at every side
 _POINTS = 96  # of a curve in the file
 
 
@@ -166,20 +164,21 @@ def sides_of(arrays: dict[str, np.ndarray]) -> list[int]:
 
 
 def scores_of(arrays: dict[str, np.ndarray], sides: Sequence[int]) -> list[str]:
-    """Returns the names of the scores that a result has at every side."""
+    """Returns the names of the scores that a result has at every side.
+
+    A result can be judged, whatever its protocol, that has the arrays `issame`,
+    `cross_<side>`, and `<array_name>_<side>` of each score.
+    """
     if not sides:
         return []
     suffix = f"_{max(sides)}"
     kinds = [key.removesuffix(suffix) for key in arrays if key.endswith(suffix)]
-    names = [
-        NORM if kind == array_name(NORM) else kind
-        for kind in kinds
-        if kind not in _DISTANCES
-    ]
+    names = [NORM if kind == array_name(NORM) else kind for kind in kinds]
     return [
         name
         for name in names
-        if all(f"{array_name(name)}_{side}" in arrays for side in sides)
+        if name in QUALITY_SCORES
+        and all(f"{array_name(name)}_{side}" in arrays for side in sides)
     ]
 
 
