@@ -41,7 +41,7 @@ from qface_jax.tables import (
     Table,
 )
 
-DTYPES = one_of(("float32", "bfloat16"))
+DTYPES = one_of("float32", "bfloat16")
 OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad")
 SCHEDULES = ("constant", "step", "cosine", "polynomial")
 # Kind of a user's own entries -> the table that they are entries of.
@@ -166,7 +166,7 @@ def _model() -> Group:
             (127.5, 127.5, 127.5), POSITIVE_COLOURS, "See input_mean."
         ),
         "color_order": Option(
-            "RGB", one_of(("RGB", "BGR")), "Of the channels that the backbone takes."
+            "RGB", one_of("RGB", "BGR"), "Of the channels that the backbone takes."
         ),
     }  # fmt: skip
     # The graph of an imported network is an option of its backbone, and a key above.
@@ -198,7 +198,7 @@ def _classifier() -> Group:
             "from about a million.",
         ),
         "centres": Option(
-            "random", one_of(("random", "class_means")),
+            "random", one_of("random", "class_means"),
             "Class centres of a new run: random, or class_means, the mean unit feature "
             "of each class in the model that training starts from.",
         ),
@@ -230,7 +230,7 @@ def _data() -> Group:
             0, NOT_NEGATIVE, "Leave out identities with fewer images."
         ),
         "resize": Option(
-            "crop", one_of(("crop", "stretch")),
+            "crop", one_of("crop", "stretch"),
             "How images of another size become 112 px: crop, the short side to 112 "
             "(bilinear) and the middle; or stretch, the whole image (bicubic).",
         ),
@@ -242,7 +242,7 @@ def _data() -> Group:
 
 def _optim() -> Group:
     return {
-        "name": Option("sgd", one_of(OPTIMIZERS), "The optimizer."),
+        "name": Option("sgd", one_of(*OPTIMIZERS), "The optimizer."),
         "learning_rate": Option(
             0.1, POSITIVE, "Peak learning rate, at the global batch size."
         ),
@@ -271,7 +271,7 @@ def _optim() -> Group:
         "clip_norm": Option(
             None, POSITIVE, "Norm that the gradient is clipped to; None: none.", float
         ),
-        "schedule": Option("cosine", one_of(SCHEDULES), "Of the learning rate."),
+        "schedule": Option("cosine", one_of(*SCHEDULES), "Of the learning rate."),
         "warmup_steps": Option(0, NOT_NEGATIVE, "Updates; linear from 0."),
         "warmup_epochs": Option(
             None, NOT_NEGATIVE, "The same in epochs, where `epochs` is set.", float
@@ -331,7 +331,7 @@ def _eval() -> Group:
         "flip": Option(True, None, "Add the feature of the mirror image."),
         "folds": Option(10, AT_LEAST_TWO, "Folds of the cross-validated accuracy."),
         "metric": Option(
-            "euclidean", one_of(("euclidean", "cosine")), "Distance of two embeddings."
+            "euclidean", one_of("euclidean", "cosine"), "Distance of two embeddings."
         ),
         "batch_size": Option(128, POSITIVE, "Images embedded together, all devices."),
         "antialias": Option(True, None, "In the down-sampling."),

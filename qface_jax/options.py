@@ -6,7 +6,7 @@ table (`qface_jax.tables`) declares its own beside its code.
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -103,16 +103,11 @@ def flatten(group: Group, prefix: str = "") -> dict[str, Option]:
     return flat
 
 
-def one_of(names: Collection[str]) -> Rule:
-    """Returns the rule that a value is one of some names.
-
-    Args:
-        names: Names, or a `qface_jax.tables.Table`, whose names are those and any
-            `module:object`.
-    """
-    return Rule(
-        lambda value: value in names, f"must be one of {', '.join(sorted(names))}"
-    )
+def one_of(*names: str) -> Rule:
+    """Returns the rule that a value is one of some names."""
+    few = len(names) <= 2
+    listed = " or ".join(names) if few else f"one of {', '.join(sorted(names))}"
+    return Rule(lambda value: value in names, f"must be {listed}")
 
 
 POSITIVE = Rule(lambda v: 0 < v < math.inf, "must be > 0 and finite")

@@ -10,6 +10,7 @@ a `.py` file. A config that was read from a run's folder, which may be somebody 
 is not followed on its word alone; `--trust-code` trusts all it names.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -145,7 +146,9 @@ def _import(name: str) -> Any:
     path = Path(name).expanduser().resolve()
     if not path.is_file():
         raise ConfigError(f"there is no file {path}")
-    module_name = f"qface_user_{path.stem}_{abs(hash(path)):x}"
+    # A file that was changed is another module.
+    content = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()
+    module_name = f"qface_user_{path.stem}_{content[:12]}"
     if module_name in sys.modules:
         return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)

@@ -28,8 +28,8 @@ from qface_jax.tables import BACKBONES, INIT_FROM
 IMAGE_SIDE = 112  # px; what the backbones are built for
 # What a caller may have set that no config of a run has passed through.
 _RULES = {
-    "dtype": one_of(("float32", "bfloat16")),
-    "color_order": one_of(("RGB", "BGR")),
+    "dtype": one_of("float32", "bfloat16"),
+    "color_order": one_of("RGB", "BGR"),
     "input_mean": COLOURS,
     "input_std": POSITIVE_COLOURS,
     "embedding_dim": Rule(lambda v: v >= 1, "must be >= 1"),

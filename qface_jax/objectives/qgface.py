@@ -47,7 +47,7 @@ AVERAGED = "averaged"  # the encoder of the keys, with `momentum`
 OPTIONS = {
     "partition": Option(
         "min",
-        one_of((*quality_partition.PAIR_QUALITIES, ALL)),
+        one_of(*quality_partition.PAIR_QUALITIES, ALL),
         "quality u of a pair: min, mean or max of its two views; views with u > "
         "threshold are classified, pairs with u <= threshold contrasted; none: all are "
         "both",
@@ -57,7 +57,7 @@ OPTIONS = {
     "ema_new_weight": Option(0.01, SHARE, "of the norm statistics of u"),
     "queue": Option(
         "proxy",
-        one_of(ENTERING),
+        one_of(*ENTERING),
         "what a degraded view is told apart from: proxy (earlier features, moved with "
         "their class centres), momentum (keys of an averaged encoder), batch (this "
         "step's features); none: there is no contrastive loss",

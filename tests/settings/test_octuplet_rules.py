@@ -55,7 +55,8 @@ def test_octuplet_goes_with_its_own_recipe():
     assert load(*PAIRS).objective == "octuplet"
     for words in (PAIRS[:1], PAIRS[1:], ("objective=qgface", PAIRS[1])):
         (problem,) = problems(*words)
-        assert "objective octuplet goes with octuplet and with no other" in problem
+        assert "degrade.recipe: got" in problem
+        assert "takes pairs of images goes with octuplet or another" in problem
 
 
 def test_a_batch_of_pairs_is_even():
