@@ -113,7 +113,7 @@ def preview(
     facts = [f"{source.name}: {len(source)} images of {source.num_classes} identities"]
     facts += [
         f"recipe {name}, seed {config.seed}",
-        *_settings_lines(params_of(config)),
+        *_settings_lines(vars(params_of(config))),
     ]
     facts += [] if verdict is None else verdict.facts
     heads, captioned_views = ("both", 1) if pairs else (views, views)
