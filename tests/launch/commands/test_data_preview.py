@@ -186,7 +186,7 @@ def test_the_recipe_of_pairs_is_shown_with_its_own_views(tmp_path, capsys):
     assert height > 4 * 112  # two lines of each picture
     assert preview(out, "--config=octuplet_small", *given, "--config.seed=9") == 0
     assert preview(out, "--config=demo", *words("objective=octuplet")) == 2
-    assert "objective octuplet goes with octuplet" in capsys.readouterr().err
+    assert "with objective octuplet; an objective that takes" in capsys.readouterr().err
 
 
 def test_what_cannot_be_judged_is_refused(tmp_path, capsys, adaface_run):
