@@ -52,28 +52,28 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.train.setup import check_devices
 
     cluster.join(args)
-    found = run_folder.read(args.checkpoint)
+    trained = run_folder.read(args.checkpoint)
     foreign = [w for w in args.overrides if not w.startswith("--config.eval.")]
     if foreign:
         raise ConfigError(
             f"{' '.join(foreign)}: the run is as it was trained; only --config.eval.* "
             "can be changed here"
         )
-    evaluated = configs.override(found.config, args.overrides, eval_from=args.config)
+    evaluated = configs.override(trained.config, args.overrides, eval_from=args.config)
     if not evaluated.eval.sets:
         raise ConfigError("eval.sets: is empty; give --config.eval.sets=...")
     mesh = parallel.make_mesh()
     check_devices(evaluated, rules.EVALUATION_SIZES, mesh)
     # The sets first: a missing file is known before the weights are read.
     evaluation = Evaluation(evaluated)
-    embedder = Embedder.from_run(found, args.which, mesh, config=evaluated)
-    checkpoint = {"path": str(found.path), "which": args.which, "step": embedder.step}
+    embedder = Embedder.from_run(trained, args.which, mesh, config=evaluated)
+    checkpoint = {"path": str(trained.path), "which": args.which, "step": embedder.step}
     for result in evaluation.run(embedder, checkpoint=checkpoint):
         if hosts.first():
             print(table(result))
-            print(f"result: {results.write(found.path, result)}")
+            print(f"result: {results.write(trained.path, result)}")
     if hosts.first():
-        print(f"report: {write_report(found.path)}")
+        print(f"report: {write_report(trained.path)}")
     return 0
 
 

@@ -64,16 +64,16 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.report.heat_map import write_maps
     from qface_jax.runs import run_folder
 
-    found = run_folder.read(args.run)
-    pictures = sample(args.images, args.count, found.config.data.resize)
-    antialias = found.config.eval.antialias
+    trained = run_folder.read(args.run)
+    pictures = sample(args.images, args.count, trained.config.data.resize)
+    antialias = trained.config.eval.antialias
     shown = [
         down_up(picture, side=side, antialias=antialias)
         for side in sides
         for picture in pictures
     ]
     images = np.stack([np.asarray(picture) for picture in shown])
-    maps = face_maps(found, images, which=args.which)
+    maps = face_maps(trained, images, which=args.which)
     captions = [f"{side} px" for side in sides for _ in pictures]
     write_maps(args.out, images, maps, captions, columns=len(pictures))
     print(

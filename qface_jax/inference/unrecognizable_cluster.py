@@ -62,7 +62,7 @@ def unrecognizable_batches(
         images: The set.
         batch_size: Of all hosts together.
     """
-    place = hosts.here()
+    place = hosts.place()
     share = batch_size // place.count
     positions = np.arange(images.count)
     count = int(np.sum(positions % batch_size // share == place.index))
@@ -128,7 +128,7 @@ def picture_batches(
         embedder: Of its size are the batches.
         side: In px.
     """
-    place, total = hosts.here(), len(pictures)
+    place, total = hosts.place(), len(pictures)
     share = Share(place.index, place.count)
     rows, size = share.pairs(total), embedder.rows
     share_of_pictures = pictures.part(rows.start, rows.stop)

@@ -76,7 +76,7 @@ class Evaluation:
             embedder: the model, and the quality scores of each image.
             checkpoint: what is evaluated, fit for JSON; goes into each result.
         """
-        place = hosts.here()
+        place = hosts.place()
         share = Share(place.index, place.count, agreement.gather_rows)
         for name, protocol in self._benchmarks:
             yield dataclasses.replace(
@@ -219,7 +219,7 @@ def evaluate_state(
 
     stoppable = dataclasses.replace(embedder, forward=forward)
     checkpoint = {"path": str(run), "step": int(state.step)}
-    found, values = [], {}
+    evaluated, values = [], {}
     for result in evaluation.run(stoppable, checkpoint=checkpoint):
         if folder is not None:
             results.write(folder, result)
@@ -227,5 +227,5 @@ def evaluate_state(
             f"{result.set}/{name}": value
             for name, value in results.scalars(result).items()
         }
-        found.append(result)
-    return values, found
+        evaluated.append(result)
+    return values, evaluated
