@@ -265,7 +265,7 @@ def table(quality: dict[str, Any]) -> Table:
     """
     areas = [facts["area"] for facts in quality["scores"].values()]
     least = min((area for area in areas if area is not None), default=None)
-    alone = areas.count(least) == 1
+    alone = least is not None and areas.count(least) == 1
     rows = [
         [
             title(name),
