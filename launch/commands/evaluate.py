@@ -41,9 +41,9 @@ def run(args: argparse.Namespace) -> int:
     """Evaluates, prints a table per set, writes results and report."""
     from qface_jax.errors import ConfigError
     from qface_jax.evals import results
+    from qface_jax.evals.text_table import result_text
     from qface_jax.inference.embedder import Embedder
     from qface_jax.report.page import write_report
-    from qface_jax.report.table import table
     from qface_jax.runs import run_folder
     from qface_jax.settings import config as configs
     from qface_jax.settings import rules
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = {"path": str(trained.path), "which": args.which, "step": embedder.step}
     for result in evaluation.run(embedder, checkpoint=checkpoint):
         if hosts.first():
-            print(table(result))
+            print(result_text(result))
             print(f"result: {results.write(trained.path, result)}")
     if hosts.first():
         print(f"report: {write_report(trained.path)}")

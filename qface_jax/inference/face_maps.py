@@ -39,7 +39,7 @@ from qface_jax.models import heads
 from qface_jax.models.heads import ATTENTION
 from qface_jax.runs.checkpoint import load_parts
 from qface_jax.runs.run_folder import Run
-from qface_jax.sharded import chunks, parallel, streamed_logits
+from qface_jax.sharded import parallel, streamed_logits
 from qface_jax.sharded.classifier import CENTRES
 from qface_jax.sharded.parallel import DATA
 
@@ -208,7 +208,7 @@ def nearest_centres(
 
         def body(index, carry):
             top, directions = carry
-            start, fresh = chunks.bounds(index, w.shape[0], _CHUNK)
+            start, fresh = streamed_logits.chunk_bounds(index, w.shape[0], _CHUNK)
             # Keeps XLA from widening all centres ahead of the loop.
             narrow, start = lax.optimization_barrier((w, start))
             rows = lax.dynamic_slice_in_dim(narrow, start, fresh.shape[0])
@@ -223,7 +223,7 @@ def nearest_centres(
             directions = jnp.where(nearer, units[jnp.argmax(cos, axis=1)], directions)
             return jnp.maximum(top, largest), directions
 
-        number, _ = chunks.count_and_size(w.shape[0], _CHUNK)
+        number, _ = streamed_logits.chunk_count_and_size(w.shape[0], _CHUNK)
         start = (jnp.full(len(z), streamed_logits.ABSENT), jnp.zeros_like(z))
         top, directions = lax.fori_loop(0, number, body, start)
         device = jnp.argmax(lax.all_gather(top, DATA), axis=0)

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from qface_jax import models
 from qface_jax.configs.document import options_of
+from qface_jax.inference.embedding_recognizability import UNRECOGNIZABLE
 from qface_jax.losses import recognizability as kernels
 from qface_jax.losses.vectors import unit
 from qface_jax.models import heads
@@ -33,10 +34,6 @@ from qface_jax.options import (
     one_of,
 )
 from qface_jax.sharded.classifier import CENTRES
-
-# In the state: centre of the unrecognizable images, mean and deviation of their index.
-UNRECOGNIZABLE = "ui"
-
 
 OPTIONS = {
     # Of the terms beside margin softmax, alpha, beta, gamma; at gamma 0 there is no
