@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from qface_jax.launch import cluster
-from qface_jax.launch.commands.command import Command
+from qface_jax.launch.commands.command import Command, add_which
 from qface_jax.processes import hosts
 
 DESCRIPTION = """Evaluate a checkpoint of a run: ten-fold verification of every set at
@@ -23,12 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="folder of a run (the --workdir of qface train)",
     )
-    parser.add_argument(
-        "--which",
-        choices=("last", "best"),
-        default="last",
-        help="which of its checkpoints; default: last",
-    )
+    add_which(parser)
     parser.add_argument(
         "--config",
         metavar="NAME",

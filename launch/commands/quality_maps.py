@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from qface_jax.errors import ConfigError
+from qface_jax.launch.commands.command import add_which
 
 DESCRIPTION = """Draw maps over pictures: the attention of a run with a perceptibility
 attention module, and of every run two class activation maps of the last feature map,
@@ -42,12 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pixels that each goes down to and up again from, separated by commas; "
         "default 112,28,14,7",
     )
-    parser.add_argument(
-        "--which",
-        choices=("last", "best"),
-        default="last",
-        help="which checkpoint of the run; default: last",
-    )
+    add_which(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ class RunRecord(NamedTuple):
     """What a run's folder holds.
 
     Attributes:
-        config: Its config.
+        config: As it was started with.
         data: How much it was trained on.
         finished: Whether all its sets were evaluated after its last step.
         results: Evaluations after its last step; also of sets added by `qface eval`.

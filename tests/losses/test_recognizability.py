@@ -51,6 +51,12 @@ def slope(function, at, direction, step=1e-6):
     return (ends[0] - ends[1]) / (2 * step)
 
 
+def check_gradient(function, at, eps=0.01):
+    check_grads(
+        lambda x: function(jnp.asarray(x)), (at,), 1, modes=["rev"], rtol=1e-2, eps=eps
+    )
+
+
 def test_distances_and_index_are_those_of_the_formula():
     features, centres, labels, centre = case()
     own, nearest, ui, index = plain(features, centres, labels, centre)
@@ -108,14 +114,7 @@ def test_smooth_l1(beta):
     np.testing.assert_allclose(grads[0], want, rtol=1e-4, atol=1e-4)
     assert grads[0][0] == 0.0 and not np.any(grads[1])
     away = jnp.asarray(target + np.where(difference > 0, 2.0, -2.0), jnp.float32)
-    check_grads(
-        lambda x: loss(jnp.asarray(x), arrays[1]),
-        (away,),
-        1,
-        modes=["rev"],
-        rtol=1e-2,
-        eps=0.01,
-    )
+    check_gradient(lambda x: loss(x, arrays[1]), away)
 
 
 def test_smooth_l1_is_torchs():
@@ -138,14 +137,7 @@ def test_index_diversion():
     np.testing.assert_allclose(to_predicted, np.where(want > 0, -2.0, 0.0))
     assert not np.any(rest[0]) and not np.any(rest[1])
     away = predicted[np.abs(want) > 0.1]
-    check_grads(
-        lambda x: loss(jnp.asarray(x), mean, std),
-        (away,),
-        1,
-        modes=["rev"],
-        rtol=1e-2,
-        eps=0.01,
-    )
+    check_gradient(lambda x: loss(x, mean, std), away)
 
 
 def test_index_diversion_without_a_deviation():
@@ -188,14 +180,7 @@ def test_attention_loss(reduction):
     want = squares.mean(1) if reduction == "mean" else squares.sum(1)
     loss = partial(kernels.attention_loss, reduction=reduction)
     np.testing.assert_allclose(jax.jit(loss)(projection, target), want, rtol=RTOL)
-    check_grads(
-        lambda p: loss(jnp.asarray(p), target),
-        (projection,),
-        1,
-        modes=["rev"],
-        rtol=1e-2,
-        eps=0.1,
-    )
+    check_gradient(lambda p: loss(p, target), projection, eps=0.1)
     grad = jax.grad(lambda t: jnp.sum(loss(projection, t)))(target)
     assert not np.any(grad)
 
