@@ -57,7 +57,7 @@ def measure(
 
     Args:
         images: uint8 [m, 112, 112, 3].
-        embedder: The model.
+        embedder: Of the run that judges.
         quality: features [m, d] -> u within [0, 1], [m].
 
     Raises:

@@ -59,7 +59,7 @@ def unrecognizable_batches(
     """Returns this host's batches of unrecognizable images, as `Embedder.embed` takes.
 
     Args:
-        images: The set.
+        images: Of all hosts.
         batch_size: Of all hosts together.
     """
     place = hosts.place()
@@ -98,7 +98,7 @@ def measure(
     Args:
         config: Names the unrecognizable images, and how pictures are read.
         source: Training data; the first of it in a run's order are the faces.
-        embedder: The model.
+        embedder: Embeds both, and scores them.
         count: Of the faces, at most.
     """
     images = unrecognizable_images.open_unrecognizable(config, source)

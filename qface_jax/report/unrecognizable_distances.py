@@ -55,7 +55,7 @@ def draw(path: Path, unrecognizable: np.ndarray, faces: np.ndarray) -> Path:
     """Draws the two distributions as PNG, written aside and then renamed.
 
     Args:
-        path: The file.
+        path: PNG to write.
         unrecognizable: As of `lines`.
         faces: As of `lines`.
     """

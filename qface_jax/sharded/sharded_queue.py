@@ -115,7 +115,7 @@ def contrastive_loss(
         spec: Scale, mask, chunk and mesh.
         q: Raw features of the degraded views, [b, d].
         k: Raw features of the originals, [b, d]; no gradient reaches them.
-        queue: The queue.
+        queue: Its rows are cut over the devices.
         labels: Identity of each row, int32 [b].
         centres: Raw class centres now, [c, d], all of them; no gradient reaches them.
 

@@ -139,7 +139,7 @@ def evaluate(
     """Evaluates one benchmark: answers its requests, and says how far it is.
 
     Args:
-        protocol: the benchmark.
+        protocol: asks for images, and makes a result of their embeddings.
         eval_settings: `flip`, and what `decode` reads.
         embedder: the model, and the quality scores of each image.
         share: this host's part.

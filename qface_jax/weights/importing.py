@@ -49,7 +49,7 @@ class Read(NamedTuple):
     """A model that was read, and what there is to say of it.
 
     Attributes:
-        imported: The model.
+        imported: Weights, and what is said of their origin.
         reference: What its source takes, for the check of parity.
         notes: Lines for the user.
     """

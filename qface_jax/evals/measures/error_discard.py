@@ -206,7 +206,7 @@ def write_csv(path: Path, drawn: Sequence[tuple[str, str, Curve]]) -> None:
     """Writes curves as lines of set, score, share left out and rate; aside first.
 
     Args:
-        path: The file.
+        path: CSV to write.
         drawn: Name of the set, name of the score, and the curve.
     """
     text = io.StringIO()

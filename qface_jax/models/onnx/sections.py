@@ -20,7 +20,7 @@ def last_map(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> str:
     n, n], nor a picture with its axes moved is taken for one.
 
     Args:
-        graph: the network.
+        graph: of the whole network.
         shapes: of all values, of one image.
     """
     needed = {graph.output}
