@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qface_jax.errors import ConfigError, DataError
+from qface_jax.launch.commands.command import add_which
 
 DESCRIPTION = """Score face images by a run, larger is better: the norm of the feature,
 ERS (distance from where unrecognizable images lie) and RI (the learnt recognizability
@@ -36,12 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CSV",
         help="file to write; default: scores.csv",
     )
-    parser.add_argument(
-        "--which",
-        choices=("last", "best"),
-        default="last",
-        help="which checkpoint of RUN; default: last",
-    )
+    add_which(parser)
     parser.add_argument(
         "--score",
         action="append",

@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
     workdir = args.workdir or Path("runs") / Path(args.config).stem
 
     from qface_jax.evals.results import before
+    from qface_jax.evals.text_table import result_text
     from qface_jax.report.before_after import change_table, matching
     from qface_jax.report.page import read_results, write_report
-    from qface_jax.report.table import table
     from qface_jax.sharded import parallel
     from qface_jax.train import start
     from qface_jax.train.interrupt import Interrupted
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         return 128 + stop.signal_number
     if hosts.first():
         for result in evaluated:
-            print(table(result))
+            print(result_text(result))
         if config.eval.before:
             for pair in matching(read_results(before(workdir)), evaluated):
                 print(change_table(*pair))

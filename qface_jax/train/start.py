@@ -9,11 +9,11 @@ from ml_collections import ConfigDict
 
 from qface_jax.configs import document
 from qface_jax.errors import ConfigError
-from qface_jax.models import INIT_FROM
 from qface_jax.objectives.objective import Objective
 from qface_jax.processes import hosts
 from qface_jax.runs import checkpoint, run_folder
 from qface_jax.runs.checkpoint import Checkpoints
+from qface_jax.tables import INIT_FROM
 from qface_jax.train.class_means import with_class_means
 from qface_jax.train.setup import Setup, fresh_state
 from qface_jax.train.state import TrainState, is_under

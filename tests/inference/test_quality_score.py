@@ -20,10 +20,10 @@ def scores_of(*parts, index_of="features", features=FEATURES):
     config = base.get_config()
     config.recognizability.index_of = index_of
     names = names_of(config)
-    known = {
+    saved = {
         path: KNOWN[path] if path in parts else {} for path in checkpoint_parts(names)
     }
-    scores = build_scores(names, known, config)
+    scores = build_scores(names, saved, config)
     return {name: score(features) for name, score in scores.items()}
 
 

@@ -192,27 +192,27 @@ def curves(
         sides: In px.
         fmr: False match rate at which they start.
     """
-    found = {}
+    by_score = {}
     for name in scores_of(arrays, sides):
         pairs = mixed_pairs(arrays, sides, name)
         drawn = None if pairs is None else curve(*pairs, fmr=fmr)
         if drawn is not None:
-            found[name] = drawn
-    return found
+            by_score[name] = drawn
+    return by_score
 
 
 def write_csv(path: Path, drawn: Sequence[tuple[str, str, Curve]]) -> None:
     """Writes curves as lines of set, score, share left out and rate; aside first.
 
     Args:
-        path: The file.
+        path: CSV to write.
         drawn: Name of the set, name of the score, and the curve.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("set", "score", "left_out", "fnmr"))
-    for name, score, found in drawn:
-        for share, rate in zip(found.discarded, found.fnmr, strict=True):
+    for name, score, drawn_curve in drawn:
+        for share, rate in zip(drawn_curve.discarded, drawn_curve.fnmr, strict=True):
             writer.writerow((name, score, f"{share:.6f}", f"{rate:.6f}"))
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, text.getvalue().encode())
@@ -232,16 +232,16 @@ def judge(
         {"fmr", "scores": {name: {"rank_correlation", "area", "early_area"}}}; a number
         that cannot be had is None. None where no score is there.
     """
-    found, drawn_curves = {}, curves(arrays, sides, fmr=fmr)
+    judged, drawn_curves = {}, curves(arrays, sides, fmr=fmr)
     for name in scores_of(arrays, sides):
         by_side = {side: arrays[f"{array_name(name)}_{side}"] for side in sides}
         drawn = drawn_curves.get(name)
-        found[name] = {
+        judged[name] = {
             "rank_correlation": correlation_with_sides(by_side),
             "area": None if drawn is None else drawn.area(),
             "early_area": None if drawn is None else drawn.area(EARLY),
         }
-    return {"fmr": fmr, "scores": found} if found else None
+    return {"fmr": fmr, "scores": judged} if judged else None
 
 
 def correlations(quality: dict[str, Any]) -> dict[str, float | None]:
@@ -330,9 +330,9 @@ def pictures(
         text = f"{title(name)}, by resolution"
         drawn.append(Picture("histogram", text, lines, title(name)))
     lines = []
-    for name, found in curves(arrays, sides, fmr=fmr).items():
-        x, y = found.thinned()
-        label = f"{title(name)} (area {percent(found.area())})"
+    for name, drawn_curve in curves(arrays, sides, fmr=fmr).items():
+        x, y = drawn_curve.thinned()
+        label = f"{title(name)} (area {percent(drawn_curve.area())})"
         lines.append(Line(label, y.tolist(), x.tolist()))
     if lines:
         drawn.append(Picture("discard", f"Error versus discard, FMR {fmr:g}", lines))
