@@ -119,7 +119,8 @@ def run(args: argparse.Namespace) -> int:
         rows = score_images.score_rows(
             embedder, images, workers=workers, progress=bar.update
         )
-        face_scores.write_csv(args.out, tally.counting(rows), further=args.score)
+        further = (*source.config.eval.quality_scores, *args.score)
+        face_scores.write_csv(args.out, tally.counting(rows), further)
     print("\n".join(face_scores.summary(tally)))
     print(f"scores: {args.out}")
     if not tally.places:
