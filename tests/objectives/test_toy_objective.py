@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from qface_jax import tables
-from qface_jax.errors import ConfigError
 from qface_jax.runs.checkpoint import load_parts
 from qface_jax.train import loop
 from support.small_run import small
@@ -64,7 +63,6 @@ OBJECTIVE = ObjectiveEntry(
     options={"length": Option(3.0, NOT_NEGATIVE, "of a feature")},
     hooks=lambda config, options, **unused: Doubling(),
 )
-NOT_AN_OBJECTIVE = build
 '''
 
 
@@ -97,13 +95,3 @@ def test_it_trains_and_its_hooks_are_called(toy, tmp_path, capsys):
     assert not (run / "samples" / "gst.png").exists()
     said = capsys.readouterr().err
     assert f"{name} with tiny" in said and "toy: it doubles" in said
-
-
-def test_only_an_objective_that_was_named_is_followed(toy, tmp_path):
-    name = f"{toy}:NOT_AN_OBJECTIVE"
-    with pytest.raises(ConfigError, match="not imported on its word alone"):
-        loop.train(config_of(name), tmp_path / "run")
-    tables.trust(name)
-    with pytest.raises(ConfigError, match=r"expected a .*objective\.ObjectiveEntry"):
-        loop.train(config_of(name), tmp_path / "run")
-    assert not (tmp_path / "run" / "config.json").exists()

@@ -8,8 +8,6 @@ import pytest
 
 from qface_jax import tables
 from qface_jax.configs import base
-from qface_jax.errors import ConfigError
-from qface_jax.launch import main
 from support.small_step import LINEAR, step_of
 
 NAME = "toy_margins:CURVY"
@@ -57,15 +55,3 @@ def test_it_trains():
         state, metrics = step(state, batch, key)
         assert np.isfinite(metrics["loss"]) and metrics["t"] == count
     assert jax.tree.leaves(state.aux) == [2.0]
-
-
-def test_it_is_not_followed_on_its_word_alone():
-    with pytest.raises(ConfigError, match=f"margin {NAME}: is code that the run's"):
-        toy_step()
-
-
-def test_it_is_drawn(tmp_path, capsys):
-    out = tmp_path / "gst.png"
-    assert main.main(["gst", f"--margin={NAME},softmax", f"--out={out}"]) == 0
-    assert capsys.readouterr().out.count(NAME) == 3
-    assert out.read_bytes().startswith(b"\x89PNG")
