@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from qface_jax import tables
 from qface_jax.runs.checkpoint import load_parts
 from qface_jax.train import loop
 from support.small_run import small
@@ -73,17 +72,10 @@ def toy(tmp_path):
     return str(path)
 
 
-def config_of(name):
-    config = small("total_steps=3", "eval.sets=()", "log.interval=1")
-    with config.unlocked():
-        config.objective = name
-    return config
-
-
 def test_it_trains_and_its_hooks_are_called(toy, tmp_path, capsys):
     name, run = f"{toy}:OBJECTIVE", tmp_path / "run"
-    tables.trust(name)
-    loop.train(config_of(name), run)
+    changes = ("total_steps=3", "eval.sets=()", "log.interval=1", f"objective={name}")
+    loop.train(small(*changes), run)
     lines = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "off" in line] == [1, 2, 3]
     assert sum("toy" in line for line in lines) == 3

@@ -36,7 +36,8 @@ FMR = 0.01  # at which curves start where nothing else is said
 EARLY = 0.2  # up to here is what a user would leave out
 # A result whose arrays are called so can be judged, whatever its protocol: `issame`,
 # `cross_<side>`, and of each score, before the side:
-_DISTANCES = ("cross", "same")  # other arrays that a result has at every side
+# Other arrays that a result has at every side: distances and points of the ROC.
+_NO_SCORES = ("cross", "same", "far_cross", "far_same", "tar_cross", "tar_same")
 _POINTS = 96  # of a curve in the file
 
 
@@ -174,7 +175,7 @@ def scores_of(arrays: dict[str, np.ndarray], sides: Sequence[int]) -> list[str]:
     names = [
         NORM if kind == array_name(NORM) else kind
         for kind in kinds
-        if kind not in _DISTANCES
+        if kind not in _NO_SCORES
     ]
     return [
         name

@@ -123,7 +123,7 @@ def test_eval_prints_and_reports_it(trained, tmp_path, capsys):
 
 def test_a_best_metric_that_no_result_has_is_refused(trained, tmp_path, capsys):
     command = ["train", "--config=demo", f"--workdir={tmp_path / 'run'}"]
-    command += words(f"eval.sets=('{NAME}=x',)", "total_steps=1")
+    command += words(f"eval.sets=('{NAME}=x',)", "eval.best_metric=mean_cross")
     with jax.numpy_dtype_promotion("standard"):
         assert main.main(command) == 2
     said = capsys.readouterr().err

@@ -1,13 +1,10 @@
 """A margin of somebody else's module: one file, named `module:object`."""
 
-import sys
-
 import jax
 import numpy as np
-import pytest
 
 from qface_jax import tables
-from qface_jax.configs import base
+from support.small_run import small
 from support.small_step import LINEAR, step_of
 
 NAME = "toy_margins:CURVY"
@@ -32,25 +29,12 @@ CURVY = MarginEntry(curvy, {"bend": Option(0.2, SHARE, "taken off the cosine")})
 '''
 
 
-@pytest.fixture(autouse=True)
-def module(tmp_path, monkeypatch):
+def test_it_trains(tmp_path, monkeypatch):
     (tmp_path / "toy_margins.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "toy_margins", raising=False)
     monkeypatch.setattr(tables, "_trusted", set())
-
-
-def toy_step():
-    config = base.get_config()
-    config.loss.margin = NAME
-    config.model.embedding_dim = 16
-    config.optim.schedule = "constant"
-    return step_of(config, LINEAR, classes=12, devices=1)
-
-
-def test_it_trains():
-    tables.trust(NAME)
-    step, state, batch, key = toy_step()
+    config = small(f"loss.margin={NAME}", "optim.schedule=constant")
+    step, state, batch, key = step_of(config, LINEAR, classes=12, devices=1)
     for count in (1, 2, 2):
         state, metrics = step(state, batch, key)
         assert np.isfinite(metrics["loss"]) and metrics["t"] == count
