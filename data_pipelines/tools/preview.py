@@ -309,7 +309,8 @@ def _two_lines(bands: list[Band]) -> list[Band]:
 
 def _settings_lines(params: Any) -> list[str]:
     """Returns a recipe's settings as text, two to a line."""
-    settings = [f"{key} = {_plain(value)}" for key, value in sorted(params.items())]
+    values = sorted(vars(params).items())
+    settings = [f"{key} = {_plain(value)}" for key, value in values]
     return ["    ".join(settings[at : at + 2]) for at in range(0, len(settings), 2)]
 
 

@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         required=True,
         metavar="NAME",
-        help="a shipped config (qface train --config=list names them) or a .py file",
+        help="a shipped config (qface train --config=list names them), a .py file, or "
+        "module:function",
     )
     parser.add_argument(
         "--workdir",
@@ -49,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
     cluster.join(args)
     config = configs.load(args.config, args.overrides)
 
-    workdir = args.workdir or Path("runs") / Path(args.config).stem
+    name = Path(args.config.rpartition(":")[2]).stem
+    workdir = args.workdir or Path("runs") / name
 
     from qface_jax.evals.results import before
     from qface_jax.evals.text_table import result_text

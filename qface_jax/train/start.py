@@ -45,11 +45,13 @@ def resolve(config: ConfigDict, init_from: Path | None, run: Path) -> ConfigDict
             "give --init-from=RUN (`qface import` makes one of a PyTorch or ONNX "
             "file), or --config.model.backbone=NAME"
         )
-    model = run_folder.read(source).config.model
+    source_config = run_folder.read(source).config
+    model = source_config.model
     resolved = document.from_dict(document.to_dict(config))
     with resolved.unlocked():
         for key in _MODEL_KEYS:
             resolved.model[key] = model[key]
+        resolved.own.backbone = source_config.own.backbone
     return resolved
 
 
