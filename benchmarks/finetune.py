@@ -25,7 +25,6 @@ def parse():
     parser.add_argument("weights", type=Path)
     parser.add_argument("faces", type=Path, nargs="+", help="folders with train.rec")
     parser.add_argument("--pairs", type=Path, required=True, help="verification .bin")
-    parser.add_argument("--folds", type=int, default=2)
     parser.add_argument("--preprocess", help="as for qface import")
     parser.add_argument("--workdir", type=Path, default=Path("runs/finetune"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
@@ -46,7 +45,6 @@ def main():
         f"data.more_paths={tuple(more)!r}",
         f"eval.path={args.pairs.absolute().parent}",
         f"eval.sets={(args.pairs.name,)!r}",
-        f"eval.folds={args.folds}",
         *args.set,
     ]
     place = [f"--init-from={model}", f"--workdir={tuned}"]

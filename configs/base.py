@@ -329,7 +329,12 @@ def _eval() -> Group:
             "Sides, in px, that images are degraded to.",
         ),
         "flip": Option(True, None, "Add the feature of the mirror image."),
-        "folds": Option(10, AT_LEAST_TWO, "Folds of the cross-validated accuracy."),
+        "folds": Option(
+            10,
+            Rule(lambda v: v == 0 or v >= 2, "must be >= 2, or 0"),
+            "Contiguous folds of the cross-validated accuracy; 0: those that the set "
+            "is published with, else 10.",
+        ),
         "metric": Option(
             "euclidean", one_of("euclidean", "cosine"), "Distance of two embeddings."
         ),

@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines.sets.pair_pickle import load_pair_pickle
-from qface_jax.data_pipelines.tools.known_sets import KNOWN_PAIR_COUNTS
+from qface_jax.data_pipelines.tools.known_sets import KNOWN_FOLDS, KNOWN_PAIR_COUNTS
 from qface_jax.errors import ConfigError, DataError
 
 LIST_SEPARATOR = "::"
@@ -23,6 +23,7 @@ class PairSet(Protocol):
 
     name: str
     issame: np.ndarray  # bool [p]
+    folds: int  # that the set is published with; 0: not known
 
     def __len__(self) -> int:
         """Returns 2p, the count of images."""
@@ -41,6 +42,7 @@ class PairsWithin:
         """Takes the pairs that the range names."""
         self.name = pair_set.name
         self.issame = pair_set.issame[pairs.start : pairs.stop]
+        self.folds = 0
         self._pair_set, self._pairs = pair_set, pairs
 
     def __len__(self) -> int:
@@ -65,6 +67,7 @@ class PickledPairs:
         self._images, self.issame = load_pair_pickle(path)
         self.notes = []
         known = KNOWN_PAIR_COUNTS.get(self.name)
+        self.folds = KNOWN_FOLDS if known == len(self.issame) else 0
         if known is not None and known != len(self.issame):
             self.notes.append(
                 f"{self.name} is published with {known} pairs, the file has "
@@ -109,6 +112,7 @@ class ListedPairs:
         self._list_path, self._folder = list_path, folder
         people, numbers, self.issame, self.header = _parse(list_path)
         self._paths = _find_images(list_path, folder, people, numbers)
+        self.folds = self.header[0] if len(self.header) == 2 else 0
         self.notes = []
         if self.header:
             declared = 2 * int(np.prod(self.header))

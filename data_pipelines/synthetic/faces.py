@@ -145,6 +145,7 @@ class SyntheticPairs:
         self.seed = seed
         self.num_identities = identities
         self.issame = np.arange(pairs) % 2 == 0
+        self.folds = 0  # any number fits
         rng = np.random.default_rng([seed, parameters.EVALUATION_DOMAIN])
         first = rng.integers(identities, size=pairs)
         other = (first + rng.integers(1, identities, size=pairs)) % identities

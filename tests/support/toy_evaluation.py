@@ -23,6 +23,7 @@ class Pairs:
         rng = np.random.default_rng(seed)
         self.name = name
         self.issame = np.arange(pairs) % 2 == 0
+        self.folds = 0
         first = rng.integers(0, 10, pairs)
         second = np.where(self.issame, first, (first + rng.integers(1, 10, pairs)) % 10)
         self.identities = np.stack([first, second], axis=1).ravel()

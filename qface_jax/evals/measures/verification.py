@@ -166,6 +166,44 @@ def fold_bounds(pairs: int, folds: int) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
+def check_folds(issame: np.ndarray, folds: int, name: str) -> None:
+    """Refuses contiguous folds of which one lacks a kind of pairs.
+
+    The threshold that the other folds choose would not be tested on both kinds, and
+    all chosen thresholds would lean to the kind that the folds together lack.
+
+    Args:
+        issame: bool [p], both kinds.
+        folds: number of contiguous folds.
+        name: of the set, for the message.
+
+    Raises:
+        ConfigError: with the number of folds, below this one, whose folds hold both
+            kinds most evenly; of equally even ones the largest.
+    """
+    rarest = _rarest_share(issame, folds)
+    if rarest.all():
+        return
+    # To one digit: a pair more or less in a fold must not cost folds.
+    evenness = {n: _rarest_share(issame, n).min() for n in range(2, folds)}
+    best = max(evenness, key=lambda n: (round(evenness[n], 1), n), default=folds)
+    advice = "let pairs of one and of two people alternate in the file"
+    if evenness.get(best):
+        advice = f"use --config.eval.folds={best}"
+    raise ConfigError(
+        f"eval.folds: got {folds}, but {np.sum(rarest == 0)} of the {folds} contiguous "
+        f"folds of {name} hold pairs of one kind only, expected pairs of one person "
+        f"and of two in each; {advice}"
+    )
+
+
+def _rarest_share(issame: np.ndarray, folds: int) -> np.ndarray:
+    """Returns the share of the rarer kind of pairs in each contiguous fold, [f]."""
+    bounds = fold_bounds(len(issame), folds)
+    same = np.add.reduceat(issame, bounds[:-1], dtype=np.int64) / np.diff(bounds)
+    return np.minimum(same, 1 - same)
+
+
 def cross_validate(
     dist: np.ndarray, issame: np.ndarray, *, thresholds: np.ndarray, folds: int
 ) -> FoldScores:

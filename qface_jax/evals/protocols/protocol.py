@@ -26,7 +26,7 @@ class EvalSettings:
     Attributes:
         resolutions: sides of degraded images, px.
         flip: add the mirror image's feature.
-        folds: of a cross-validation.
+        folds: of a cross-validation; 0: those that the set is published with, else 10.
         metric: key of `measures.verification.METRICS`.
         antialias: in the down-sampling.
         batch_size: images at a time, of all hosts together.

@@ -34,6 +34,8 @@ from qface_jax.evals.results import (
 from qface_jax.evals.text_table import exponent
 from qface_jax.processes.share import Share
 
+DEFAULT_FOLDS = 10  # of a set that is published without
+
 _SEVERITY = ("ok", "collapsed", "non_finite")
 _KINDS = {"cross": "Cross-resolution", "same": "Same resolution"}
 
@@ -67,6 +69,7 @@ class PairSet(ImageSet):
     """What is needed of a set: pair i is images 2i and 2i + 1."""
 
     issame: np.ndarray  # bool [pairs]
+    folds: int  # that the set is published with; 0: not known
 
     def describe(self) -> dict[str, Any]:
         """Returns facts of the set, fit for JSON."""
@@ -95,7 +98,8 @@ class Verification:
         self._sides = check_resolutions(settings.resolutions)
         self._issame = np.asarray(pair_set.issame, bool)
         self._metric = verification.metric_named(settings.metric)
-        verification.fold_bounds(len(self._issame), settings.folds)
+        self.folds = settings.folds or pair_set.folds or DEFAULT_FOLDS
+        verification.fold_bounds(len(self._issame), self.folds)
         self.total = len(pair_set) * len(self._sides)
 
     def describe(self) -> dict[str, Any]:
@@ -157,8 +161,9 @@ class Verification:
             scores = {
                 name: share.gather(values) for name, values in embedded.scores.items()
             }
-            folds = self._settings.folds
-            rows.append(_row(side, health, dist, scores[NORM], issame, metric, folds))
+            rows.append(
+                _row(side, health, dist, scores[NORM], issame, metric, self.folds)
+            )
             for kind, values in dist.items():
                 arrays[f"{kind}_{side}"] = values.astype(np.float32)
             for name, values in scores.items():
@@ -177,7 +182,7 @@ class Verification:
             "pairs": len(issame),
             "same": int(issame.sum()),
             "different": int((~issame).sum()),
-            "folds": settings.folds,
+            "folds": self.folds,
             "metric": settings.metric,
             "metric_description": grid.description,
             "thresholds": f"0 to {grid.stop:g} (exclusive), step {grid.step:g}",
@@ -208,7 +213,7 @@ def open_verification(settings: EvalSettings, name: str) -> Verification:
         name: as of `pair_sets.open_pair_set`.
 
     Raises:
-        ConfigError: there are too few pairs for the folds, or no such set.
+        ConfigError: the folds do not fit the pairs, or there is no such set.
         DataError: the set cannot be read, or holds one kind of pairs only.
     """
     # TensorFlow, which draws the synthetic set, takes seconds to load.
@@ -222,6 +227,7 @@ def open_verification(settings: EvalSettings, name: str) -> Verification:
             f"{pair_set.name}: all {len(pair_set.issame)} pairs are of {kind} "
             "identities; a constant answer would score 100 %: give both kinds"
         )
+    verification.check_folds(pair_set.issame, protocol.folds, pair_set.name)
     return protocol
 
 

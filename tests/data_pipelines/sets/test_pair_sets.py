@@ -217,11 +217,12 @@ def test_pairs_list(tmp_path, caplog, header, end, gap):
     expected = b"Ann_1 Ann_2 Ann_2 Bob_3 Bob_3 Cy_4 Ann_2 Ann_1".split()
     assert pairs.fetch(np.arange(8)) == expected
     assert pairs.describe()["pairs"] == 4
+    assert pairs.folds == (1 if header == "1\t2\n" else 0)
     assert caplog.text == ""
 
 
 def test_pairs_list_shorter_than_its_first_line(tmp_path, caplog):
-    open_set(write_list(tmp_path, "10\t300\n" + PAIRS))
+    assert open_set(write_list(tmp_path, "10\t300\n" + PAIRS)).folds == 10
     assert "declares 6000 pairs, the file has 4" in caplog.text
 
 

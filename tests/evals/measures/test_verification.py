@@ -156,6 +156,30 @@ def test_wrong_number_of_folds(folds):
         cross_validate(np.ones(10), np.ones(10, bool), thresholds=GRID, folds=folds)
 
 
+def runs_of(*lengths):
+    """Pairs of one person, then of two, and so on."""
+    kinds = np.arange(len(lengths)) % 2 == 0
+    return np.repeat(kinds, lengths)
+
+
+@pytest.mark.parametrize(
+    ("issame", "folds", "words"),
+    [
+        (runs_of(300, 300, 300, 300), 10, r"8 of the 10 .*eval\.folds=2$"),
+        (runs_of(300, 300, 300, 300), 2, None),
+        (runs_of(*[300] * 20), 10, None),
+        (runs_of(*[300] * 20), 20, r"20 of the 20 .*eval\.folds=10$"),
+        (runs_of(300, 300), 10, "10 of the 10 .*alternate in the file"),
+        (runs_of(*[1] * 21), 10, None),
+    ],
+)
+def test_every_fold_holds_both_kinds(issame, folds, words):
+    if words is None:
+        return verification.check_folds(issame, folds, "lfw")
+    with pytest.raises(ConfigError, match=f"got {folds}, but {words}"):
+        verification.check_folds(issame, folds, "lfw")
+
+
 def test_unknown_metric_names_the_known_ones():
     with pytest.raises(ConfigError, match="cosine, euclidean"):
         verification.score(np.ones(10), np.ones(10, bool), metric="l1", folds=2)

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from qface_jax.configs.document import split_benchmark
+from qface_jax.data_pipelines.sets import pair_sets
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals.measures import verification
+from qface_jax.evals.protocols.protocol import EvalSettings
 from qface_jax.evals.protocols.verification import rows_of
 from qface_jax.tables import PROTOCOLS
 
@@ -131,6 +133,25 @@ def test_wrong_folds_are_found_before_the_long_work(toy):
 
     with pytest.raises(ConfigError, match=r"eval\.folds"):
         toy.evaluate(embed=never, folds=41)
+
+
+def test_folds_of_one_kind_are_refused_when_the_set_is_opened(toy, monkeypatch):
+    pairs = toy.pairs()
+    pairs.issame = np.arange(40) // 10 % 2 == 0
+    monkeypatch.setattr(pair_sets, "open_pair_set", lambda *_: pairs)
+    opened = PROTOCOLS["verification"].open
+    with pytest.raises(ConfigError, match=r"10 of the 10 contiguous folds of toy .*=2"):
+        opened(EvalSettings(), "toy.bin")
+    assert opened(EvalSettings(folds=2), "toy.bin").folds == 2
+
+
+@pytest.mark.parametrize(("asked", "own", "used"), [(0, 0, 10), (0, 4, 4), (5, 4, 5)])
+def test_folds_of_the_set(toy, asked, own, used):
+    pairs = toy.pairs()
+    pairs.folds = own
+    result = toy.evaluate(pairs, folds=asked)
+    assert result.manifest["folds"] == used
+    assert len(rows_of(result)[0].cross.fold_accuracies) == used
 
 
 def test_a_stream_that_ends_early(toy):
