@@ -309,8 +309,7 @@ def _two_lines(bands: list[Band]) -> list[Band]:
 
 def _settings_lines(params: Any) -> list[str]:
     """Returns a recipe's settings as text, two to a line."""
-    values = sorted(vars(params).items())
-    settings = [f"{key} = {_plain(value)}" for key, value in values]
+    settings = [f"{key} = {_plain(value)}" for key, value in sorted(params.items())]
     return ["    ".join(settings[at : at + 2]) for at in range(0, len(settings), 2)]
 
 
