@@ -51,7 +51,7 @@ def work(args, overrides):
         "items": planned.items,
         "peak": planned.peak,
         "creation": planned.creation,
-        "whole": planned.whole,
+        "step": planned.step,
         "class side": planned.class_side,
         "backbone": plan_text.backbone_side(planned),
     }
@@ -70,7 +70,7 @@ def rows(plans):
         return lambda facts: facts[side]["traffic"].get(kind, 0)
 
     table = [
-        Row("products, whole step", lambda f: f["whole"]["work"], plan_text.work),
+        Row("products, whole step", lambda f: f["step"]["work"], plan_text.work),
         Row("products, class side", lambda f: f["class side"]["work"], plan_text.work),
     ]
     for side in ("backbone", "class side"):

@@ -24,7 +24,7 @@ def recipe(backbone: str) -> ConfigDict:
     """Returns the paper's recipe for a backbone.
 
     Args:
-        backbone: A key of qface_jax.models.BACKBONES.
+        backbone: A key of qface_jax.tables.BACKBONES.
     """
     config = base.get_config()
     config.epochs = 26.0

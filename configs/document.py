@@ -131,7 +131,7 @@ def from_dict(values: dict[str, Any]) -> ConfigDict:
     for path, value in flatten(ConfigDict(values)):
         value = tuple(value) if isinstance(value, list) else value
         if path.startswith(OWN):
-            assign(config, path, value, Option(value, None, "", type(value)))
+            assign(config, path, value, Option(value, None, ""))
         elif path not in known:
             problems.append(f"{path}: unknown key")
         elif problem := assign(config, path, value, known[path]):

@@ -15,7 +15,7 @@ from functools import partial
 from ml_collections import ConfigDict
 
 from qface_jax.configs import adaface, base, demo
-from qface_jax.models import INIT_FROM
+from qface_jax.tables import INIT_FROM
 
 
 def recipe() -> ConfigDict:

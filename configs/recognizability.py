@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from qface_jax.configs import base, demo
-from qface_jax.models import INIT_FROM
+from qface_jax.tables import INIT_FROM
 
 
 class Setting(NamedTuple):

@@ -3,6 +3,11 @@
 import re
 from importlib import metadata
 
+from sphinx.util.docutils import SphinxDirective
+
+from qface_jax import options
+from qface_jax.configs import base
+
 project = "qface_jax"
 version = release = metadata.version("qface-jax")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
@@ -23,6 +28,41 @@ def _as_restructured_text(app, what, name, obj, options, lines):
         lines[number] = "".join(texts)
 
 
+class ConfigKeys(SphinxDirective):
+    """Tables of every key of a config, one for each group."""
+
+    def run(self):
+        """Returns the nodes of the tables."""
+        groups = {}
+        for path, option in options.flatten(base.keys()).items():
+            group = path.partition(".")[0] if "." in path else "Of no group"
+            groups.setdefault(group, []).append(_row(path, option))
+        lines = []
+        for group, rows in groups.items():
+            lines += ["", f"## {group}", "", "| key | default | value | meaning |"]
+            lines += ["|---|---|---|---|", *rows]
+        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+
+
+def _row(path, option):
+    """Returns the line of a key in a Markdown table."""
+    value = option.expected
+    if option.rule is not None:
+        value += f", {option.rule.text.removeprefix('must be ')}"
+    cells = (
+        f"`{path}`",
+        f"`{option.default!r}`",
+        _escaped(value),
+        _escaped(option.text),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _escaped(text):
+    return re.sub(r"([*|<])", r"\\\1", text)
+
+
 def setup(app):
     """Called by Sphinx; before napoleon, which writes reStructuredText itself."""
+    app.add_directive("config-keys", ConfigKeys)
     app.connect("autodoc-process-docstring", _as_restructured_text, priority=400)

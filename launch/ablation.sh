@@ -15,7 +15,7 @@ if [[ $# == 0 || $1 == -h || $1 == --help ]]; then
     sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
     exit 0
 fi
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-source "$here/environment.sh" ""
+launch_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$launch_dir/environment.sh" ""
 
 exec qface ablation "$@"

@@ -11,8 +11,8 @@ if [[ ${1-} == -h || ${1-} == --help ]]; then
     sed -n '2,7s/^# \{0,1\}//p' "$0"
     exit 0
 fi
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-source "$here/environment.sh" ""
+launch_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$launch_dir/environment.sh" ""
 
 folder=${1:-runs}
 qface data import 300x30 "$folder/demo-faces" --source=synthetic

@@ -10,9 +10,9 @@ if [[ ${1-} == -h || ${1-} == --help ]]; then
     sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
     exit 0
 fi
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-source "$here/environment.sh" docs
+launch_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$launch_dir/environment.sh" docs
 
-cd "$here/.."
+cd "$launch_dir/.."
 python -m sphinx --builder=html --fail-on-warning --keep-going "$@" docs build/docs
 echo "documentation: $PWD/build/docs/index.html"

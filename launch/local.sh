@@ -84,7 +84,7 @@ become() {
 start_all() {
     local index port
     port=$(find_port)
-    pids=() codes=() told=0 deadline=""
+    pids=() codes=() forwarded=0 deadline=""
     # A process group each: Ctrl-C then reaches them once, through this script, and
     # what they leave behind can be found.
     set -m
@@ -145,9 +145,9 @@ watch_all() {
                 note_end "$index"
             fi
         done
-        if ((told < ${#asked[@]})); then
-            signal_all "${asked[told]}"
-            told=$((told + 1))
+        if ((forwarded < ${#signals[@]})); then
+            signal_all "${signals[forwarded]}"
+            forwarded=$((forwarded + 1))
         fi
         if [[ -n $deadline ]] && ((SECONDS >= deadline)); then
             echo "local.sh: killing what has not ended within $grace s" >&2
@@ -186,13 +186,13 @@ run_all() {
         start_all
         watch_all
         code=$(worst_code)
-        if ((${#asked[@]})) || ! passing "$code" || ((attempt == restarts)); then
+        if ((${#signals[@]})) || ! passing "$code" || ((attempt == restarts)); then
             break
         fi
         echo "local.sh: starting all again ($((attempt + 1)) of $restarts)" >&2
     done
-    if ((${#asked[@]})) && { passing "$code" || ((code == 130)); }; then
-        [[ ${asked[0]} == INT ]] && code=130 || code=143
+    if ((${#signals[@]})) && { passing "$code" || ((code == 130)); }; then
+        [[ ${signals[0]} == INT ]] && code=130 || code=143
     fi
     return "$code"
 }
@@ -202,10 +202,10 @@ if [[ ${1-} == -h || ${1-} == --help ]]; then
     exit 0
 fi
 read_options "$@"
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+launch_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if ! type -P "${words[0]}" >/dev/null; then
     # shellcheck source=environment.sh
-    source "$here/environment.sh" ""
+    source "$launch_dir/environment.sh" ""
 fi
 mapfile -t gpus < <(list_gpus)
 bound=()
@@ -214,8 +214,8 @@ if setpriv --help 2>/dev/null | grep -q pdeathsig; then
 fi
 # Handlers only take notes, so that every signal reaches every process exactly once,
 # also those that come while processes are being started.
-asked=() pids=() codes=()
-trap 'asked+=(INT)' INT
-trap 'asked+=(TERM)' TERM HUP
+signals=() pids=() codes=()
+trap 'signals+=(INT)' INT
+trap 'signals+=(TERM)' TERM HUP
 trap kill_all EXIT
 run_all

@@ -11,10 +11,10 @@ if [[ ${1-} == -h || ${1-} == --help ]]; then
     sed -n '2,7s/^# \{0,1\}//p' "$0"
     exit 0
 fi
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-source "$here/environment.sh" dev
+launch_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$launch_dir/environment.sh" dev
 
-cd "$here/.."
+cd "$launch_dir/.."
 selection=(-m "not slow")
 if [[ ${1-} == --all ]]; then
     selection=()

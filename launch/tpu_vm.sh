@@ -51,9 +51,9 @@ train() {
 
 status() {
     # shellcheck disable=SC2016 # the hosts expand it
-    all 'cd ~/qface; here=$(hostname)
-        if { kill -0 $(cat train.pid); } 2>/dev/null; then echo "$here: at work"
-        else echo "$here: not at work"; fi
+    all 'cd ~/qface; host=$(hostname)
+        if { kill -0 $(cat train.pid); } 2>/dev/null; then echo "$host: at work"
+        else echo "$host: not at work"; fi
         tail -n 3 train.log'
 }
 

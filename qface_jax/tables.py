@@ -138,10 +138,10 @@ def _follow(name: str) -> Any:
 def _import(name: str) -> Any:
     """Imports a module by its name, or a .py file by its path."""
     if not name.endswith(".py"):
-        here = str(Path.cwd())
-        if here not in sys.path:
+        folder = str(Path.cwd())
+        if folder not in sys.path:
             # A console command, unlike `python -m`, does not look there.
-            sys.path.append(here)
+            sys.path.append(folder)
         return importlib.import_module(name)
     path = Path(name).expanduser().resolve()
     if not path.is_file():

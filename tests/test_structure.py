@@ -1,10 +1,14 @@
 """What the tree promises: directions of imports, packages, declared dependencies."""
 
 import ast
+import graphlib
 import re
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
+
+from qface_jax import tables
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -52,15 +56,27 @@ ORDER = (
     "sharded", "models", "losses", "tables", "options", "restricted_pickle",
     "atomic_file", "errors",
 )  # fmt: skip
-# Left to mend.
-KNOWN = {
-    ("settings", "train"), ("settings", "objectives"), ("settings", "evals"),
-}  # fmt: skip
 # Libraries that are hard to replace -> the only places that know them.
 ONLY = {
-    "orbax": ("qface_jax.runs.checkpoint",),
+    "array_record": (
+        "qface_jax.data_pipelines.sources.array_record_source",
+        "qface_jax.data_pipelines.tools.faces_builder",
+    ),
     "clu": ("qface_jax.runs.metrics",),
     "flax.linen": ("qface_jax.models",),
+    "jinja2": ("qface_jax.report.page",),
+    "matplotlib": ("qface_jax.report",),
+    "onnx": ("qface_jax.weights.onnx_file",),
+    "onnxruntime": ("qface_jax.weights.parity",),
+    "orbax": ("qface_jax.runs.checkpoint",),
+    "safetensors": ("qface_jax.weights.state_dict",),
+    "scipy": ("qface_jax.evals.measures.quality_scores",),
+    "tensorflow_datasets": (
+        "qface_jax.data_pipelines.sources.array_record_source",
+        "qface_jax.data_pipelines.tools.faces_builder",
+        "qface_jax.data_pipelines.tools.importer",
+    ),
+    "tqdm": ("qface_jax.runs.progress",),
 }
 WITHOUT = {
     "qface_jax.losses": ("flax.linen", "optax", "ml_collections", "tensorflow"),
@@ -85,10 +101,72 @@ def test_imports_only_run_downward():
             if not target.startswith("qface_jax."):
                 continue
             who, whom = package(name), package(target)
-            if who == whom or (who, whom) in KNOWN or whom == "__version__":
+            if who == whom or whom == "__version__":
                 continue
             if ORDER.index(who) > ORDER.index(whom):
                 breaches.append(f"{name} imports {target}")
+    assert breaches == []
+
+
+def test_no_module_imports_itself_through_others():
+    names = {module_name(path).removesuffix(".__init__"): path for path in sources()}
+    graph = {}
+    for name, path in names.items():
+        graph[name] = {
+            target if target in names else target.rpartition(".")[0]
+            for target in imported(path)
+        } & names.keys()
+    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises, and names it
+
+
+def test_a_folder_is_taken_in_at_a_glance():
+    modules = Counter(
+        module_name(path).rpartition(".")[0]
+        for path in sources()
+        if path.name != "__init__.py"
+    )
+    assert modules["qface_jax"] <= 5
+    assert {name: n for name, n in modules.items() if n > 15} == {}
+    assert len(list((ROOT / "qface_jax").rglob("__init__.py"))) <= 20
+
+
+def strings_compared(tree):
+    """Constants that are compared, matched, or looked up in a dict or table."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            compared = [node.left, *node.comparators]
+        elif isinstance(node, ast.MatchValue):
+            compared = [node.value]
+        elif isinstance(node, ast.Dict):
+            compared = [key for key in node.keys if key is not None]
+        elif isinstance(node, ast.Subscript):
+            compared = [node.slice]
+        else:
+            continue
+        for part in compared:
+            yield from (
+                inner.value
+                for inner in ast.walk(part)
+                if isinstance(inner, ast.Constant)
+            )
+
+
+# Where an objective's or a protocol's name may stand.
+NAMING = (
+    "qface_jax.objectives", "qface_jax.evals.protocols", "qface_jax.configs",
+    "qface_jax.tables",
+)  # fmt: skip
+
+
+def test_nothing_asks_for_an_objective_or_a_protocol_by_name():
+    names = {*tables.OBJECTIVES, *tables.PROTOCOLS}
+    breaches = [
+        f"{module_name(path)}: {text!r}"
+        for path in sources()
+        if not inside(module_name(path), NAMING)
+        for text in strings_compared(ast.parse(path.read_text(encoding="utf-8")))
+        if text in names
+    ]
     assert breaches == []
 
 

@@ -114,7 +114,7 @@ def preview(
     facts = [f"{source.name}: {len(source)} images of {source.num_classes} identities"]
     facts += [
         f"recipe {name}, seed {config.seed}",
-        *_settings_lines(params_of(config)),
+        *_settings_lines(vars(params_of(config))),
     ]
     facts += [] if verdict is None else verdict.facts
     heads, captioned_views = ("both", 1) if pairs else (views, views)
@@ -313,7 +313,8 @@ def _two_lines(bands: list[Band]) -> list[Band]:
 
 def _settings_lines(params: Any) -> list[str]:
     """Returns a recipe's settings as text, two to a line."""
-    settings = [f"{key} = {_plain(value)}" for key, value in sorted(params.items())]
+    values = sorted(vars(params).items())
+    settings = [f"{key} = {_plain(value)}" for key, value in values]
     return ["    ".join(settings[at : at + 2]) for at in range(0, len(settings), 2)]
 
 

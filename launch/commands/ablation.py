@@ -159,10 +159,10 @@ def _finished(folder: Path, wanted: Any) -> bool:
     from qface_jax.configs import document
 
     try:
-        found = ablation.read_run(folder, _last_step)
+        record = ablation.read_run(folder, _last_step)
     except ConfigError:
         return False  # not begun, or qface train says what is wrong with it
-    return found.finished and not document.differences(found.config, wanted)
+    return record.finished and not document.differences(record.config, wanted)
 
 
 def _last_step(config: Any, images: int) -> int:
@@ -178,9 +178,9 @@ def _show(
     from qface_jax.ablation import table as ablation
     from qface_jax.ablation import table_text
 
-    found = ablation.collect(name, table, size, seeds, workdir, _last_step)
-    print(table_text.text(found))
-    for path in table_text.write(found, workdir):
+    comparison = ablation.collect(name, table, size, seeds, workdir, _last_step)
+    print(table_text.text(comparison))
+    for path in table_text.write(comparison, workdir):
         print(f"table: {path}")
 
 

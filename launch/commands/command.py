@@ -20,3 +20,13 @@ class Command(NamedTuple):
     description: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+
+
+def add_which(parser: argparse.ArgumentParser) -> None:
+    """Declares which checkpoint of a run is taken."""
+    parser.add_argument(
+        "--which",
+        choices=("last", "best"),
+        default="last",
+        help="which checkpoint of RUN; default: last",
+    )

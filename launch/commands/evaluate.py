@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from qface_jax.launch import cluster
-from qface_jax.launch.commands.command import Command
+from qface_jax.launch.commands.command import Command, add_which
 from qface_jax.processes import hosts
 
 DESCRIPTION = """Evaluate a checkpoint of a run: ten-fold verification of every set at
@@ -23,12 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="folder of a run (the --workdir of qface train)",
     )
-    parser.add_argument(
-        "--which",
-        choices=("last", "best"),
-        default="last",
-        help="which of its checkpoints; default: last",
-    )
+    add_which(parser)
     parser.add_argument(
         "--config",
         metavar="NAME",
@@ -41,9 +36,9 @@ def run(args: argparse.Namespace) -> int:
     """Evaluates, prints a table per set, writes results and report."""
     from qface_jax.errors import ConfigError
     from qface_jax.evals import results
+    from qface_jax.evals.text_table import result_text
     from qface_jax.inference.embedder import Embedder
     from qface_jax.report.page import write_report
-    from qface_jax.report.table import table
     from qface_jax.runs import run_folder
     from qface_jax.settings import config as configs
     from qface_jax.settings import rules
@@ -52,28 +47,28 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.train.setup import check_devices
 
     cluster.join(args)
-    found = run_folder.read(args.checkpoint)
+    trained = run_folder.read(args.checkpoint)
     foreign = [w for w in args.overrides if not w.startswith("--config.eval.")]
     if foreign:
         raise ConfigError(
             f"{' '.join(foreign)}: the run is as it was trained; only --config.eval.* "
             "can be changed here"
         )
-    evaluated = configs.override(found.config, args.overrides, eval_from=args.config)
+    evaluated = configs.override(trained.config, args.overrides, eval_from=args.config)
     if not evaluated.eval.sets:
         raise ConfigError("eval.sets: is empty; give --config.eval.sets=...")
     mesh = parallel.make_mesh()
     check_devices(evaluated, rules.EVALUATION_SIZES, mesh)
     # The sets first: a missing file is known before the weights are read.
     evaluation = Evaluation(evaluated)
-    embedder = Embedder.from_run(found, args.which, mesh, config=evaluated)
-    checkpoint = {"path": str(found.path), "which": args.which, "step": embedder.step}
+    embedder = Embedder.from_run(trained, args.which, mesh, config=evaluated)
+    checkpoint = {"path": str(trained.path), "which": args.which, "step": embedder.step}
     for result in evaluation.run(embedder, checkpoint=checkpoint):
         if hosts.first():
-            print(table(result))
-            print(f"result: {results.write(found.path, result)}")
+            print(result_text(result))
+            print(f"result: {results.write(trained.path, result)}")
     if hosts.first():
-        print(f"report: {write_report(found.path)}")
+        print(f"report: {write_report(trained.path)}")
     return 0
 
 

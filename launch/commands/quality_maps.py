@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from qface_jax.errors import ConfigError
+from qface_jax.launch.commands.command import add_which
 
 DESCRIPTION = """Draw maps over pictures: the attention of a run with a perceptibility
 attention module, and of every run two class activation maps of the last feature map,
@@ -42,12 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pixels that each goes down to and up again from, separated by commas; "
         "default 112,28,14,7",
     )
-    parser.add_argument(
-        "--which",
-        choices=("last", "best"),
-        default="last",
-        help="which checkpoint of the run; default: last",
-    )
+    add_which(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,16 +60,16 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.report.heat_map import write_maps
     from qface_jax.runs import run_folder
 
-    found = run_folder.read(args.run)
-    pictures = sample(args.images, args.count, found.config.data.resize)
-    antialias = found.config.eval.antialias
+    trained = run_folder.read(args.run)
+    pictures = sample(args.images, args.count, trained.config.data.resize)
+    antialias = trained.config.eval.antialias
     shown = [
         down_up(picture, side=side, antialias=antialias)
         for side in sides
         for picture in pictures
     ]
     images = np.stack([np.asarray(picture) for picture in shown])
-    maps = face_maps(found, images, which=args.which)
+    maps = face_maps(trained, images, which=args.which)
     captions = [f"{side} px" for side in sides for _ in pictures]
     write_maps(args.out, images, maps, captions, columns=len(pictures))
     print(

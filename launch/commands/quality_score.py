@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qface_jax.errors import ConfigError, DataError
+from qface_jax.launch.commands.command import add_which
 
 DESCRIPTION = """Score face images by a run, larger is better: the norm of the feature,
 ERS (distance from where unrecognizable images lie) and RI (the learnt recognizability
@@ -36,12 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CSV",
         help="file to write; default: scores.csv",
     )
-    parser.add_argument(
-        "--which",
-        choices=("last", "best"),
-        default="last",
-        help="which checkpoint of RUN; default: last",
-    )
+    add_which(parser)
     parser.add_argument(
         "--score",
         action="append",
@@ -119,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
         rows = score_images.score_rows(
             embedder, images, workers=workers, progress=bar.update
         )
-        face_scores.write_csv(args.out, tally.counting(rows), further=args.score)
+        face_scores.write_csv(args.out, tally.counting(rows), further=embedder.scores)
     print("\n".join(face_scores.summary(tally)))
     print(f"scores: {args.out}")
     if not tally.places:

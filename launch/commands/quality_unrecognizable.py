@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from qface_jax.launch.commands.command import add_which
+
 DESCRIPTION = """Embed unrecognizable images (UIs) and training faces by a run, and say
 how tight the UIs gather and how far from their centre the faces stand. UIs are those of
 the run's config: the images at recognizability.ui_path, or training images through
@@ -27,12 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="training faces at most; default 2048",
     )
-    parser.add_argument(
-        "--which",
-        choices=("last", "best"),
-        default="last",
-        help="which checkpoint of the run; default: last",
-    )
+    add_which(parser)
     parser.add_argument(
         "--out", type=Path, metavar="PNG", help="default RUN/samples/ui_cluster.png"
     )

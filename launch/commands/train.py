@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         required=True,
         metavar="NAME",
-        help="a shipped config (qface train --config=list names them) or a .py file",
+        help="a shipped config (qface train --config=list names them), a .py file, or "
+        "module:function",
     )
     parser.add_argument(
         "--workdir",
@@ -49,12 +50,13 @@ def run(args: argparse.Namespace) -> int:
     cluster.join(args)
     config = configs.load(args.config, args.overrides)
 
-    workdir = args.workdir or Path("runs") / Path(args.config).stem
+    name = Path(args.config.rpartition(":")[2]).stem
+    workdir = args.workdir or Path("runs") / name
 
     from qface_jax.evals.results import before
+    from qface_jax.evals.text_table import result_text
     from qface_jax.report.before_after import change_table, matching
     from qface_jax.report.page import read_results, write_report
-    from qface_jax.report.table import table
     from qface_jax.sharded import parallel
     from qface_jax.train import start
     from qface_jax.train.interrupt import Interrupted
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         return 128 + stop.signal_number
     if hosts.first():
         for result in evaluated:
-            print(table(result))
+            print(result_text(result))
         if config.eval.before:
             for pair in matching(read_results(before(workdir)), evaluated):
                 print(change_table(*pair))

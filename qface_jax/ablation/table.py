@@ -29,7 +29,7 @@ class RunRecord(NamedTuple):
     """What a run's folder holds.
 
     Attributes:
-        config: Its config.
+        config: As it was started with.
         data: How much it was trained on.
         finished: Whether all its sets were evaluated after its last step.
         results: Evaluations after its last step; also of sets added by `qface eval`.
@@ -77,7 +77,7 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class Comparison:
     """What all runs of a table have reached.
 
     Attributes:
@@ -135,7 +135,7 @@ def read_run(folder: Path, last_step: LastStep) -> RunRecord:
     drawn = run.facts["data"].get("images_per_epoch", images)
     data = f"{images:,} images of {run.num_classes:,} identities"
     last = last_step(run.config, drawn)
-    found, notes = [], []
+    evaluated, notes = [], []
     for path in sorted((folder / run_folder.EVAL).glob("*.json")):
         try:
             result = results.read(path)
@@ -143,10 +143,12 @@ def read_run(folder: Path, last_step: LastStep) -> RunRecord:
             notes.append(str(error))
             continue
         if result.checkpoint.get("step") == last:
-            found.append(result)
-    own = sum(result.config_hash == document.digest(run.config) for result in found)
-    finished = own >= len(run.config.eval.sets)
-    return RunRecord(run.config, data, finished, found, notes)
+            evaluated.append(result)
+    shipped_sets = sum(
+        result.config_hash == document.digest(run.config) for result in evaluated
+    )
+    finished = shipped_sets >= len(run.config.eval.sets)
+    return RunRecord(run.config, data, finished, evaluated, notes)
 
 
 def collect(
@@ -156,7 +158,7 @@ def collect(
     seeds: Sequence[int],
     workdir: Path,
     last_step: LastStep,
-) -> Found:
+) -> Comparison:
     """Reads all runs of a table; those not finished are left out and named.
 
     Args:
@@ -196,7 +198,7 @@ def collect(
     series = _series(records)
     if common:
         series[sets[0]] = series[common[0]]
-    return Found(name, table, size, list(seeds), rows, sets, series, notes)
+    return Comparison(name, table, size, list(seeds), rows, sets, series, notes)
 
 
 def statistics(values: Sequence[float]) -> Statistics | None:
@@ -213,12 +215,12 @@ def difference(one: Row, other: Row, name: str, metric: str) -> Statistics | Non
     return statistics([ours[s] - theirs[s] for s in ours if s in theirs])
 
 
-def best_others(found: Found, name: str, metric: str) -> Row | None:
+def best_others(comparison: Comparison, name: str, metric: str) -> Row | None:
     """Returns the best row by mean besides the proposed one; None without any."""
     others = [
         (of_row.mean, -i, row)
-        for i, row in enumerate(found.rows)
-        if row.setting.label != found.table.proposed
+        for i, row in enumerate(comparison.rows)
+        if row.setting.label != comparison.table.proposed
         and (of_row := row.statistics(name, metric)) is not None
     ]
     return max(others)[2] if others else None
@@ -288,9 +290,9 @@ def _degenerate(records: dict[str, RunRecord]) -> list[str]:
 def _incomparable(records: dict[str, RunRecord]) -> list[str]:
     """A line where runs differ in more than their setting and seed."""
     notes = []
-    given = {run: _overridden(run, record) for run, record in records.items()}
-    common = set.intersection(*given.values()) if given else set()
-    odd = {run: sorted(words - common) for run, words in given.items()}
+    overrides = {run: _overridden(run, record) for run, record in records.items()}
+    common = set.intersection(*overrides.values()) if overrides else set()
+    odd = {run: sorted(words - common) for run, words in overrides.items()}
     if any(odd.values()):
         lines = [f"{run} {', '.join(words)}" for run, words in odd.items() if words]
         notes.append(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qface_jax.ablation import table as ablation
-from qface_jax.ablation.table import LOWEST, Found, Row, Statistics
+from qface_jax.ablation.table import LOWEST, Comparison, Row, Statistics
 from qface_jax.atomic_file import replace_file
 from qface_jax.evals.text_table import MISSING, aligned, percent_and_spread
 
@@ -23,19 +23,19 @@ class _Block(NamedTuple):
     paper_rows: list[list[str]]
 
 
-def text(found: Found) -> str:
+def text(comparison: Comparison) -> str:
     """Returns the table for the terminal."""
-    parts = _wrapped(_head(found))
-    for block in _blocks(found):
+    parts = _wrapped(_head(comparison))
+    for block in _blocks(comparison):
         parts += ["", _aligned(block)]
-    return "\n".join([*parts, "", *_wrapped(_foot(found))])
+    return "\n".join([*parts, "", *_wrapped(_foot(comparison))])
 
 
-def markdown(found: Found) -> str:
+def markdown(comparison: Comparison) -> str:
     """Returns the table as Markdown."""
-    title, *head = _head(found)
+    title, *head = _head(comparison)
     parts = [f"# {title}", "", *head]
-    for block in _blocks(found):
+    for block in _blocks(comparison):
         header = [*block.header, *(f"*paper: {c}*" for c in block.paper_header)]
         rows = [
             [*row, *paper]
@@ -44,47 +44,49 @@ def markdown(found: Found) -> str:
         marks = ["---", "---", *["---:"] * (len(header) - 2)]
         lines = ["| " + " | ".join(cells) + " |" for cells in [header, marks, *rows]]
         parts += ["", f"## {block.name}", "", *lines]
-    return "\n".join([*parts, "", *(f"- {line}" for line in _foot(found)), ""])
+    return "\n".join([*parts, "", *(f"- {line}" for line in _foot(comparison)), ""])
 
 
-def to_json(found: Found) -> dict[str, Any]:
+def to_json(comparison: Comparison) -> dict[str, Any]:
     """Returns everything as plain JSON values; accuracies in 0..1, paper in percent."""
     return {
-        "table": found.name,
-        "title": found.table.title,
-        "size": found.size,
-        "seeds": found.seeds,
-        "rows": [_row_json(found, row) for row in found.rows],
-        "claims": claims(found),
+        "table": comparison.name,
+        "title": comparison.table.title,
+        "size": comparison.size,
+        "seeds": comparison.seeds,
+        "rows": [_row_json(comparison, row) for row in comparison.rows],
+        "claims": claims(comparison),
         "paper": {
-            "claim": found.table.claim,
-            "columns": list(found.table.columns),
-            "columns_text": found.table.columns_text,
+            "claim": comparison.table.claim,
+            "columns": list(comparison.table.columns),
+            "columns_text": comparison.table.columns_text,
         },
-        "notes": found.notes,
+        "notes": comparison.notes,
     }
 
 
-def write(found: Found, folder: Path) -> list[Path]:
+def write(comparison: Comparison, folder: Path) -> list[Path]:
     """Writes FOLDER/<table>.md and .json, each aside and then renamed."""
-    document = json.dumps(to_json(found), indent=1, ensure_ascii=False, allow_nan=False)
+    document = json.dumps(
+        to_json(comparison), indent=1, ensure_ascii=False, allow_nan=False
+    )
     paths = []
-    for ending, content in ((".md", markdown(found)), (".json", document + "\n")):
-        paths.append(folder / f"{found.name}{ending}")
+    for ending, content in ((".md", markdown(comparison)), (".json", document + "\n")):
+        paths.append(folder / f"{comparison.name}{ending}")
         replace_file(paths[-1], content.encode())
     return paths
 
 
-def claims(found: Found) -> list[str]:
+def claims(comparison: Comparison) -> list[str]:
     """Returns what the numbers say of the proposed row, a sentence each."""
-    if not found.sets:
+    if not comparison.sets:
         return ["No run is finished: nothing can be said yet."]
-    table, name = found.table, found.sets[0]
-    ours, reference = found.row(table.proposed), found.row(table.reference)
-    conditions = list(found.conditions(name).items())
-    full = conditions[:1] if any(one.x for one in found.series[name]) else []
+    table, name = comparison.table, comparison.sets[0]
+    ours, reference = comparison.row(table.proposed), comparison.row(table.reference)
+    conditions = list(comparison.conditions(name).items())
+    full = conditions[:1] if any(one.x for one in comparison.series[name]) else []
     lower = conditions[len(full) :][-LOWEST:]
-    lines = [_best_at(found, ours, *condition) for condition in lower]
+    lines = [_best_at(comparison, ours, *condition) for condition in lower]
     for label, metric in full:
         gap = ablation.difference(ours, reference, name, metric)
         what = f"{table.proposed} - {table.reference} at {label}"
@@ -92,72 +94,72 @@ def claims(found: Found) -> list[str]:
     return lines
 
 
-def _best_at(found: Found, ours: Row, condition: str, metric: str) -> str:
+def _best_at(comparison: Comparison, ours: Row, condition: str, metric: str) -> str:
     """Whether the proposed row is the best one under a condition."""
-    name, label = found.sets[0], found.table.proposed
+    name, label = comparison.sets[0], comparison.table.proposed
     of_ours = ours.statistics(name, metric)
-    other = ablation.best_others(found, name, metric)
+    other = ablation.best_others(comparison, name, metric)
     if of_ours is None or other is None:
         lacking = label if of_ours is None else "any other row"
         return f"{condition}: no finished run of {lacking} to compare."
     of_other = other.statistics(name, metric)
     gap = ablation.difference(ours, other, name, metric)
-    title = found.series[name][0].title.lower()
+    title = comparison.series[name][0].title.lower()
     is_best = of_ours.mean >= of_other.mean
     return (
         f"{condition}, {title}: {label} {_cell(of_ours, of_ours.n)} is "
         f"{'the best' if is_best else 'not the best'} of "
-        f"{_count(found, metric)} rows; {'next' if is_best else 'best'} is "
+        f"{_count(comparison, metric)} rows; {'next' if is_best else 'best'} is "
         f"{other.setting.label} {_cell(of_other, of_other.n)}; "
         f"{label} - {other.setting.label}: {_signed(gap)}."
     )
 
 
-def _count(found: Found, metric: str) -> int:
-    name = found.sets[0]
-    return sum(row.statistics(name, metric) is not None for row in found.rows)
+def _count(comparison: Comparison, metric: str) -> int:
+    name = comparison.sets[0]
+    return sum(row.statistics(name, metric) is not None for row in comparison.rows)
 
 
-def _head(found: Found) -> list[str]:
-    seeds = ", ".join(map(str, found.seeds))
-    series = found.series.get(found.sets[0], []) if found.sets else []
+def _head(comparison: Comparison) -> list[str]:
+    seeds = ", ".join(map(str, comparison.seeds))
+    series = comparison.series.get(comparison.sets[0], []) if comparison.sets else []
     about, measure = next(((s.about, s.measure) for s in series), ("", "accuracy"))
     return [
-        f"{found.name}, size {found.size}: {found.table.title}",
+        f"{comparison.name}, size {comparison.size}: {comparison.table.title}",
         f"{measure.capitalize()} in percent, mean ± sample standard deviation over the "
         f"finished runs (n) of seeds {seeds}. {about}".rstrip(),
     ]
 
 
-def _foot(found: Found) -> list[str]:
-    table = found.table
+def _foot(comparison: Comparison) -> list[str]:
+    table = comparison.table
     lines = [
         "The paper's columns are OTHER test sets: compare the order of the rows, not "
         f"the digits. {table.columns_text}",
         f"The paper: {table.claim}",
     ]
-    where = f" ({found.sets[0]})" if found.sets else ""
-    lines += [f"Here{where}: {line}" for line in claims(found)]
-    return lines + [f"NOTE: {note}" for note in found.notes]
+    where = f" ({comparison.sets[0]})" if comparison.sets else ""
+    lines += [f"Here{where}: {line}" for line in claims(comparison)]
+    return lines + [f"NOTE: {note}" for note in comparison.notes]
 
 
-def _blocks(found: Found) -> list[_Block]:
+def _blocks(comparison: Comparison) -> list[_Block]:
     """A block per set; the paper's columns stand beside the first."""
     blocks = []
-    for i, name in enumerate(found.sets or ["no evaluation yet"]):
-        metrics = found.conditions(name)
-        for one in found.series.get(name, []):
+    for i, name in enumerate(comparison.sets or ["no evaluation yet"]):
+        metrics = comparison.conditions(name)
+        for one in comparison.series.get(name, []):
             metrics |= {f"mean {one.name}": one.mean} if one.mean else {}
         rows = []
-        for row in found.rows:
+        for row in comparison.rows:
             n = len(row.values)
             cells = [_cell(row.statistics(name, m), n) for m in metrics.values()]
             rows.append([row.setting.label, row.setting.text, str(n), *cells])
         papers = [
             [_paper(value) for value in row.setting.paper] if i == 0 else []
-            for row in found.rows
+            for row in comparison.rows
         ]
-        columns = list(found.table.columns) if i == 0 else []
+        columns = list(comparison.table.columns) if i == 0 else []
         blocks.append(
             _Block(name, ["row", "what", "n", *metrics], rows, columns, papers)
         )
@@ -184,12 +186,12 @@ def _paper(value: float | None) -> str:
     return MISSING if value is None else f"{value:.2f}"
 
 
-def _cell(found: Statistics | None, expected: int) -> str:
+def _cell(statistics: Statistics | None, expected: int) -> str:
     """Returns "96.50 ± 0.42"; with its own n where some runs lack the number."""
-    if found is None:
+    if statistics is None:
         return MISSING
-    shown = percent_and_spread(found.mean, found.std)
-    return shown + (f" (n {found.n})" if found.n != expected else "")
+    shown = percent_and_spread(statistics.mean, statistics.std)
+    return shown + (f" (n {statistics.n})" if statistics.n != expected else "")
 
 
 def _signed(gap: Statistics | None) -> str:
@@ -199,10 +201,10 @@ def _signed(gap: Statistics | None) -> str:
     return f"{100 * gap.mean:+.2f}{spread} (n {gap.n})"
 
 
-def _row_json(found: Found, row: Row) -> dict[str, Any]:
+def _row_json(comparison: Comparison, row: Row) -> dict[str, Any]:
     return {
         "label": row.setting.label,
-        "config": f"{found.table.families[found.size]}_{row.setting.config}",
+        "config": f"{comparison.table.families[comparison.size]}_{row.setting.config}",
         "n": len(row.values),
         "sets": {
             name: {
@@ -212,7 +214,7 @@ def _row_json(found: Found, row: Row) -> dict[str, Any]:
                     {m for sets in row.values.values() for m in sets.get(name, {})}
                 )
             }
-            for name in found.sets
+            for name in comparison.sets
         },
-        "paper": dict(zip(found.table.columns, row.setting.paper, strict=True)),
+        "paper": dict(zip(comparison.table.columns, row.setting.paper, strict=True)),
     }

@@ -74,8 +74,8 @@ def diagnose(
     mean = share.gather(total[None]).sum(axis=0) / count
     offsets = np.empty(len(features))
     for b in blocks:
-        here = slice(b, b + _BLOCK)
-        offsets[here] = np.square(unit(features[here]) - mean).sum(axis=1)
+        block = slice(b, b + _BLOCK)
+        offsets[block] = np.square(unit(features[block]) - mean).sum(axis=1)
     offsets = share.gather(offsets)
     # Two points within radius r of the mean are at most 2 r apart.
     reach = 4 * float(np.quantile(offsets, 0.95))

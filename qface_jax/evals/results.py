@@ -46,7 +46,7 @@ class Table:
     """A table for reading.
 
     Attributes:
-        columns: of it.
+        columns: one for each cell of a row.
         rows: cells: text as it is, or what the column's format takes; None is "-".
         title: line above the printed table.
         footer: last row, set apart; [] without.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from qface_jax.evals.results import Table
+from qface_jax.evals.results import BOTH, TERMINAL, Result, Table
 
 MISSING = "-"
 
@@ -109,3 +109,14 @@ def table_lines(table: Table) -> list[str]:
     title = [table.title, ""] if table.title else []
     gap = [""] if table.ruled and table.notes else []
     return [*title, *(line.rstrip() for line in lines), *gap, *table.notes]
+
+
+def result_text(result: Result) -> str:
+    """Returns the tables of a result, and below the first what is wrong with it."""
+    lines: list[str] = []
+    shown = [one for one in result.tables if one.shown in (BOTH, TERMINAL)]
+    for number, one in enumerate(shown):
+        lines += ([""] if number else []) + table_lines(one)
+        if number == 0 and result.status != "ok":
+            lines.append(f"WARNING ({result.status}): {result.message}")
+    return "\n".join(lines)

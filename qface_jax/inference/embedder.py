@@ -136,7 +136,7 @@ class Embedder:
     @property
     def rows(self) -> int:
         """Images of a call, of this host."""
-        return self.batch_size // hosts.here().count
+        return self.batch_size // hosts.place().count
 
     def __call__(self, images: np.ndarray) -> "Pending":
         """Starts to embed a batch of this host's share.
@@ -227,9 +227,9 @@ class Pending:
         outputs = [
             np.asarray(output, np.float32)[: self._count] for output in self._outputs
         ]
-        own = np.asarray(outputs[0], np.float64)
+        raw = np.asarray(outputs[0], np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
-            scores = {name: score(own) for name, score in self._scores.items()}
+            scores = {name: score(raw) for name, score in self._scores.items()}
             return Embedded(sum(outputs), scores)
 
 

@@ -13,7 +13,8 @@ from jaxtyping import Float
 
 from qface_jax.inference.quality_score import MIN_NORM, QualityScore, Score
 
-_UNRECOGNIZABLE = "aux/ui"
+UNRECOGNIZABLE = "ui"  # in the state of an objective
+_PART = f"aux/{UNRECOGNIZABLE}"
 
 
 def distance_from(centre: Float[np.ndarray, " d"]) -> Score:
@@ -33,8 +34,8 @@ def distance_from(centre: Float[np.ndarray, " d"]) -> Score:
 
 
 def _build(parts: Mapping[str, Any], options: Mapping[str, Any]) -> Score | None:
-    unrecognizable = parts[_UNRECOGNIZABLE]
+    unrecognizable = parts[_PART]
     return distance_from(unrecognizable["centre"]) if unrecognizable else None
 
 
-SCORE = QualityScore("ERS", _build, parts=(_UNRECOGNIZABLE,))
+SCORE = QualityScore("ERS", _build, parts=(_PART,))

@@ -39,7 +39,7 @@ from qface_jax.models import heads
 from qface_jax.models.heads import ATTENTION
 from qface_jax.runs.checkpoint import load_parts
 from qface_jax.runs.run_folder import Run
-from qface_jax.sharded import chunks, parallel, streamed_logits
+from qface_jax.sharded import parallel, streamed_logits
 from qface_jax.sharded.classifier import CENTRES
 from qface_jax.sharded.parallel import DATA
 
@@ -115,16 +115,16 @@ def maps_of(
     )
     size = -(-min(len(images), AT_ONCE) // mesh.size) * mesh.size
     head = {name: params["head"][name] for name in _PARTS if name in params["head"]}
-    found = []
+    batches = []
     for first in range(0, len(images), size):
         batch = np.asarray(images[first : first + size])
         missing = ((0, size - len(batch)), (0, 0), (0, 0), (0, 0))
         rows = _cut_in_rows(np.pad(batch, missing), mesh)
         maps = jax.device_get(run(params["backbone"], stats, head, rows))
-        found.append({name: each[: len(batch)] for name, each in maps.items()})
+        batches.append({name: each[: len(batch)] for name, each in maps.items()})
     order = (ATTENTION_MAP, ACTIVATION_MAP, CONTRIBUTION_MAP)
-    names = [name for name in order if name in found[0]]
-    return {name: np.concatenate([maps[name] for maps in found]) for name in names}
+    names = [name for name in order if name in batches[0]]
+    return {name: np.concatenate([maps[name] for maps in batches]) for name in names}
 
 
 def _cut_in_rows(rows, mesh):
@@ -208,7 +208,7 @@ def nearest_centres(
 
         def body(index, carry):
             top, directions = carry
-            start, fresh = chunks.bounds(index, w.shape[0], _CHUNK)
+            start, fresh = streamed_logits.chunk_bounds(index, w.shape[0], _CHUNK)
             # Keeps XLA from widening all centres ahead of the loop.
             narrow, start = lax.optimization_barrier((w, start))
             rows = lax.dynamic_slice_in_dim(narrow, start, fresh.shape[0])
@@ -218,17 +218,17 @@ def nearest_centres(
             exact = lax.Precision.HIGHEST
             cos = jnp.einsum("bd,cd->bc", z, units, precision=exact)
             cos = jnp.where(inverse[None, :] > 0.0, cos, streamed_logits.ABSENT)
-            here = jnp.max(cos, axis=1)
-            nearer = (here > top)[:, None]
+            largest = jnp.max(cos, axis=1)
+            nearer = (largest > top)[:, None]
             directions = jnp.where(nearer, units[jnp.argmax(cos, axis=1)], directions)
-            return jnp.maximum(top, here), directions
+            return jnp.maximum(top, largest), directions
 
-        number, _ = chunks.count_and_size(w.shape[0], _CHUNK)
+        number, _ = streamed_logits.chunk_count_and_size(w.shape[0], _CHUNK)
         start = (jnp.full(len(z), streamed_logits.ABSENT), jnp.zeros_like(z))
         top, directions = lax.fori_loop(0, number, body, start)
         device = jnp.argmax(lax.all_gather(top, DATA), axis=0)
-        mine = (device == lax.axis_index(DATA))[:, None]
-        directions = lax.psum(jnp.where(mine, directions, 0.0), DATA)
+        nearest_here = (device == lax.axis_index(DATA))[:, None]
+        directions = lax.psum(jnp.where(nearest_here, directions, 0.0), DATA)
         return streamed_logits.slice_rows(directions, features)
 
     return jax.shard_map(

@@ -60,7 +60,7 @@ def measured_from(
     finite feature, is left out.
 
     Args:
-        embedder: The model.
+        embedder: Its ERS, if it has one, is replaced.
         images: Unrecognizable ones.
         workers: As of `score_rows`.
         progress: As of `score_rows`.

@@ -59,10 +59,10 @@ def unrecognizable_batches(
     """Returns this host's batches of unrecognizable images, as `Embedder.embed` takes.
 
     Args:
-        images: The set.
+        images: Of all hosts.
         batch_size: Of all hosts together.
     """
-    place = hosts.here()
+    place = hosts.place()
     share = batch_size // place.count
     positions = np.arange(images.count)
     count = int(np.sum(positions % batch_size // share == place.index))
@@ -98,7 +98,7 @@ def measure(
     Args:
         config: Names the unrecognizable images, and how pictures are read.
         source: Training data; the first of it in a run's order are the faces.
-        embedder: The model.
+        embedder: Embeds both, and scores them.
         count: Of the faces, at most.
     """
     images = unrecognizable_images.open_unrecognizable(config, source)
@@ -128,7 +128,7 @@ def picture_batches(
         embedder: Of its size are the batches.
         side: In px.
     """
-    place, total = hosts.here(), len(pictures)
+    place, total = hosts.place(), len(pictures)
     share = Share(place.index, place.count)
     rows, size = share.pairs(total), embedder.rows
     share_of_pictures = pictures.part(rows.start, rows.stop)

@@ -166,17 +166,3 @@ def attention_loss(
         )
     squares = (projection - lax.stop_gradient(target)) ** 2
     return reductions[reduction](squares, axis=1)
-
-
-def ers(
-    features: Float[Array, "b d"], unrecognizable_centre: Float[Array, " d"]
-) -> Float[Array, " b"]:
-    """Returns the embedding recognizability score min(d_ui, 1), [b].
-
-    Args:
-        features: Raw features, [b, d].
-        unrecognizable_centre: Unit centre of the unrecognizable images, [d].
-    """
-    return jnp.minimum(
-        distance(unrecognizable_cosine(features, unrecognizable_centre)), 1.0
-    )

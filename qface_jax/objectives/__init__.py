@@ -10,8 +10,6 @@ from qface_jax.configs.document import options_of
 from qface_jax.objectives.objective import Hooks, Objective, ObjectiveEntry
 from qface_jax.tables import OBJECTIVES
 
-__all__ = ["OBJECTIVES", "build", "entry", "hooks"]
-
 
 def entry(config: ConfigDict) -> ObjectiveEntry:
     """Returns the entry that `config.objective` names."""

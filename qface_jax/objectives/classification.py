@@ -92,7 +92,7 @@ def describe(
         judged: From `margin_losses`.
         valid: Rows that have a label, [b].
         margin: Margin function.
-        state: Its new state.
+        state: State of the margin, already updated with this batch.
     """
     metrics = {
         "accuracy": mean_over(judged.correct.astype(judged.norms.dtype), valid),

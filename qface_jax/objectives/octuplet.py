@@ -25,27 +25,27 @@ OPTIONS = {
     "metric": Option(
         "euclidean",
         Rule(lambda v: v in METRICS, "must be euclidean, euclidean_squared or cosine"),
-        "distance: euclidean, euclidean_squared or cosine",
+        "Distance: euclidean, euclidean_squared or cosine.",
     ),
-    "margin": Option(25.0, NOT_NEGATIVE, "m, in units of the metric"),
+    "margin": Option(25.0, NOT_NEGATIVE, "m, in units of the metric."),
     "terms": Option(
         TERMS,
         Rule(
             lambda v: len(v) > 0 and len(set(v)) == len(v) and set(v) <= set(TERMS),
             "must be one or more of hhh, hll, lhh, lll, each once",
         ),
-        "views (h: high, l: low resolution) of anchor, positive and negative of each "
-        "term",
+        "Views (h: high, l: low resolution) of anchor, positive and negative of each "
+        "term.",
     ),
-    "normalize": Option(False, None, "features to length 1 first; cosine always does"),
+    "normalize": Option(False, None, "Features to length 1 first; cosine always does."),
     # Beyond the paper: weights of the squared distance of the features from those of
     # the original images in the model that training started from, as a share of their
     # squared length.
     "keep_high_weight": Option(
-        0.0, NOT_NEGATIVE, "of the drift of the originals' features"
+        0.0, NOT_NEGATIVE, "Of the drift of the originals' features."
     ),
     "keep_low_weight": Option(
-        0.0, NOT_NEGATIVE, "of the drift of the features at low resolution"
+        0.0, NOT_NEGATIVE, "Of the drift of the features at low resolution."
     ),
 }
 

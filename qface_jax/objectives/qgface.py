@@ -48,28 +48,28 @@ OPTIONS = {
     "partition": Option(
         "min",
         one_of(*quality_partition.PAIR_QUALITIES, ALL),
-        "quality u of a pair: min, mean or max of its two views; views with u > "
+        "Quality u of a pair: min, mean or max of its two views; views with u > "
         "threshold are classified, pairs with u <= threshold contrasted; none: all are "
-        "both",
+        "both.",
     ),
-    "threshold": Option(0.2, SHARE, "b, on u within [0, 1]"),
-    "concentration": Option(0.333, NOT_NEGATIVE, "h of u"),
-    "ema_new_weight": Option(0.01, SHARE, "of the norm statistics of u"),
+    "threshold": Option(0.2, SHARE, "b, on u within [0, 1]."),
+    "concentration": Option(0.333, NOT_NEGATIVE, "h of u."),
+    "ema_new_weight": Option(0.01, SHARE, "Of the norm statistics of u."),
     "queue": Option(
         "proxy",
         one_of(*ENTERING),
-        "what a degraded view is told apart from: proxy (earlier features, moved with "
+        "What a degraded view is told apart from: proxy (earlier features, moved with "
         "their class centres), momentum (keys of an averaged encoder), batch (this "
-        "step's features); none: there is no contrastive loss",
+        "step's features); none: there is no contrastive loss.",
     ),
-    "queue_size": Option(0, NOT_NEGATIVE, "slots; 0: as many as identities"),
+    "queue_size": Option(0, NOT_NEGATIVE, "Slots; 0: as many as identities."),
     "encoder_decay": Option(
-        0.999, BELOW_ONE, "momentum: of the averaged encoder, per step"
+        0.999, BELOW_ONE, "Momentum: of the averaged encoder, per step."
     ),
-    "supervised_mask": Option(True, None, "the own identity is no negative"),
-    "scale": Option(64.0, POSITIVE, "s of the contrastive loss"),
-    "weight": Option(1.0, NOT_NEGATIVE, "of the contrastive loss"),
-    "chunk": Option(8192, POSITIVE, "slots compared at a time, per device"),
+    "supervised_mask": Option(True, None, "The own identity is no negative."),
+    "scale": Option(64.0, POSITIVE, "s of the contrastive loss."),
+    "weight": Option(1.0, NOT_NEGATIVE, "Of the contrastive loss."),
+    "chunk": Option(8192, POSITIVE, "Slots compared at a time, per device."),
 }
 
 

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from qface_jax import models
 from qface_jax.configs.document import options_of
+from qface_jax.inference.embedding_recognizability import UNRECOGNIZABLE
 from qface_jax.losses import recognizability as kernels
 from qface_jax.losses.vectors import unit
 from qface_jax.models import heads
@@ -30,67 +31,60 @@ from qface_jax.options import (
     POSITIVE,
     Option,
     Rule,
+    one_of,
 )
 from qface_jax.sharded.classifier import CENTRES
-
-# In the state: centre of the unrecognizable images, mean and deviation of their index.
-UNRECOGNIZABLE = "ui"
-
-
-def _either(*words: str) -> Rule:
-    return Rule(lambda value: value in words, f"must be {' or '.join(words)}")
-
 
 OPTIONS = {
     # Of the terms beside margin softmax, alpha, beta, gamma; at gamma 0 there is no
     # attention module, and the last feature map is not looked at.
-    "index_weight": Option(5.0, NOT_NEGATIVE, "alpha, of the regression of the index"),
-    "diversion_weight": Option(2.0, NOT_NEGATIVE, "beta, of the index diversion"),
+    "index_weight": Option(5.0, NOT_NEGATIVE, "alpha, of the regression of the index."),
+    "diversion_weight": Option(2.0, NOT_NEGATIVE, "beta, of the index diversion."),
     "attention_weight": Option(
-        1.0, NOT_NEGATIVE, "gamma, of the attention; 0: there is no such module"
+        1.0, NOT_NEGATIVE, "gamma, of the attention; 0: there is no such module."
     ),
-    "smooth_l1_beta": Option(0.75, POSITIVE, "error at which it turns straight"),
+    "smooth_l1_beta": Option(0.75, POSITIVE, "Error at which it turns straight."),
     # Readings: the paper's values, or its choice, are not at hand.
-    "epsilon": Option(0.01, POSITIVE, "in xi = d_ui d_neg / (d_pos + epsilon)"),
+    "epsilon": Option(0.01, POSITIVE, "In xi = d_ui d_neg / (d_pos + epsilon)."),
     "threshold": Option(
-        1.0, FINITE, "tau, deviations above unrecognizable images' mean index"
+        1.0, FINITE, "tau, deviations above unrecognizable images' mean index."
     ),
     # With both, the index rose for all images together in the runs that were tried,
     # until it told nothing.
     "diversion_moves": Option(
         "features",
-        _either("both", "features"),
-        "what the diversion moves: the features alone, so that the index stays what "
-        "the distances say it is; or both",
+        one_of("both", "features"),
+        "What the diversion moves: the features alone, so that the index stays what "
+        "the distances say it is; or both.",
     ),
     "index_of": Option(
-        "features", _either("features", "unit"), "regressed from these, or unit ones"
+        "features", one_of("features", "unit"), "Regressed from these, or unit ones."
     ),
-    "regression_dropout": Option(0.9, BELOW_ONE, "before the regression"),
-    "reduction": Option(16, POSITIVE, "of channels inside the channel attention"),
+    "regression_dropout": Option(0.9, BELOW_ONE, "Before the regression."),
+    "reduction": Option(16, POSITIVE, "Of channels inside the channel attention."),
     "kernel_side": Option(
         7,
         Rule(lambda v: v > 0 and v % 2 == 1, "must be odd and > 0"),
-        "of the spatial attention, map pixels",
+        "Of the spatial attention, map pixels.",
     ),
     "attention_error": Option(
-        "mean", _either("mean", "sum"), "over the d places; or sum"
+        "mean", one_of("mean", "sum"), "Over the d places; or sum."
     ),
     "ui_path": Option(
         "",
         None,
-        "unrecognizable images, whose centre all is measured from: a folder or file of "
-        'them; "": made from training images by degrade.unrecognizable',
+        "Unrecognizable images, whose centre all is measured from: a folder or file of "
+        'them; "": made from training images by degrade.unrecognizable.',
     ),
-    "ui_images": Option(512, AT_LEAST_TWO, "at most so many, spread evenly"),
+    "ui_images": Option(512, AT_LEAST_TWO, "At most so many, spread evenly."),
     # The unrecognizable images move with the model, so that what is known of them ages.
     "refresh_interval": Option(
         20,
         POSITIVE,
-        "updates after which the unrecognizable images are embedded again; also of the "
-        "rank correlations of the scores with the resolution, which are logged then",
+        "Updates after which the unrecognizable images are embedded again; also of the "
+        "rank correlations of the scores with the resolution, which are logged then.",
     ),
-    "probe_images": Option(16, NOT_NEGATIVE, "for those, at each of eval.resolutions"),
+    "probe_images": Option(16, NOT_NEGATIVE, "For those, at each of eval.resolutions."),
 }
 
 

@@ -87,7 +87,7 @@ def write_extremes(
     Args:
         folder: Where `scores_<set>.png` goes.
         config: The whole config.
-        pair_set: The set.
+        pair_set: Its images are shown, and name the file.
         result: Its evaluation; without its arrays nothing is written.
     """
     sides = error_discard.sides_of(result.arrays)

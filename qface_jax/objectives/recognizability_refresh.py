@@ -17,7 +17,10 @@ from qface_jax.data_pipelines.sources import chosen_records, unrecognizable_imag
 from qface_jax.evals.measures import quality_scores
 from qface_jax.evals.measures.quality_scores import ERS, RI
 from qface_jax.inference.embedder import Embedder
-from qface_jax.inference.embedding_recognizability import distance_from
+from qface_jax.inference.embedding_recognizability import (
+    UNRECOGNIZABLE,
+    distance_from,
+)
 from qface_jax.inference.unrecognizable_cluster import (
     cluster_of,
     picture_batches,
@@ -25,7 +28,6 @@ from qface_jax.inference.unrecognizable_cluster import (
 )
 from qface_jax.objectives import recognizability_pictures
 from qface_jax.objectives.objective import Hooks, Snapshot
-from qface_jax.objectives.recognizability import UNRECOGNIZABLE
 from qface_jax.processes import agreement, hosts
 from qface_jax.sharded import parallel
 

@@ -52,7 +52,7 @@ class Plan(NamedTuple):
         items: Bytes by what they are for.
         peak: Bytes that a step needs at once: all stored and temporary memory.
         creation: Bytes that making the state takes, before the first step.
-        whole: Work and traffic of a step.
+        step: Work and traffic of a step.
         class_side: The part of it above the features: loss and gradients.
         batch_size: Images per step over all devices.
         total_steps: Updates of the whole run.
@@ -61,7 +61,7 @@ class Plan(NamedTuple):
     items: dict[str, int]
     peak: int
     creation: int
-    whole: Cost
+    step: Cost
     class_side: Cost
     batch_size: int
     total_steps: int
@@ -235,7 +235,7 @@ def plan(config: ConfigDict, mesh: Mesh, *, num_classes: int, images: int) -> Pl
         items=items,
         peak=peak,
         creation=made.output_size_in_bytes + made.temp_size_in_bytes,
-        whole=compiled_cost.read(compiled.as_text()),
+        step=compiled_cost.read(compiled.as_text()),
         class_side=compiled_cost.read(above.as_text()),
         batch_size=config.data.batch_size,
         total_steps=setup.length.total_steps,

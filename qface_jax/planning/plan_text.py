@@ -42,12 +42,12 @@ def title(config: ConfigDict, num_classes: int, devices: int) -> str:
 
 def backbone_side(plan: Plan) -> Cost:
     """Returns what a step costs outside the class side: backbone and updates."""
-    whole, above = plan.whole, plan.class_side
-    kinds = [*whole.traffic, *(set(above.traffic) - set(whole.traffic))]
+    step, above = plan.step, plan.class_side
+    kinds = [*step.traffic, *(set(above.traffic) - set(step.traffic))]
     traffic = {
-        kind: whole.traffic.get(kind, 0) - above.traffic.get(kind, 0) for kind in kinds
+        kind: step.traffic.get(kind, 0) - above.traffic.get(kind, 0) for kind in kinds
     }
-    return Cost(whole.work - above.work, traffic)
+    return Cost(step.work - above.work, traffic)
 
 
 def table(plan: Plan) -> str:

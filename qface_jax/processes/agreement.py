@@ -23,7 +23,7 @@ def gather_rows(rows: np.ndarray) -> np.ndarray:
     Args:
         rows: Any type, [k, ...]; k may differ from process to process, the rest not.
     """
-    if hosts.here().count == 1:
+    if hosts.place().count == 1:
         return rows
     rows = np.ascontiguousarray(rows)
     # As bytes: JAX would turn float64 into float32.
@@ -74,7 +74,7 @@ def lagged_max(shardings: Shardings) -> Callable[[int], int]:
     Args:
         shardings: Of a mesh that has all devices of the run.
     """
-    if hosts.here().count == 1:
+    if hosts.place().count == 1:
         return int
     devices = shardings.rows.mesh.size
     largest = jax.jit(jnp.max, out_shardings=shardings.replicated)

@@ -28,7 +28,7 @@ class Place(NamedTuple):
 _place = Place()
 
 
-def here() -> Place:
+def place() -> Place:
     """Returns this process's place; that of the only one before `settle`."""
     return _place
 

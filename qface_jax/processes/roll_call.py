@@ -39,7 +39,7 @@ class MessageLine:
     """A TCP connection that carries one JSON object per line, both ways.
 
     Attributes:
-        socket: The connection.
+        socket: Connected to the other side.
         heard: Time of the last message from the other side, of the monotonic clock.
         ended: Whether the other side said goodbye: its silence then means nothing.
     """

@@ -70,6 +70,7 @@ class Line(NamedTuple):
     colour: int | None = None
 
 
+@matplotlib.rc_context(_STYLE)
 def accuracy_plot(
     title: str,
     lines: Sequence[Line],
@@ -89,104 +90,93 @@ def accuracy_plot(
         ylabel: of the vertical axis.
         chance: rate of the constant answer, as a dashed line; or None.
     """
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure()
-        for i, line in enumerate(lines):
-            _errorbar(axes, line, i, len(lines))
-        if chance is not None:
-            axes.axhline(100 * chance, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
-            axes.annotate(
-                f"constant answer {100 * chance:.0f} %",
-                (1, 100 * chance),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="right",
-                va="bottom",
-                fontsize=8,
-                color=_MUTED,
-            )
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(sorted(ticks), [f"{tick:g}" for tick in sorted(ticks)])
-        axes.minorticks_off()
-        axes.set_ylim(top=min(axes.get_ylim()[1], 101))
-        axes.set(xlabel=xlabel, ylabel=ylabel)
-        axes.set_title(title)
-        _legend(axes, len(lines), loc="best")
-        return _svg(figure, title)
+    figure, axes = _figure()
+    for i, line in enumerate(lines):
+        _errorbar(axes, line, i, len(lines))
+    if chance is not None:
+        axes.axhline(100 * chance, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axes.annotate(
+            f"constant answer {100 * chance:.0f} %",
+            (1, 100 * chance),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=8,
+            color=_MUTED,
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sorted(ticks), [f"{tick:g}" for tick in sorted(ticks)])
+    axes.minorticks_off()
+    axes.set_ylim(top=min(axes.get_ylim()[1], 101))
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    return _titled(figure, axes, title, len(lines))
 
 
+@matplotlib.rc_context(_STYLE)
 def roc_plot(title: str, lines: Sequence[Line]) -> str:
     """Draws true accept rate over false accept rate, the latter logarithmic."""
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure()
-        for i, line in enumerate(lines):
-            style = {"where": "post", "label": _name(line.label)} | _stroke(line, i)
-            axes.step(line.x, line.y, **style)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
-        axes.set_xlim(min(line.x[0] for line in lines) * 0.9, 1)
-        axes.set_ylim(0, 1.02)
-        axes.set(xlabel="false accept rate", ylabel="true accept rate")
-        axes.set_title(title)
-        _legend(axes, len(lines), loc="lower right")
-        return _svg(figure, title)
+    figure, axes = _figure()
+    for i, line in enumerate(lines):
+        style = {"where": "post", "label": _name(line.label)} | _stroke(line, i)
+        axes.step(line.x, line.y, **style)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
+    axes.set_xlim(min(line.x[0] for line in lines) * 0.9, 1)
+    axes.set_ylim(0, 1.02)
+    axes.set(xlabel="false accept rate", ylabel="true accept rate")
+    return _titled(figure, axes, title, len(lines), loc="lower right")
 
 
+@matplotlib.rc_context(_STYLE)
 def discard_plot(title: str, lines: Sequence[Line]) -> str:
     """Draws false non-match rate over the share of pairs left out, both 0..1."""
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure()
-        for i, line in enumerate(lines):
-            colour = _SERIES[(3 * i) % len(_SERIES)]
-            x, y = 100 * line.x, 100 * line.y
-            axes.step(x, y, where="post", color=colour, label=_name(line.label))
-        axes.set(
-            xlabel="pairs left out, lowest quality first, %",
-            ylabel="false non-match rate, %",
-        )
-        axes.set_ylim(bottom=0)
-        axes.set_title(title)
-        _legend(axes, len(lines), loc="best")
-        return _svg(figure, title)
+    figure, axes = _figure()
+    for i, line in enumerate(lines):
+        colour = _SERIES[(3 * i) % len(_SERIES)]
+        x, y = 100 * line.x, 100 * line.y
+        axes.step(x, y, where="post", color=colour, label=_name(line.label))
+    axes.set(
+        xlabel="pairs left out, lowest quality first, %",
+        ylabel="false non-match rate, %",
+    )
+    axes.set_ylim(bottom=0)
+    return _titled(figure, axes, title, len(lines))
 
 
+@matplotlib.rc_context(_STYLE)
 def histogram_plot(title: str, xlabel: str, series: dict[str, np.ndarray]) -> str:
     """Draws the share of values per bin, one outline per entry, on common bins."""
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure()
-        values = np.concatenate([np.ravel(v) for v in series.values()])
-        values = values[np.isfinite(values)].astype(np.float64)
-        low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
-        if high - low <= 1e-6 * max(abs(high), 1.0):
-            low, high = low - 0.5, high + 0.5
-        edges = np.linspace(low, high, 61)
-        for (label, of_label), colour in zip(
-            series.items(), _cycle(_SERIES, len(series)), strict=True
-        ):
-            counts, _ = np.histogram(of_label, edges)
-            share = 100 * counts / max(len(of_label), 1)
-            axes.stairs(share, edges, color=colour, label=_name(label), linewidth=1.5)
-            axes.stairs(share, edges, color=colour, fill=True, alpha=0.10)
-        axes.set(xlabel=xlabel, ylabel="images, %")
-        axes.set_ylim(bottom=0)
-        axes.set_title(title)
-        _legend(axes, len(series), loc="best")
-        return _svg(figure, title)
+    figure, axes = _figure()
+    values = np.concatenate([np.ravel(v) for v in series.values()])
+    values = values[np.isfinite(values)].astype(np.float64)
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
+    if high - low <= 1e-6 * max(abs(high), 1.0):
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, 61)
+    for (label, of_label), colour in zip(
+        series.items(), _cycle(_SERIES, len(series)), strict=True
+    ):
+        counts, _ = np.histogram(of_label, edges)
+        share = 100 * counts / max(len(of_label), 1)
+        axes.stairs(share, edges, color=colour, label=_name(label), linewidth=1.5)
+        axes.stairs(share, edges, color=colour, fill=True, alpha=0.10)
+    axes.set(xlabel=xlabel, ylabel="images, %")
+    axes.set_ylim(bottom=0)
+    return _titled(figure, axes, title, len(series))
 
 
+@matplotlib.rc_context(_STYLE)
 def line_plot(curve: Curve, lines: Sequence[Line]) -> str:
     """Draws lines over axes that the curve names."""
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure()
-        for i, line in enumerate(lines):
-            axes.plot(line.x, line.y, label=_name(line.label), **_stroke(line, i))
-        axes.set(xlabel=curve.xlabel, ylabel=curve.ylabel)
-        for axis in curve.logarithmic:
-            axes.set(**{f"{axis}scale": "log"})
-        axes.set_title(curve.title)
-        _legend(axes, len(lines), loc="best")
-        return _svg(figure, curve.title)
+    figure, axes = _figure()
+    for i, line in enumerate(lines):
+        axes.plot(line.x, line.y, label=_name(line.label), **_stroke(line, i))
+    axes.set(xlabel=curve.xlabel, ylabel=curve.ylabel)
+    for axis in curve.logarithmic:
+        axes.set(**{f"{axis}scale": "log"})
+    return _titled(figure, axes, curve.title, len(lines))
 
 
 # Kind of a result's curve -> what draws it.
@@ -200,31 +190,31 @@ KINDS: dict[str, Callable[[Curve, Sequence[Line]], str]] = {
 }
 
 
+@matplotlib.rc_context(_STYLE)
 def curve_plot(lines: Sequence[Line], *, unit: str = "", factor: float = 1.0) -> str:
     """Draws scalars over training steps; `y` is multiplied by `factor`.
 
     The title is left to the page, which can wrap it.
     """
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure(4.2, 2.5)
-        for line, colour in zip(lines, _cycle(_SERIES, len(lines)), strict=True):
-            axes.plot(
-                line.x,
-                factor * line.y,
-                color=colour,
-                label=_name(line.label),
-                # A single point has no line to be seen by.
-                marker="o" if len(line.x) < 30 else None,
-                markersize=3.5,
-            )
-        axes.set(xlabel="step", ylabel=unit)
-        axes.margins(x=0.02)
-        if len(lines) > 3:
-            # Beside the axes: among many lines there is no free place inside.
-            figure.legend(loc="outside right upper", handlelength=1.2)
-        elif len(lines) > 1:
-            _legend(axes, len(lines), loc="best")
-        return _svg(figure, ", ".join(line.label for line in lines))
+    figure, axes = _figure(4.2, 2.5)
+    for line, colour in zip(lines, _cycle(_SERIES, len(lines)), strict=True):
+        axes.plot(
+            line.x,
+            factor * line.y,
+            color=colour,
+            label=_name(line.label),
+            # A single point has no line to be seen by.
+            marker="o" if len(line.x) < 30 else None,
+            markersize=3.5,
+        )
+    axes.set(xlabel="step", ylabel=unit)
+    axes.margins(x=0.02)
+    if len(lines) > 3:
+        # Beside the axes: among many lines there is no free place inside.
+        figure.legend(loc="outside right upper", handlelength=1.2)
+    elif len(lines) > 1:
+        _legend(axes, len(lines))
+    return _svg(figure, ", ".join(line.label for line in lines))
 
 
 def _figure(width: float = 5.4, height: float = 3.4) -> tuple[Figure, Axes]:
@@ -259,9 +249,17 @@ def _errorbar(axes: Axes, line: Line, i: int, count: int) -> None:
     )
 
 
-def _legend(axes: Axes, entries: int, *, loc: str) -> None:
+def _legend(axes: Axes, entries: int, loc: str = "best") -> None:
     columns = -(-entries // _LABELS_SHOWN)
     axes.legend(loc=loc, ncols=max(columns, 1), handlelength=1.6)
+
+
+def _titled(
+    figure: Figure, axes: Axes, title: str, entries: int, loc: str = "best"
+) -> str:
+    axes.set_title(title)
+    _legend(axes, entries, loc=loc)
+    return _svg(figure, title)
 
 
 def _name(label: str) -> str:

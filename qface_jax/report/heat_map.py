@@ -26,7 +26,7 @@ def overlay(
 
     Args:
         image: RGB.
-        values: The map.
+        values: One for each cell, of any range.
 
     Raises:
         ValueError: The picture is not uint8 [112, 112, 3], or a value not finite.

@@ -159,14 +159,14 @@ def _cos_edges(bins: int) -> np.ndarray:
 
 
 def _draw_pairs(
-    axes: Axes, found: Histogram, border: float | None, qgface: ConfigDict
+    axes: Axes, histogram: Histogram, border: float | None, qgface: ConfigDict
 ) -> None:
-    total = int(found.counts.sum())
+    total = int(histogram.counts.sum())
     image: Any = axes.pcolormesh(
-        found.norm_edges,
-        found.cos_edges,
-        np.ma.masked_equal(found.counts, 0).T,
-        norm=LogNorm(vmin=1, vmax=max(int(found.counts.max()), 2)),
+        histogram.norm_edges,
+        histogram.cos_edges,
+        np.ma.masked_equal(histogram.counts, 0).T,
+        norm=LogNorm(vmin=1, vmax=max(int(histogram.counts.max()), 2)),
         cmap="viridis",
     )
     axes.figure.colorbar(image, ax=axes, label="pairs")

@@ -20,9 +20,9 @@ from qface_jax.report.pictures import read_samples
 from qface_jax.report.results import compare_results, flat, result_context
 from qface_jax.report.training_log import Log, read_log
 from qface_jax.report.training_log import panels as log_panels
+from qface_jax.tables import OBJECTIVES
 
-# What a reader wants to know first: label -> place in the config. A group that the
-# objective does not read says nothing of the run.
+# What a reader wants to know first: label -> place in the config.
 _FACTS = {
     "Backbone": "model.backbone",
     "Embedding": "model.embedding_dim",
@@ -43,9 +43,6 @@ _FACTS = {
     "Total steps": "total_steps",
     "Seed": "seed",
 }
-# Groups of which an objective reads some: of an objective without a line, `loss`.
-_OF_OBJECTIVES = ("loss", "octuplet")
-_READ = {"octuplet": ("octuplet",)}
 
 
 def write_report(run_dir: str | Path, out: str | Path | None = None) -> Path:
@@ -207,17 +204,26 @@ def read_results(folder: Path) -> list[Result]:
     return _read_results(folder, [])
 
 
-def _is_read(group: str, objective: str | None) -> bool:
-    """Whether an objective reads a group of the config."""
-    return group not in _OF_OBJECTIVES or group in _READ.get(objective, ("loss",))
+def _unread_groups(objective: Any) -> set[str]:
+    """Groups of other objectives, which say nothing of the run.
+
+    None where the objective is a user's whose code is not trusted, or unknown.
+    """
+    try:
+        reads = OBJECTIVES[str(objective)].reads
+    except ConfigError:
+        return set()
+    return {group for name in OBJECTIVES for group in OBJECTIVES[name].reads} - set(
+        reads
+    )
 
 
 def _facts(run_dir: Path, config: dict, log: Log | None) -> list[tuple[str, str]]:
     facts = []
-    objective = _value(config, "objective")
+    unread = _unread_groups(_value(config, "objective"))
     for label, place in _FACTS.items():
         value = _value(config, place)
-        if value in (None, "") or not _is_read(place.split(".")[0], objective):
+        if value in (None, "") or place.split(".")[0] in unread:
             continue
         if isinstance(value, list):
             value = ", ".join(map(str, value))

@@ -32,19 +32,19 @@ class Samples(NamedTuple):
 
 def read_samples(folder: Path) -> Samples:
     """Reads the PNG files of a folder, which need not exist."""
-    found = Samples([], [], [])
+    samples = Samples([], [], [])
     for path in sorted(folder.glob("*.png")):
-        kept = found.gst if path.name.startswith("gst") else found.pictures
+        kept = samples.gst if path.name.startswith("gst") else samples.pictures
         reason = _unfit(path)
         if reason is None and len(kept) >= _MAX_PICTURES:
             reason = f"only the first {_MAX_PICTURES} are shown"
         if reason is not None:
-            found.left_out.append((path.name, reason))
+            samples.left_out.append((path.name, reason))
             continue
         encoded = base64.b64encode(path.read_bytes()).decode("ascii")
         caption = path.stem.replace("_", " ")
         kept.append(Picture(caption, f"data:image/png;base64,{encoded}"))
-    return found
+    return samples
 
 
 def _unfit(path: Path) -> str | None:

@@ -43,7 +43,7 @@ def write_resolutions(run: Path, pair_set: PairSet, config: ConfigDict) -> None:
 
     Args:
         run: Folder of the run.
-        pair_set: The set.
+        pair_set: Of its images the first are shown.
         config: Its eval.resolutions, eval.antialias and data.resize are used.
     """
     group = config.eval

@@ -78,7 +78,7 @@ _EVALUATIONS = (
 
 def read_log(path: Path) -> Log:
     """Reads the events; of a step logged twice (after a restart) the later counts."""
-    found: dict[str, dict[int, float]] = {}
+    values_by_step: dict[str, dict[int, float]] = {}
     skipped, last = 0, None
     with path.open("rb") as lines:
         for line in lines:
@@ -89,9 +89,9 @@ def read_log(path: Path) -> Log:
             last = event["step"]
             for name, value in event.items():
                 if name not in _NOT_CURVES and _is_number(value):
-                    found.setdefault(name, {})[last] = float(value)
+                    values_by_step.setdefault(name, {})[last] = float(value)
     curves = {}
-    for name, points in found.items():
+    for name, points in values_by_step.items():
         steps = np.array(sorted(points))
         curves[name] = steps, np.array([points[step] for step in steps.tolist()])
     return Log(curves, last, skipped)

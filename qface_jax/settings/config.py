@@ -10,6 +10,7 @@ import ast
 import difflib
 import importlib
 import importlib.resources
+import re
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -89,7 +90,7 @@ def _checked(
             problems += _override(config, word, known)
     if complete:
         for _, entry in document.external_names(config):
-            if trusted or any(entry in word for word in overrides):
+            if trusted or any(_stands_in(word, entry) for word in overrides):
                 tables.trust(entry)
         # What is named decides which keys there are besides those of `base`.
         known = document.schema(config)
@@ -102,6 +103,11 @@ def _checked(
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ConfigError(f"config {name}: {len(problems)} problem(s)\n{lines}")
     return config.lock()
+
+
+def _stands_in(word: str, entry: str) -> bool:
+    """Whether an override names an entry; not one whose name only contains it."""
+    return bool(re.search(rf"(?<![\w./~-]){re.escape(entry)}(?!\w)", word))
 
 
 def _complete_own(config: ConfigDict, known: dict[str, Option]) -> None:

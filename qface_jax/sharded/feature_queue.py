@@ -140,7 +140,7 @@ def view(
     """Returns the entries as they would be now, [n, d], without gradient.
 
     Args:
-        queue: The queue.
+        queue: Its entries, [n, d], are as they were when they entered.
         proxies_now: Raw class centre of each slot's identity now, [n, d]; where the
             queue has proxies. Rows of empty slots do not matter.
 

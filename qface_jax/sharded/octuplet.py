@@ -35,14 +35,10 @@ def octuplet(
     features_lr: Float[Array, "b d"],
     labels: Int[Array, " b"],
     *,
-    margin: float,
-    metric: str = "euclidean",
     terms: tuple[bool, ...] = kernel.ALL_TERMS,
-    normalize: bool = False,
+    **settings,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Returns the octuplet loss of the global batch, [], and what to log about it.
-
-    As `losses.octuplet.octuplet_loss`.
 
     Args:
         mesh: Mesh over which the rows are cut.
@@ -50,10 +46,8 @@ def octuplet(
             number of devices.
         features_lr: Raw features of the same images at low resolution, [b, d].
         labels: Identity of each, int32 [b]; -1: padding, left out.
-        margin: m, >= 0, in units of the distance.
-        metric: One of `losses.distance.METRICS`.
         terms: Whether hhh, hll, lhh and lll count.
-        normalize: Whether features are made unit first; `cosine` always does.
+        **settings: Margin, metric and so on of `losses.octuplet.octuplet_loss`.
 
     Returns:
         The loss; the entries of `losses.octuplet.describe`, which carry a gradient.
@@ -61,16 +55,7 @@ def octuplet(
     Raises:
         ValueError: unknown metric, no term enabled, not four terms.
     """
-    mined = triplets(
-        mesh,
-        features_hr,
-        features_lr,
-        labels,
-        margin=margin,
-        metric=metric,
-        terms=terms,
-        normalize=normalize,
-    )
+    mined = triplets(mesh, features_hr, features_lr, labels, terms=terms, **settings)
     return kernel.total(mined), kernel.describe(mined, kernel.enabled(terms))
 
 

@@ -18,11 +18,16 @@ from jaxtyping import Array, Float, Int
 
 from qface_jax.losses import contrast
 from qface_jax.losses.contrast import Negatives
-from qface_jax.sharded import chunks, feature_queue
+from qface_jax.sharded import feature_queue
 from qface_jax.sharded.bfloat16_rows import as_words, widened
 from qface_jax.sharded.feature_queue import FeatureQueue
 from qface_jax.sharded.parallel import DATA
-from qface_jax.sharded.streamed_logits import gather, slice_rows
+from qface_jax.sharded.streamed_logits import (
+    chunk_bounds,
+    chunk_count_and_size,
+    gather,
+    slice_rows,
+)
 
 # Rows are cut over the devices; the cursor is whole everywhere.
 PLACES = FeatureQueue(z=P(DATA), labels=P(DATA), proxies=P(DATA), cursor=P())
@@ -110,7 +115,7 @@ def contrastive_loss(
         spec: Scale, mask, chunk and mesh.
         q: Raw features of the degraded views, [b, d].
         k: Raw features of the originals, [b, d]; no gradient reaches them.
-        queue: The queue.
+        queue: Its rows are cut over the devices.
         labels: Identity of each row, int32 [b].
         centres: Raw class centres now, [c, d], all of them; no gradient reaches them.
 
@@ -137,7 +142,7 @@ def _negatives_shard(spec, z_rows, queue, label_rows, centres):
     rows = queue.labels.shape[0]
 
     def part(index):
-        start, fresh = chunks.bounds(index, rows, spec.chunk)
+        start, fresh = chunk_bounds(index, rows, spec.chunk)
         size = fresh.shape[0]
         entries, entry_labels = (
             lax.dynamic_slice_in_dim(array, start, size)
@@ -151,7 +156,7 @@ def _negatives_shard(spec, z_rows, queue, label_rows, centres):
             entries = feature_queue.proxy_view(entries, then, now)
         return entries, jnp.where(fresh, entry_labels, feature_queue.EMPTY)
 
-    number, _ = chunks.count_and_size(rows, spec.chunk)
+    number, _ = chunk_count_and_size(rows, spec.chunk)
     sums = contrast.sum_negatives(
         gather(z_rows),
         gather(label_rows),

@@ -10,11 +10,43 @@ float32 copy of them all exists, and their gradient is written in their own type
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Bool, Int
 
 from qface_jax.losses.contrast import ABSENT
-from qface_jax.sharded import chunks
 from qface_jax.sharded.bfloat16_rows import as_words, widened
 from qface_jax.sharded.parallel import DATA
+
+
+def chunk_count_and_size(rows: int, chunk: int) -> tuple[int, int]:
+    """Returns how many equal chunks cover the rows, and their length.
+
+    Args:
+        rows: At least 1.
+        chunk: Most rows of a chunk, at least 1.
+
+    >>> chunk_count_and_size(10, 4)
+    (3, 4)
+    """
+    count = -(-rows // chunk)
+    return count, -(-rows // count)
+
+
+def chunk_bounds(
+    index: int | Int[Array, ""], rows: int, chunk: int
+) -> tuple[Int[Array, ""], Bool[Array, " m"]]:
+    """Returns the first row of a chunk, [], and which of its rows are new, [m].
+
+    Where the length does not divide the rows, the last chunk begins earlier, and its
+    first rows were seen before.
+
+    Args:
+        index: Number of the chunk.
+        rows: Of all chunks.
+        chunk: As in `chunk_count_and_size`.
+    """
+    _, size = chunk_count_and_size(rows, chunk)
+    start = jnp.minimum(index * size, rows - size)
+    return start, start + jnp.arange(size) >= index * size
 
 
 def inverse_norms(w):
@@ -54,7 +86,7 @@ def own_cosine(z, w, places):
 
 def _chunk(spec, w, classes, index):
     """Chunk `index`: float32 centres, first local row, their classes, which are new."""
-    start, fresh = chunks.bounds(index, w.shape[0], spec.chunk)
+    start, fresh = chunk_bounds(index, w.shape[0], spec.chunk)
     size = fresh.shape[0]
     rows = w
     if w.dtype == jnp.bfloat16:
@@ -115,7 +147,7 @@ def forward_shard(spec, z_rows, w, label_rows, sample, state):
         jnp.zeros_like(cos_y),
         jnp.full_like(cos_y, -1.0),
     )
-    number, _ = chunks.count_and_size(w.shape[0], spec.chunk)
+    number, _ = chunk_count_and_size(w.shape[0], spec.chunk)
     top, total, nearest = lax.fori_loop(0, number, body, start)
     all_top = lax.pmax(top, DATA)
     all_total = lax.psum(total * jnp.exp(top - all_top), DATA)
@@ -156,7 +188,7 @@ def backward_shard(spec, z_rows, w, label_rows, sample, state, *row_values):
         weight = jnp.where(fresh, inverse, 0.0)
         return dz + _dot("bc,cd->bd", dcos * weight[None, :], rows_w), dw
 
-    number, _ = chunks.count_and_size(w.shape[0], spec.chunk)
+    number, _ = chunk_count_and_size(w.shape[0], spec.chunk)
     dz, dw = lax.fori_loop(0, number, body, (jnp.zeros_like(z), jnp.zeros_like(w)))
     return lax.psum_scatter(dz, DATA, scatter_dimension=0, tiled=True), dw
 

@@ -78,7 +78,7 @@ def _batches(
     config: ConfigDict, source: Any, size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields this host's images and labels, equally many batches on every host."""
-    place, count = hosts.here(), len(source)
+    place, count = hosts.place(), len(source)
     share = Share(place.index, place.count)
     records, labels = share.pairs(count), np.asarray(source.labels())
     pictures = of_source(source, np.arange(records.start, records.stop))

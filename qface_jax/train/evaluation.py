@@ -76,7 +76,7 @@ class Evaluation:
             embedder: the model, and the quality scores of each image.
             checkpoint: what is evaluated, fit for JSON; goes into each result.
         """
-        place = hosts.here()
+        place = hosts.place()
         share = Share(place.index, place.count, agreement.gather_rows)
         for name, protocol in self._benchmarks:
             yield dataclasses.replace(
@@ -139,7 +139,7 @@ def evaluate(
     """Evaluates one benchmark: answers its requests, and says how far it is.
 
     Args:
-        protocol: the benchmark.
+        protocol: asks for images, and makes a result of their embeddings.
         eval_settings: `flip`, and what `decode` reads.
         embedder: the model, and the quality scores of each image.
         share: this host's part.
@@ -219,7 +219,7 @@ def evaluate_state(
 
     stoppable = dataclasses.replace(embedder, forward=forward)
     checkpoint = {"path": str(run), "step": int(state.step)}
-    found, values = [], {}
+    evaluated, values = [], {}
     for result in evaluation.run(stoppable, checkpoint=checkpoint):
         if folder is not None:
             results.write(folder, result)
@@ -227,5 +227,5 @@ def evaluate_state(
             f"{result.set}/{name}": value
             for name, value in results.scalars(result).items()
         }
-        found.append(result)
-    return values, found
+        evaluated.append(result)
+    return values, evaluated

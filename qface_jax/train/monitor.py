@@ -115,7 +115,7 @@ def announce(config: ConfigDict, source: Any, setup: Setup, first: int) -> None:
     """
     leaves = jax.tree.leaves(setup.abstract.params["backbone"])
     weights = sum(leaf.size for leaf in leaves)
-    processes = hosts.here().count
+    processes = hosts.place().count
     hosts.say(
         f"{_minimised(config)} with {config.model.backbone} ({weights:,} "
         "weights) on "

@@ -176,8 +176,8 @@ def _batches(
         seed=config.seed,
         start_step=start,
         total_steps=end,
-        host=hosts.here().index,
-        hosts=hosts.here().count,
+        host=hosts.place().index,
+        hosts=hosts.place().count,
         workers=config.data.workers,
         resize=config.data.resize,
     )

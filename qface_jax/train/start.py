@@ -9,11 +9,11 @@ from ml_collections import ConfigDict
 
 from qface_jax.configs import document
 from qface_jax.errors import ConfigError
-from qface_jax.models import INIT_FROM
 from qface_jax.objectives.objective import Objective
 from qface_jax.processes import hosts
 from qface_jax.runs import checkpoint, run_folder
 from qface_jax.runs.checkpoint import Checkpoints
+from qface_jax.tables import INIT_FROM
 from qface_jax.train.class_means import with_class_means
 from qface_jax.train.setup import Setup, fresh_state
 from qface_jax.train.state import TrainState, is_under
@@ -45,11 +45,13 @@ def resolve(config: ConfigDict, init_from: Path | None, run: Path) -> ConfigDict
             "give --init-from=RUN (`qface import` makes one of a PyTorch or ONNX "
             "file), or --config.model.backbone=NAME"
         )
-    model = run_folder.read(source).config.model
+    source_config = run_folder.read(source).config
+    model = source_config.model
     resolved = document.from_dict(document.to_dict(config))
     with resolved.unlocked():
         for key in _MODEL_KEYS:
             resolved.model[key] = model[key]
+        resolved.own.backbone = source_config.own.backbone
     return resolved
 
 

@@ -67,7 +67,7 @@ def write(out: Path, imported: ImportedModel) -> None:
 
     Args:
         out: Folder to make; an empty one may be there.
-        imported: The model.
+        imported: Weights, and what is said of their origin.
 
     Raises:
         ConfigError: if `out` is there and not empty.

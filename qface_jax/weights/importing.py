@@ -13,7 +13,6 @@ from qface_jax.weights.convention import Convention
 from qface_jax.weights.imported_run import ImportedModel, config_of, model_changes
 
 ONNX = "onnx"  # the backbone that any ONNX file becomes, and so a structure
-STRUCTURES = ("auto", *structures.NAMES, ONNX)
 
 
 class Input(NamedTuple):
@@ -50,7 +49,7 @@ class Read(NamedTuple):
     """A model that was read, and what there is to say of it.
 
     Attributes:
-        imported: The model.
+        imported: Weights, and what is said of their origin.
         reference: What its source takes, for the check of parity.
         notes: Lines for the user.
     """
@@ -65,7 +64,8 @@ def read(path: Path, *, structure: str, user_input: Input) -> Read:
 
     Args:
         path: `.onnx`, `.safetensors`, or a file of torch.save.
-        structure: One of `STRUCTURES`; "auto": by the names of its tensors.
+        structure: One of `structures.NAMES`, "onnx", or "auto": by the names of its
+            tensors.
         user_input: What the user says of its input.
 
     Raises:

@@ -10,7 +10,6 @@ from qface_jax.errors import ConfigError, DataError
 from qface_jax.weights.torch import torch_file
 from qface_jax.weights.torch.stored_tensor import StoredTensor
 
-TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".tar")
 # Where training code keeps the weights within a checkpoint; the first found is taken.
 _KEYS = (
     "state_dict",

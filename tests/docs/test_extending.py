@@ -1,39 +1,30 @@
 """Each example of docs/extending.md is complete, short, and of its table's kind."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 import test_structure
 from qface_jax import options, tables
+from support import examples
+from support.examples import DOCS, SECTIONS, TABLES
 
-DOCS = Path(__file__).parents[2] / "docs"
-TABLES = {
-    "Margin": tables.MARGINS,
-    "Objective": tables.OBJECTIVES,
-    "Backbone": tables.BACKBONES,
-    "Source": tables.SOURCES,
-    "Degradation": tables.RECIPES,
-    "Protocol": tables.PROTOCOLS,
-    "Quality score": tables.QUALITY_SCORES,
-    "Config": tables.CONFIGS,
-    "Command": tables.COMMANDS,
-}
-PAGE = (DOCS / "extending.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
+
+def test_there_is_an_example_of_each_table():
+    assert list(SECTIONS) == list(TABLES)
+    every = [table for table in vars(tables).values() if type(table) is tables.Table]
+    assert sorted(map(id, TABLES.values())) == sorted(map(id, every))
 
 
 @pytest.mark.parametrize("title", SECTIONS)
 def test_the_example_is_an_entry_of_its_table(title, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tables, "_trusted", set())
-    (code,) = re.findall(r"```python\n(.*?)```", SECTIONS[title], re.S)
-    (shell,) = re.findall(r"```bash\n(.*?)```", SECTIONS[title], re.S)
-    (name,) = set(re.findall(r"\w+\.py:\w+", shell))
+    code, name = examples.code(title), examples.name(title)
     file = name.partition(":")[0]
     assert code.startswith(f"# {file}: ")
     assert len(code.splitlines()) <= 30
+    assert max(map(len, code.splitlines())) <= 88
     (tmp_path / file).write_text(code)
     tables.trust(name)
     entry = TABLES[title][name]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qface_jax.configs import base
-from qface_jax.inference.quality_score import build_scores, checkpoint_parts
+from qface_jax.inference.quality_score import build_scores, checkpoint_parts, names_of
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(7, 5)) * 9
@@ -19,8 +19,11 @@ KNOWN = {
 def scores_of(*parts, index_of="features", features=FEATURES):
     config = base.get_config()
     config.recognizability.index_of = index_of
-    parts = {path: KNOWN[path] if path in parts else {} for path in checkpoint_parts()}
-    scores = build_scores(parts, config)
+    names = names_of(config)
+    saved = {
+        path: KNOWN[path] if path in parts else {} for path in checkpoint_parts(names)
+    }
+    scores = build_scores(names, saved, config)
     return {name: score(features) for name, score in scores.items()}
 
 

@@ -1,24 +1,12 @@
 """A quality score from outside the package, from its file to every place it shows."""
 
-import csv
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
 
-from qface_jax import models, tables
-from qface_jax.errors import ConfigError
+from qface_jax import tables
 from qface_jax.evals import results
 from qface_jax.evals.measures import error_discard
-from qface_jax.evals.measures.quality_scores import title
 from qface_jax.inference.quality_score import build_scores, checkpoint_parts, names_of
-from qface_jax.launch import main
-from qface_jax.runs import run_folder
-from qface_jax.runs.checkpoint import Checkpoints
-from qface_jax.train.state import TrainState
-from support.image_files import noise
 from support.small_run import small
 
 TOY = """
@@ -72,7 +60,8 @@ def test_the_options_reach_the_score(name):
 
 def test_it_is_in_scalars_tables_and_curves_of_an_evaluation(name, toy, tmp_path):
     result = toy.evaluate(scores=built(name), discard_fmr=0.1)
-    assert 0 < result.scalars[f"rank_{name}"] <= 1 or result.scalars[f"rank_{name}"] < 0
+    # The toy's noise is the larger the fewer pixels there are.
+    assert -1 <= result.scalars[f"rank_{name}"] < 0
     assert f"discard_{name}" in result.scalars
     again = results.read(results.write(tmp_path, result))
     assert error_discard.scores_of(again.arrays, toy.sides) == ["norm", name]
@@ -82,40 +71,3 @@ def test_it_is_in_scalars_tables_and_curves_of_an_evaluation(name, toy, tmp_path
     assert "peak, by resolution" in [picture.title for picture in drawn]
     assert any("peak (area" in line.label for line in drawn[-1].lines)
     assert any("peak" in row for table in again.tables for row in table.rows)
-
-
-def test_the_command_scores_by_it(name, tmp_path, capsys):
-    run, images = tmp_path / "run", tmp_path / "faces"
-    run_folder.open_or_create(run, small(), num_classes=12, data={"images": 48})
-    backbone, stats = jax.jit(models.build(small().model).init)(jax.random.key(0))
-    state = TrainState(
-        step=jnp.int32(3),
-        params={"backbone": backbone, "head": {}},
-        stats=stats,
-        aux={"margin": ()},
-        opt_state=(),
-        bad_step=jnp.int32(-1),
-    )
-    with Checkpoints(run, keep=1) as checkpoints:
-        checkpoints.save(3, state)
-    images.mkdir()
-    for number in range(3):
-        Image.fromarray(noise(112, 112, number)).save(images / f"{number}.png")
-    out = tmp_path / "scores.csv"
-    words = ["quality", "score", str(run), str(images), f"--out={out}"]
-    assert main.main([*words, f"--score={name}"]) == 0
-    with out.open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["ers"] for row in rows] == ["", "", ""]
-    # No entry of a vector is larger than its norm.
-    assert all(0 < float(row[name]) <= 3 * float(row["norm"]) for row in rows)
-    assert "rank correlation of feature norm and peak" in capsys.readouterr().out
-    assert main.main([*words, f"--score={name}_"]) == 2
-    assert "has no PEAK_; it has: " in capsys.readouterr().err
-
-
-def test_a_stranger_is_not_imported(name, monkeypatch):
-    monkeypatch.setattr(tables, "_trusted", set())
-    with pytest.raises(ConfigError, match="--trust-code"):
-        checkpoint_parts([name])
-    assert title(name) == name

@@ -89,39 +89,6 @@ def test_no_space_and_faults_have_their_own_exit_codes(tmp_path, capsys):
     assert "oops" in messages["broken"]
 
 
-TOY = """
-from qface_jax.launch.commands.command import Command
-
-
-def add_arguments(parser):
-    parser.add_argument("name")
-
-
-def run(args):
-    print(f"hello {args.name}")
-    return 0
-
-
-HELLO = Command("greets", "Greets somebody.", add_arguments, run)
-"""
-
-
-def test_a_command_of_ones_own_is_named_by_its_module(tmp_path, monkeypatch, capsys):
-    (tmp_path / "toy_command.py").write_text(TOY)
-    monkeypatch.syspath_prepend(tmp_path)
-    assert main.main(["toy_command:HELLO", "world"]) == 0
-    assert capsys.readouterr().out == "hello world\n"
-    with pytest.raises(SystemExit):
-        main.main(["toy_command:HELLO", "--help"])
-    assert "Greets somebody." in capsys.readouterr().out
-    assert main.main(["toy_command:nothing"]) == 2
-    assert "toy_command has no nothing; it has:" in capsys.readouterr().err
-    assert main.main(["toy_command:run"]) == 2
-    assert "expected a qface_jax.launch.commands.command.Command" in (
-        capsys.readouterr().err
-    )
-
-
 def test_user_errors_are_one_message_without_traceback(capsys):
     assert main.main(["eval", "--checkpoint=/nowhere"]) == 2
     said = capsys.readouterr().err

@@ -1,6 +1,5 @@
 """Mining over devices: plain, vmap, pmap and shard_map agree, and what it holds."""
 
-import doctest
 from functools import partial
 
 import jax
@@ -88,10 +87,6 @@ def test_all_drivers_choose_the_same():
     for found in (flat(vmapped), flat(pmapped), sharded(*arrays)):
         for got, column in zip(found, want, strict=True):
             np.testing.assert_array_equal(got, column)
-
-
-def test_the_example_of_the_driver():
-    assert doctest.testmod(mining) == doctest.TestResults(failed=0, attempted=5)
 
 
 def weighted(found):

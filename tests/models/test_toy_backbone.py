@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from qface_jax import models, tables
-from qface_jax.errors import ConfigError
-from support import small_step
 from support.small_run import small
 
 NAME = "toy_nets:TOY"
@@ -41,7 +39,6 @@ def build(*, embedding_dim, dropout, dtype, remat, channels):
 
 
 TOY = BackboneEntry(build, {"channels": Option(4, POSITIVE, "of the map")})
-NO_ENTRY = Trunk
 """
 
 
@@ -54,7 +51,7 @@ def named(tmp_path_factory):
     config.model.backbone = NAME
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
-        patch.setattr(tables, "_trusted", {NAME, "toy_nets:NO_ENTRY"})
+        patch.setattr(tables, "_trusted", {NAME})
         yield config
 
 
@@ -85,29 +82,3 @@ def test_features_map_and_gradients(named):
     grads, (features, feature_map) = run(*model.init(jax.random.key(0)))
     assert (features.shape, feature_map.shape) == ((3, 16), (3, 7, 7, 4))
     assert all(np.any(leaf) for leaf in jax.tree.leaves(grads))
-
-
-def test_it_is_trained(named):
-    model = models.build(named.model)
-    step, state, rows, key = small_step.step_of(named, model, 12, 1)
-    first, losses = state, []
-    for _ in range(3):
-        state, metrics = step(state, rows, key)
-        losses.append(float(metrics["loss"]))
-    assert np.isfinite(losses).all()
-    moved = jax.tree.map(
-        lambda a, b: bool(np.any(np.asarray(a) != np.asarray(b))),
-        *(each.params["backbone"] for each in (first, state)),
-    )
-    assert all(jax.tree.leaves(moved))
-    assert int(state.step) == 3
-
-
-def test_what_is_no_entry_or_not_trusted_is_refused(named):
-    named = named.copy_and_resolve_references()
-    named.model.backbone = "toy_nets:NO_ENTRY"
-    with pytest.raises(ConfigError, match=r"the class Trunk, expected a .*Backbone"):
-        models.build(named.model)
-    named.model.backbone = "toy_nets:Trunk"
-    with pytest.raises(ConfigError, match="--trust-code"):
-        models.build(named.model)

@@ -40,7 +40,7 @@ def write_run(folder, config, accuracies, *, sets=("synthetic",), step=None, **c
 
     Args:
         folder: RUN.
-        config: Its config.
+        config: Written into its folder.
         accuracies: side -> accuracy, of every set.
         sets: Their names.
         step: That was evaluated; the config's last by default.

@@ -30,13 +30,11 @@ from qface_jax.evals.measures.quality_scores import (
 from qface_jax.evals.results import PAGE, TERMINAL, Column, Line, Table
 from qface_jax.evals.results import Curve as Picture
 from qface_jax.evals.text_table import percent
+from qface_jax.tables import QUALITY_SCORES
 
 MOST = 0.95  # share that is left out at most; the rest is too few pairs to count
 FMR = 0.01  # at which curves start where nothing else is said
 EARLY = 0.2  # up to here is what a user would leave out
-# A result whose arrays are called so can be judged, whatever its protocol: `issame`,
-# `cross_<side>`, and of each score, before the side:
-_DISTANCES = ("cross", "same")  # other arrays that a result has at every side
 _POINTS = 96  # of a curve in the file
 
 
@@ -166,20 +164,21 @@ def sides_of(arrays: dict[str, np.ndarray]) -> list[int]:
 
 
 def scores_of(arrays: dict[str, np.ndarray], sides: Sequence[int]) -> list[str]:
-    """Returns the names of the scores that a result has at every side."""
+    """Returns the names of the scores that a result has at every side.
+
+    A result can be judged, whatever its protocol, that has the arrays `issame`,
+    `cross_<side>`, and `<array_name>_<side>` of each score.
+    """
     if not sides:
         return []
     suffix = f"_{max(sides)}"
     kinds = [key.removesuffix(suffix) for key in arrays if key.endswith(suffix)]
-    names = [
-        NORM if kind == array_name(NORM) else kind
-        for kind in kinds
-        if kind not in _DISTANCES
-    ]
+    names = [NORM if kind == array_name(NORM) else kind for kind in kinds]
     return [
         name
         for name in names
-        if all(f"{array_name(name)}_{side}" in arrays for side in sides)
+        if name in QUALITY_SCORES
+        and all(f"{array_name(name)}_{side}" in arrays for side in sides)
     ]
 
 
@@ -193,27 +192,27 @@ def curves(
         sides: In px.
         fmr: False match rate at which they start.
     """
-    found = {}
+    by_score = {}
     for name in scores_of(arrays, sides):
         pairs = mixed_pairs(arrays, sides, name)
         drawn = None if pairs is None else curve(*pairs, fmr=fmr)
         if drawn is not None:
-            found[name] = drawn
-    return found
+            by_score[name] = drawn
+    return by_score
 
 
 def write_csv(path: Path, drawn: Sequence[tuple[str, str, Curve]]) -> None:
     """Writes curves as lines of set, score, share left out and rate; aside first.
 
     Args:
-        path: The file.
+        path: CSV to write.
         drawn: Name of the set, name of the score, and the curve.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("set", "score", "left_out", "fnmr"))
-    for name, score, found in drawn:
-        for share, rate in zip(found.discarded, found.fnmr, strict=True):
+    for name, score, drawn_curve in drawn:
+        for share, rate in zip(drawn_curve.discarded, drawn_curve.fnmr, strict=True):
             writer.writerow((name, score, f"{share:.6f}", f"{rate:.6f}"))
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, text.getvalue().encode())
@@ -233,16 +232,16 @@ def judge(
         {"fmr", "scores": {name: {"rank_correlation", "area", "early_area"}}}; a number
         that cannot be had is None. None where no score is there.
     """
-    found, drawn_curves = {}, curves(arrays, sides, fmr=fmr)
+    judged, drawn_curves = {}, curves(arrays, sides, fmr=fmr)
     for name in scores_of(arrays, sides):
         by_side = {side: arrays[f"{array_name(name)}_{side}"] for side in sides}
         drawn = drawn_curves.get(name)
-        found[name] = {
+        judged[name] = {
             "rank_correlation": correlation_with_sides(by_side),
             "area": None if drawn is None else drawn.area(),
             "early_area": None if drawn is None else drawn.area(EARLY),
         }
-    return {"fmr": fmr, "scores": found} if found else None
+    return {"fmr": fmr, "scores": judged} if judged else None
 
 
 def correlations(quality: dict[str, Any]) -> dict[str, float | None]:
@@ -265,7 +264,7 @@ def table(quality: dict[str, Any]) -> Table:
     """
     areas = [facts["area"] for facts in quality["scores"].values()]
     least = min((area for area in areas if area is not None), default=None)
-    alone = areas.count(least) == 1
+    alone = least is not None and areas.count(least) == 1
     rows = [
         [
             title(name),
@@ -331,9 +330,9 @@ def pictures(
         text = f"{title(name)}, by resolution"
         drawn.append(Picture("histogram", text, lines, title(name)))
     lines = []
-    for name, found in curves(arrays, sides, fmr=fmr).items():
-        x, y = found.thinned()
-        label = f"{title(name)} (area {percent(found.area())})"
+    for name, drawn_curve in curves(arrays, sides, fmr=fmr).items():
+        x, y = drawn_curve.thinned()
+        label = f"{title(name)} (area {percent(drawn_curve.area())})"
         lines.append(Line(label, y.tolist(), x.tolist()))
     if lines:
         drawn.append(Picture("discard", f"Error versus discard, FMR {fmr:g}", lines))

@@ -61,7 +61,7 @@ def correlation_with_sides(by_side: dict[int, np.ndarray]) -> float | None:
         `rank_correlation`.
     """
     values = np.concatenate(list(by_side.values()))
-    sides = np.repeat(list(by_side), [len(found) for found in by_side.values()])
+    sides = np.repeat(list(by_side), [len(scores) for scores in by_side.values()])
     return rank_correlation(values, sides)
 
 

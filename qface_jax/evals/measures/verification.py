@@ -100,14 +100,14 @@ def score(dist: np.ndarray, issame: np.ndarray, *, metric: str, folds: int) -> S
     Raises:
         ConfigError: a metric that does not exist, or a wrong number of folds.
     """
-    found = cross_validate(
+    folded = cross_validate(
         dist, issame, thresholds=metric_named(metric).thresholds(), folds=folds
     )
     return Score(
-        accuracy=float(np.mean(found.accuracy)),
-        std=float(np.std(found.accuracy)),
-        fold_accuracies=found.accuracy.tolist(),
-        fold_thresholds=found.threshold.tolist(),
+        accuracy=float(np.mean(folded.accuracy)),
+        std=float(np.std(folded.accuracy)),
+        fold_accuracies=folded.accuracy.tolist(),
+        fold_thresholds=folded.threshold.tolist(),
         auc=auc(dist, issame),
         tar_at_far=tar_at_far(dist, issame),
     )

@@ -29,9 +29,9 @@ from qface_jax.losses.margins.margin import (
 from qface_jax.options import NOT_NEGATIVE, SHARE, Option
 
 OPTIONS = {
-    "margin": Option(0.4, SHARE, "m"),
-    "concentration": Option(0.333, NOT_NEGATIVE, "h"),
-    "ema_new_weight": Option(0.01, SHARE, "the paper's 1 - alpha"),
+    "margin": Option(0.4, SHARE, "m."),
+    "concentration": Option(0.333, NOT_NEGATIVE, "h."),
+    "ema_new_weight": Option(0.01, SHARE, "The paper's 1 - alpha."),
 }
 
 

@@ -20,8 +20,8 @@ from qface_jax.losses.margins.margin import (
 from qface_jax.options import RADIANS, Option
 
 OPTIONS = {
-    "margin": Option(0.5, RADIANS, "m, added to the angle, radians"),
-    "threshold": Option(False, None, "CosFace-like beyond pi"),
+    "margin": Option(0.5, RADIANS, "m, added to the angle, radians."),
+    "threshold": Option(False, None, "CosFace-like beyond pi."),
 }
 
 

@@ -23,13 +23,13 @@ from qface_jax.losses.margins.margin import (
 from qface_jax.options import Option
 
 OPTIONS = {
-    "m1": Option(1.0, None, "factor on the angle"),
-    "m2": Option(0.0, None, "added to the angle, radians"),
-    "m3": Option(0.4, None, "taken off the cosine"),
+    "m1": Option(1.0, None, "Factor on the angle."),
+    "m2": Option(0.0, None, "Added to the angle, radians."),
+    "m3": Option(0.4, None, "Taken off the cosine."),
     "filter_threshold": Option(
         None,
         None,
-        "cosine above which a negative is dropped as mislabelled; None: off",
+        "Cosine above which a negative is dropped as mislabelled; None: off.",
         kind=float,
     ),
 }

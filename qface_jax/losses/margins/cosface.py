@@ -17,7 +17,7 @@ from qface_jax.losses.margins.margin import (
 )
 from qface_jax.options import SHARE, Option
 
-OPTIONS = {"margin": Option(0.35, SHARE, "m, taken off the cosine")}
+OPTIONS = {"margin": Option(0.35, SHARE, "m, taken off the cosine.")}
 
 
 def cosface(margin: float) -> Margin:

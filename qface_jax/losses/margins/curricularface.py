@@ -25,8 +25,8 @@ from qface_jax.losses.margins.margin import (
 from qface_jax.options import RADIANS, SHARE, Option
 
 OPTIONS = {
-    "margin": Option(0.5, RADIANS, "m, added to the angle, radians"),
-    "ema_new_weight": Option(0.01, SHARE, "weight of a batch in the moving average t"),
+    "margin": Option(0.5, RADIANS, "m, added to the angle, radians."),
+    "ema_new_weight": Option(0.01, SHARE, "Weight of a batch in the moving average t."),
 }
 
 

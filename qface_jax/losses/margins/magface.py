@@ -24,11 +24,11 @@ from qface_jax.losses.margins.margin import (
 from qface_jax.options import NOT_NEGATIVE, POSITIVE, RADIANS, Option
 
 OPTIONS = {
-    "l_a": Option(10.0, POSITIVE, "norm at which the margin is l_margin"),
-    "u_a": Option(110.0, None, "norm at which the margin is u_margin"),
-    "l_margin": Option(0.45, RADIANS, "smallest margin, radians"),
-    "u_margin": Option(0.8, RADIANS, "largest margin, radians"),
-    "lambda_g": Option(20.0, NOT_NEGATIVE, "weight of the norm regulariser"),
+    "l_a": Option(10.0, POSITIVE, "Norm at which the margin is l_margin."),
+    "u_a": Option(110.0, None, "Norm at which the margin is u_margin."),
+    "l_margin": Option(0.45, RADIANS, "Smallest margin, radians."),
+    "u_margin": Option(0.8, RADIANS, "Largest margin, radians."),
+    "lambda_g": Option(20.0, NOT_NEGATIVE, "Weight of the norm regulariser."),
 }
 
 

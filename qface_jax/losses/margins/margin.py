@@ -153,5 +153,7 @@ def logits(
         Logits, [b, c].
     """
     cos_y = jnp.sum(jnp.where(target, cos_theta, 0.0), axis=-1)
-    own = margin.target(cos_y, norms, state)[:, None]
-    return scale * jnp.where(target, own, margin.negative(cos_theta, cos_y, state))
+    target_cos = margin.target(cos_y, norms, state)[:, None]
+    return scale * jnp.where(
+        target, target_cos, margin.negative(cos_theta, cos_y, state)
+    )

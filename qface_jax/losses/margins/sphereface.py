@@ -21,7 +21,7 @@ from qface_jax.options import Option, Rule
 
 OPTIONS = {
     "margin": Option(
-        1.7, Rule(lambda v: v >= 1, "must be >= 1"), "m, factor on the angle"
+        1.7, Rule(lambda v: v >= 1, "must be >= 1"), "m, factor on the angle."
     )
 }
 

@@ -171,7 +171,7 @@ def _build(*, embedding_dim, dropout, dtype, remat, graph):
 
 
 ONNX = BackboneEntry(
-    _build, {"graph": Option("", None, "the packed graph, from `qface import`")}
+    _build, {"graph": Option("", None, "The packed graph, from `qface import`.")}
 )
 
 
@@ -287,7 +287,7 @@ def _section(
     Args:
         graph: their graph.
         settings: how they are computed.
-        nodes: the nodes.
+        nodes: in an order in which each finds its inputs made.
         entering: name -> value that earlier nodes made.
         wanted: names of the values to return, none of them static.
         static: name -> value, of those that earlier nodes made.

@@ -20,7 +20,7 @@ def last_map(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> str:
     n, n], nor a picture with its axes moved is taken for one.
 
     Args:
-        graph: the network.
+        graph: of the whole network.
         shapes: of all values, of one image.
     """
     needed = {graph.output}
@@ -56,13 +56,13 @@ def narrow_parts(
     passing = _passing(nodes, wanted)
     count = len(nodes)
     length = max(math.isqrt(count), 1)
-    parts, first = [], 0
+    sections, first = [], 0
     while count - first > length + length // 2:
         ends = range(first + length // 2 + 1, first + length + length // 2 + 1)
         end = min(ends, key=lambda end: (passing[end], abs(first + length - end)))
-        parts.append((first, end))
+        sections.append((first, end))
         first = end
-    return [*parts, (first, count)]
+    return [*sections, (first, count)]
 
 
 def _passing(nodes, wanted):

@@ -12,7 +12,6 @@ from qface_jax import options, tables
 from qface_jax.configs import base
 from qface_jax.data_pipelines.sources.source import open_source
 from qface_jax.data_pipelines.tools import preview
-from qface_jax.errors import ConfigError
 from support.kept_source import Kept, batches
 
 MODULE = """
@@ -99,10 +98,3 @@ def test_the_preview_shows_it(tmp_path, named, attribute, lines):
     grey = (page == 12).all(axis=2).sum() / 112**2
     assert 2 * preview.DRAWS <= grey < 2 * preview.DRAWS + 0.5
     assert page.shape[0] > 2 * lines * 112
-
-
-def test_a_name_that_nobody_trusts_is_not_followed(source, named):
-    del named
-    with pytest.raises(ConfigError, match="toy_recipes:GREY: is code that"):
-        batches(source, "toy_recipes:GREY", params=SimpleNamespace(level=1))
-    assert "toy_recipes" not in sys.modules

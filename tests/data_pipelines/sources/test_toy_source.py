@@ -19,7 +19,6 @@ from qface_jax.data_pipelines.sources.source import (
 from qface_jax.data_pipelines.stream.pair_plan import PairPlan
 from qface_jax.data_pipelines.tools import preview
 from qface_jax.errors import ConfigError
-from qface_jax.launch import main
 from support.kept_source import batches
 
 # No more than the protocol asks for. Label k is a picture of grey level 10 k + start.
@@ -62,7 +61,6 @@ class Greys:
 
 
 GREYS = SourceEntry(Greys, {"start": Option(5, NOT_NEGATIVE, "grey of label 0")})
-NOTHING = Greys
 """
 
 
@@ -71,7 +69,7 @@ def name(tmp_path, monkeypatch):
     (tmp_path / "toy_source.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "toy_source", raising=False)
-    monkeypatch.setattr(tables, "_trusted", {"toy_source:GREYS", "toy_source:NOTHING"})
+    monkeypatch.setattr(tables, "_trusted", {"toy_source:GREYS"})
     return "toy_source:GREYS"
 
 
@@ -127,21 +125,3 @@ def test_it_is_previewed(name, path, tmp_path):
     levels, counts = np.unique(page[..., 0], return_counts=True)
     full = levels[counts >= (1 + preview.DRAWS) * 112**2]
     assert set(full) & {9 + 10 * label for label in range(8)}
-
-
-def test_it_is_inspected_and_imported(name, path, tmp_path, capsys):
-    sheet, out = tmp_path / "sheet.png", tmp_path / "imported"
-    words = ["data", "inspect", str(path), f"--source={name}", f"--sheet={sheet}"]
-    assert main.main(words) == 0
-    said = capsys.readouterr().out
-    assert "source: greys" in said
-    assert "identities: 8" in said
-    assert sheet.exists()
-    assert main.main(["data", "import", str(path), str(out), f"--source={name}"]) == 0
-    assert len(open_source("array_record", [out])) == 16
-
-
-def test_an_object_of_another_kind_is_refused(name, path):
-    del name
-    with pytest.raises(ConfigError, match=r"the class Greys, expected a .*SourceEntry"):
-        open_source("toy_source:NOTHING", [path])

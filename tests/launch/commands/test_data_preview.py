@@ -85,7 +85,9 @@ def test_quality_is_that_of_the_run(pairs_run):
     images = noise(6)
     images[3:] //= 4
     images[5] = 0
-    verdict = judge_by(found, config)(images[:2], images[2:].reshape(2, 2, 112, 112, 3))
+    verdict = judge_by(found, config, views=2)(
+        images[:2], images[2:].reshape(2, 2, 112, 112, 3)
+    )
     expected = by_hand(found.config, images, concentration=0.2)
     got = np.concatenate([verdict.u_originals, verdict.u_drawn.ravel()])
     np.testing.assert_allclose(got, expected, atol=1e-5)
@@ -106,7 +108,9 @@ def test_pairs_are_partitioned_as_in_training(pairs_run, partition):
     config.unlock()
     config.qgface.threshold = float(np.sort(expected)[1:3].mean())
     k, q = np.array([0, 3]), np.array([[1, 3], [1, 2]])
-    verdict = judge_by(run_folder.read(pairs_run), config)(images[k], images[q])
+    verdict = judge_by(run_folder.read(pairs_run), config, views=2)(
+        images[k], images[q]
+    )
     lower = getattr(np, f"{partition}imum")
     u_p = lower(expected[q], expected[k][:, None])
     np.testing.assert_array_equal(verdict.low, u_p <= config.qgface.threshold)
@@ -182,7 +186,7 @@ def test_the_recipe_of_pairs_is_shown_with_its_own_views(tmp_path, capsys):
     assert height > 4 * 112  # two lines of each picture
     assert preview(out, "--config=octuplet_small", *given, "--config.seed=9") == 0
     assert preview(out, "--config=demo", *words("objective=octuplet")) == 2
-    assert "objective octuplet goes with octuplet" in capsys.readouterr().err
+    assert "with objective octuplet; an objective that takes" in capsys.readouterr().err
 
 
 def test_what_cannot_be_judged_is_refused(tmp_path, capsys, adaface_run):

@@ -1,15 +1,10 @@
 """A margin of somebody else's module: one file, named `module:object`."""
 
-import sys
-
 import jax
 import numpy as np
-import pytest
 
 from qface_jax import tables
-from qface_jax.configs import base
-from qface_jax.errors import ConfigError
-from qface_jax.launch import main
+from support.small_run import small
 from support.small_step import LINEAR, step_of
 
 NAME = "toy_margins:CURVY"
@@ -34,38 +29,13 @@ CURVY = MarginEntry(curvy, {"bend": Option(0.2, SHARE, "taken off the cosine")})
 '''
 
 
-@pytest.fixture(autouse=True)
-def module(tmp_path, monkeypatch):
+def test_it_trains(tmp_path, monkeypatch):
     (tmp_path / "toy_margins.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "toy_margins", raising=False)
     monkeypatch.setattr(tables, "_trusted", set())
-
-
-def toy_step():
-    config = base.get_config()
-    config.loss.margin = NAME
-    config.model.embedding_dim = 16
-    config.optim.schedule = "constant"
-    return step_of(config, LINEAR, classes=12, devices=1)
-
-
-def test_it_trains():
-    tables.trust(NAME)
-    step, state, batch, key = toy_step()
+    config = small(f"loss.margin={NAME}", "optim.schedule=constant")
+    step, state, batch, key = step_of(config, LINEAR, classes=12, devices=1)
     for count in (1, 2, 2):
         state, metrics = step(state, batch, key)
         assert np.isfinite(metrics["loss"]) and metrics["t"] == count
     assert jax.tree.leaves(state.aux) == [2.0]
-
-
-def test_it_is_not_followed_on_its_word_alone():
-    with pytest.raises(ConfigError, match=f"margin {NAME}: is code that the run's"):
-        toy_step()
-
-
-def test_it_is_drawn(tmp_path, capsys):
-    out = tmp_path / "gst.png"
-    assert main.main(["gst", f"--margin={NAME},softmax", f"--out={out}"]) == 0
-    assert capsys.readouterr().out.count(NAME) == 3
-    assert out.read_bytes().startswith(b"\x89PNG")

@@ -5,7 +5,7 @@ import pytest
 
 from qface_jax.configs import base
 from qface_jax.errors import DataError
-from qface_jax.inference import pair_quality
+from qface_jax.inference import picture_quality
 from qface_jax.inference.embedder import Embedder
 
 U_ORIGINALS = np.array([0.9, 0.1], np.float32)
@@ -33,7 +33,7 @@ def group(**changes):
 
 
 def judged(contrasted=lower, **changes):
-    return pair_quality.judge_pairs(
+    return picture_quality.judge_pairs(
         pictures(U_ORIGINALS),
         pictures(U_DRAWN),
         quality=brightness,
@@ -83,7 +83,7 @@ def test_without_a_queue_nothing_is_contrasted():
 
 
 def test_single_views_fall_by_the_threshold():
-    verdict = pair_quality.judge_views(
+    verdict = picture_quality.judge_views(
         pictures(U_ORIGINALS),
         pictures(U_DRAWN),
         quality=brightness,
@@ -104,7 +104,7 @@ def test_pictures_are_embedded_in_whole_batches(count):
         return images.reshape(len(images), -1)[:, :3].astype(np.float32)
 
     u = np.linspace(0, 1, count)
-    got = pair_quality.measure(
+    got = picture_quality.measure(
         pictures(u), Embedder(embed, 4), lambda features: features[:, 0] / 200
     )
     np.testing.assert_allclose(got, u, atol=0.003)
@@ -118,4 +118,4 @@ def test_features_that_are_not_finite_are_said():
         return features
 
     with pytest.raises(DataError, match="NaN or infinite features for 1 of 2 images"):
-        pair_quality.measure(pictures([0.1, 0.2]), Embedder(embed, 4), len)
+        picture_quality.measure(pictures([0.1, 0.2]), Embedder(embed, 4), len)
