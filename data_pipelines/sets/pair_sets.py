@@ -9,11 +9,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines.sets.pair_pickle import load_pair_pickle
+from qface_jax.data_pipelines.stream.picture import IMAGE_SUFFIXES
 from qface_jax.data_pipelines.tools.known_sets import KNOWN_FOLDS, KNOWN_PAIR_COUNTS
 from qface_jax.errors import ConfigError, DataError
 
 LIST_SEPARATOR = "::"
-_SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG")
+_SUFFIXES = (*IMAGE_SUFFIXES, *(ending.upper() for ending in IMAGE_SUFFIXES))
 _SHOWN = 5  # missing files that are named; the others are counted
 _log = logging.getLogger(__name__)
 

@@ -2,15 +2,23 @@
 
 import array
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from qface_jax.data_pipelines.sources.source import SourceEntry
+from qface_jax.data_pipelines.stream.picture import (
+    IMAGE_SUFFIXES,
+    PictureError,
+    has_image_suffix,
+    read_file,
+)
 from qface_jax.data_pipelines.tools.known_sets import compare_with_known
 from qface_jax.errors import DataError
 
-IMAGE_SUFFIXES = (b".jpg", b".jpeg", b".png")
+_NO_FILE = "folders or special files"
+_NAMED_ENDINGS = 5
 
 
 class NameTable:
@@ -41,8 +49,8 @@ class FolderSource:
         """Lists the folder.
 
         Args:
-            path: the root; each sub-folder with at least one .jpg, .jpeg or .png
-                image is an identity. Hidden files and folders are left out.
+            path: the root; each sub-folder with at least one file that ends like a
+                picture is an identity. Hidden files and folders are left out.
 
         Raises:
             DataError: where there is no such folder or no image in it.
@@ -51,16 +59,19 @@ class FolderSource:
         self._people, self._files = NameTable(), NameTable()
         labels = array.array("i")
         others = without_image = 0
+        endings: Counter[str] = Counter()
         for person, is_folder in _entries(path):
             if not is_folder:
                 others += 1
                 continue
             before = len(self._files)
             for file, is_folder in _entries(path / os.fsdecode(person)):
-                if not is_folder and file.lower().endswith(IMAGE_SUFFIXES):
+                if is_folder is False and has_image_suffix(file):
                     self._files.append(file)
-                else:
-                    others += 1
+                    continue
+                others += 1
+                ending = os.path.splitext(os.fsdecode(file))[1].lower()
+                endings[ending if is_folder is False else _NO_FILE] += 1
             count = len(self._files) - before
             if count:
                 labels.extend([len(self._people)] * count)
@@ -69,8 +80,9 @@ class FolderSource:
                 without_image += 1
         if not len(self._files):
             raise DataError(
-                f"{path}: no image: expected <identity>/<image>.jpg (or .jpeg, .png), "
-                f"got {without_image} folders without images and {others} other files"
+                f"{path}: no image: expected <identity>/<image>.jpg (or another of "
+                f"{', '.join(IMAGE_SUFFIXES)}), got {without_image} folders without "
+                f"images and {others} other files"
             )
         self._labels = np.frombuffer(labels, dtype=np.int32)
         self.num_classes = len(self._people)
@@ -81,6 +93,16 @@ class FolderSource:
             self.notes.append(f"{without_image} folders hold no image: left out")
         if others:
             self.notes.append(f"{others} files or nested folders are left out")
+        if endings:
+            named = ", ".join(
+                f"{count} {ending or 'without an ending'}"
+                for ending, count in endings.most_common(_NAMED_ENDINGS)
+            )
+            self.notes.append(
+                f"of these, {named} lie in folders of identities, {without_image} of "
+                "which they leave without an image; read are "
+                f"{', '.join(IMAGE_SUFFIXES)}"
+            )
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -95,8 +117,9 @@ class FolderSource:
         images = []
         for index in indices:
             try:
-                with open(self.record_name(index), "rb") as file:
-                    images.append(file.read())
+                images.append(read_file(self.record_name(index)))
+            except PictureError as error:
+                raise DataError(f"{self.record_name(index)}: {error}") from error
             except OSError as error:
                 raise DataError(
                     f"{self.record_name(index)}: cannot be read: {error.strerror}"
@@ -120,15 +143,19 @@ class FolderSource:
         }
 
 
-def _entries(folder: Path) -> list[tuple[bytes, bool]]:
-    """Returns sorted (name, is it a folder) of what `folder` holds, none hidden."""
+def _entries(folder: Path) -> list[tuple[bytes, bool | None]]:
+    """Returns sorted (name, is it a folder) of what `folder` holds, none hidden.
+
+    None: neither a folder nor a regular file, but a FIFO, a socket, a device.
+    """
     try:
         with os.scandir(os.fsencode(folder)) as entries:
-            return sorted(
-                (entry.name, entry.is_dir())
+            found = [
+                (entry.name, entry.is_dir() or (False if entry.is_file() else None))
                 for entry in entries
                 if not entry.name.startswith(b".")
-            )
+            ]
+            return sorted(found, key=lambda named: named[0])
     except OSError as error:
         raise DataError(
             f"{folder}: cannot be listed: {error.strerror}; expected a folder with one "

@@ -16,16 +16,13 @@ import tensorflow as tf
 
 from qface_jax.data_pipelines.degradation.recipe import SIDE
 from qface_jax.data_pipelines.sets.pair_pickle import load_pair_pickle
-from qface_jax.data_pipelines.sources.image_folder import (
-    IMAGE_SUFFIXES,
-    NameTable,
-)
+from qface_jax.data_pipelines.sources.image_folder import NameTable
 from qface_jax.data_pipelines.sources.source import detect_source, record_name
-from qface_jax.data_pipelines.stream import decoding
+from qface_jax.data_pipelines.stream import decoding, picture
+from qface_jax.data_pipelines.stream.picture import PictureError
 from qface_jax.errors import DataError
 from qface_jax.tables import SOURCES
 
-SUFFIXES = (*IMAGE_SUFFIXES, b".bmp", b".webp")
 OK, UNREADABLE, NOT_AN_IMAGE = "ok", "unreadable", "not_an_image"
 _THREADS = 16  # that read or decode, at most
 
@@ -114,7 +111,7 @@ def open_images(path: str | Path) -> ImageList:
         )
     if path.is_file() and path.suffix != ".rec":
         return ImageList(
-            path, 1, name=lambda _: path.name, read=lambda _: path.read_bytes()
+            path, 1, name=lambda _: path.name, read=lambda _: picture.read_file(path)
         )
     if not path.exists():
         raise DataError(
@@ -173,8 +170,8 @@ def _decoder(resize: str) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """Encoded [k] -> the crops [k, 112, 112, 3], heights and widths before [k, 2]."""
 
     def one(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        picture = decoding.pixels(encoded)
-        return decoding.fit(picture, resize), tf.shape(picture)[:2]
+        image = decoding.pixels(encoded)
+        return decoding.fit(image, resize), tf.shape(image)[:2]
 
     crop = tf.TensorSpec([SIDE, SIDE, 3], tf.uint8)
     size = tf.TensorSpec([2], tf.int32)
@@ -207,11 +204,11 @@ def _load(
     except tf.errors.InvalidArgumentError:
         decoded = []
         for place in good:
-            alone = _decoded_alone(decode, read[place][0])
-            if alone is None:
-                statuses[place] = _no_image(statuses[place].name, read[place][0])
-            else:
-                decoded.append(([place], alone))
+            try:
+                decoded.append(([place], _decoded_alone(decode, read[place][0])))
+            except PictureError as error:
+                name = statuses[place].name
+                statuses[place] = Status(name, NOT_AN_IMAGE, str(error))
     for places, (pictures, sizes) in decoded:
         batch[places] = pictures.numpy()
         for place, (height, width) in zip(places, sizes.numpy().tolist(), strict=True):
@@ -220,36 +217,25 @@ def _load(
 
 
 def _read(images: ImageList, row: int) -> tuple[bytes, Status]:
-    """Reads an image, as PNG where TensorFlow does not know its format."""
+    """Reads an image, as TensorFlow decodes it."""
     name = images.name(row)
     try:
-        encoded = images.read(row)
+        return picture.read(images.read(row)).encoded, Status(name, OK)
+    except PictureError as error:
+        return b"", Status(name, NOT_AN_IMAGE, str(error))
     except (OSError, DataError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return b"", Status(name, UNREADABLE, reason)
-    plain = encoded if decoding.is_common(encoded) else decoding.transcode(encoded)
-    if plain is None:
-        return b"", _no_image(name, encoded)
-    return plain, Status(name, OK)
 
 
 def _decoded_alone(
     decode: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], encoded: bytes
-) -> tuple[tf.Tensor, tf.Tensor] | None:
-    """Decodes one image, with Pillow's help where TensorFlow fails; None: no image."""
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes one image, with Pillow's help where TensorFlow fails."""
     try:
         return decode(tf.constant([encoded]))
     except tf.errors.InvalidArgumentError:
-        plain = decoding.transcode(encoded)
-    try:
-        return None if plain is None else decode(tf.constant([plain]))
-    except tf.errors.InvalidArgumentError:
-        return None
-
-
-def _no_image(name: str, encoded: bytes) -> Status:
-    reason = f"cannot be decoded: {len(encoded)} bytes that begin with {encoded[:8]!r}"
-    return Status(name, NOT_AN_IMAGE, reason if encoded else "empty")
+        return decode(tf.constant([decoding.repaired(picture.read(encoded))]))
 
 
 def _records(path: Path, kind: str) -> ImageList:
@@ -278,19 +264,18 @@ def _files(folder: Path) -> ImageList:
             continue
         inside = os.path.relpath(place, root)
         for name in names:
-            if not name.startswith(b".") and name.lower().endswith(SUFFIXES):
+            if not name.startswith(b".") and picture.has_image_suffix(name):
                 names_found.append(os.path.normpath(os.path.join(inside, name)))
     for name in sorted(names_found):
         files.append(name)
     if not len(files):
         raise DataError(
             f"{folder}: no image: expected files with one of the endings "
-            f"{', '.join(ending.decode() for ending in SUFFIXES)}, at any depth"
+            f"{', '.join(picture.IMAGE_SUFFIXES)}, at any depth"
         )
 
     def read(row: int) -> bytes:
-        with open(os.path.join(root, files[row]), "rb") as file:
-            return file.read()
+        return picture.read_file(os.path.join(root, files[row]))
 
     return ImageList(
         folder, len(files), name=lambda row: os.fsdecode(files[row]), read=read

@@ -5,14 +5,15 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from qface_jax.data_pipelines.degradation.recipe import SIDE
 from qface_jax.data_pipelines.degradation.steps import rounded
+from qface_jax.data_pipelines.stream import picture
+from qface_jax.data_pipelines.stream.picture import PictureError
 from qface_jax.errors import DataError
 
 Fetch = Callable[[np.ndarray], tuple[list[bytes], np.ndarray]]
-_TENSORFLOW_DECODES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # JPEG, PNG
 
 
 def decode(encoded: tf.Tensor, resize: str = "crop") -> tf.Tensor:
@@ -32,7 +33,22 @@ def pixels(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes JPEG, and PNG, which the same kernel takes, to uint8 [h, w, 3]."""
     # TensorFlow's default transform is the fast one, more than a grey level off from
     # what OpenCV, Pillow and so all public training code decode.
-    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    # Where its data ends too early, the decoder fills what is left with one colour.
+    corner = image[-4:, -4:]
+    flat = tf.reduce_all(corner == corner[-1:, -1:])
+    cut = tf.cond(
+        flat,
+        lambda: tf.numpy_function(_is_cut, [encoded], tf.bool, stateful=False),
+        lambda: False,
+    )
+    with tf.control_dependencies([tf.debugging.assert_equal(cut, False)]):
+        return tf.identity(image)
+
+
+def _is_cut(encoded: bytes | np.ndarray) -> bool:
+    # Outside a graph TensorFlow hands over an array of one object.
+    return picture.is_cut(np.asarray(encoded, object).item())
 
 
 def fit(image: tf.Tensor, resize: str = "crop") -> tf.Tensor:
@@ -76,38 +92,8 @@ def _stretched(image: tf.Tensor) -> tf.Tensor:
 _FITTED = {"crop": _cropped, "stretch": _stretched}
 
 
-def is_common(encoded: bytes) -> bool:
-    """Whether the bytes begin like a format that TensorFlow decodes."""
-    return encoded.startswith(_TENSORFLOW_DECODES)
-
-
-def transcode(encoded: bytes) -> bytes | None:
-    """Turns whatever Pillow reads into PNG, losing nothing; None where it reads none.
-
-    For formats and codings that TensorFlow does not know: WebP, TIFF, JPEG with
-    arithmetic coding. A damaged file stays refused: Pillow does not guess either.
-    """
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            plain = image.convert("RGB")
-    except (
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        OSError,
-        ValueError,
-        SyntaxError,
-    ):
-        return None
-    buffer = io.BytesIO()
-    plain.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
 def reads(encoded: bytes) -> bool:
-    """Whether `decode` takes the bytes: a whole JPEG or PNG."""
-    # The JPEG kernel takes GIF and WebP too, and makes films of them, [k, h, w, 3].
-    if not is_common(encoded):
-        return False
+    """Whether `decode` takes the bytes, which `picture.read` has returned."""
     try:
         pixels(tf.constant(encoded))
     except tf.errors.InvalidArgumentError:
@@ -115,10 +101,23 @@ def reads(encoded: bytes) -> bool:
     return True
 
 
+def repaired(plain: picture.Picture) -> bytes:
+    """Returns as PNG what Pillow decodes and TensorFlow does not.
+
+    Raises:
+      PictureError: Pillow does not either.
+    """
+    return _png(picture.pixels(plain))
+
+
 def placeholder() -> bytes:
     """A small valid picture that stands in a batch which is never handed out."""
+    return _png(np.zeros((SIDE, SIDE, 3), np.uint8))
+
+
+def _png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(buffer, "PNG")
+    Image.fromarray(image).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
@@ -171,23 +170,17 @@ class Records:
         any_odd = False
         for index, image in zip(indices, images, strict=True):
             if not reads(self._plain(int(index), image)):
-                if transcode(image) is None:
-                    raise self._no_picture(int(index), image)
                 self._odd.add(int(index))
+                self._plain(int(index), image)
                 any_odd = True
         return any_odd
 
     def _plain(self, index: int, image: bytes) -> bytes:
-        if index not in self._odd and is_common(image):
-            return image
-        plain = transcode(image)
-        if plain is None:
-            raise self._no_picture(index, image)
-        return plain
-
-    def _no_picture(self, index: int, image: bytes) -> DataError:
-        return DataError(
-            f"{self._name(index)}: not a picture, or a damaged one: {len(image)} bytes "
-            f"that begin with {image[:8]!r}; neither TensorFlow nor Pillow decodes it. "
-            "Fetch the data again, or leave the record out"
-        )
+        try:
+            plain = picture.read(image)
+            return repaired(plain) if index in self._odd else plain.encoded
+        except PictureError as error:
+            raise DataError(
+                f"{self._name(index)}: {error}. Fetch the data again, or leave the "
+                "record out"
+            ) from error

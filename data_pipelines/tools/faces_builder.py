@@ -18,7 +18,8 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 
 from qface_jax.data_pipelines.degradation.recipe import SIDE
 from qface_jax.data_pipelines.sources.source import Source, record_name
-from qface_jax.data_pipelines.stream.image_header import BrokenImageError, read_header
+from qface_jax.data_pipelines.stream import picture
+from qface_jax.data_pipelines.stream.picture import PictureError
 from qface_jax.errors import DataError
 from qface_jax.runs.progress import Progress
 
@@ -126,8 +127,9 @@ class PartExamples:
             batches = [((row,), *self._fetch_one(row, report)) for row in rows]
         for batch_rows, images, labels in batches:
             for row, image, label in zip(batch_rows, images, labels, strict=False):
-                if self._check(row, image, report):
-                    yield row, image, int(label)
+                encoded = self._checked(row, image, report)
+                if encoded is not None:
+                    yield row, encoded, int(label)
 
     def _fetch_one(self, row: int, report: dict) -> tuple[list[bytes], np.ndarray]:
         try:
@@ -136,19 +138,22 @@ class PartExamples:
             self._broken(str(error), report)
             return [], np.zeros(0, np.int32)
 
-    def _check(self, row: int, image: bytes, report: dict) -> bool:
+    def _checked(self, row: int, image: bytes, report: dict) -> bytes | None:
+        """Returns the picture as it is written; None leaves it out."""
+        name = record_name(self._source, row)
         try:
-            header = read_header(image)
-        except BrokenImageError as error:
-            self._broken(f"{record_name(self._source, row)}: {error}", report)
-            return False
+            found = picture.read(image)
+            picture.pixels(found)
+        except PictureError as error:
+            self._broken(f"{name}: {error}", report)
+            return None
         formats = report["formats"]
-        formats[header.format] = formats.get(header.format, 0) + 1
-        if (header.width, header.height) != (SIDE, SIDE):
+        formats[found.format] = formats.get(found.format, 0) + 1
+        if (found.width, found.height) != (SIDE, SIDE):
             report["odd"] += 1
-            size = f"size {header.width}x{header.height}, expected {SIDE}x{SIDE}"
-            _name_record(report, f"{record_name(self._source, row)}: {size}")
-        return True
+            size = f"size {found.width}x{found.height}, expected {SIDE}x{SIDE}"
+            _name_record(report, f"{name}: {size}")
+        return found.encoded
 
     def _broken(self, problem: str, report: dict) -> None:
         if not self._skip_broken:

@@ -1,7 +1,6 @@
 """What a set of images holds, and what about it looks wrong."""
 
 import hashlib
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from PIL import Image
 from qface_jax.data_pipelines.degradation.recipe import SIDE
 from qface_jax.data_pipelines.sets.pair_sets import PairSet
 from qface_jax.data_pipelines.sources.source import Source, record_name
-from qface_jax.data_pipelines.stream.image_header import BrokenImageError, read_header
+from qface_jax.data_pipelines.stream import picture
+from qface_jax.data_pipelines.stream.picture import PictureError
 from qface_jax.data_pipelines.tools import sheet
 from qface_jax.errors import DataError
 
@@ -133,13 +133,13 @@ def inspect_images(
     for row in rows.tolist():
         try:
             data = fetch_one(row)
-            header = read_header(data)
-            pixels = _decode(data)
+            header = picture.read(data)
+            pixels = picture.pixels(header).astype(np.float32)
+        except PictureError as error:
+            broken.append(f"{name_of(row)}: {error}")
+            continue
         except DataError as error:
             broken.append(str(error))
-            continue
-        except BrokenImageError as error:
-            broken.append(f"{name_of(row)}: {error}")
             continue
         _count(formats, header.format)
         _count(sizes, f"{header.width}x{header.height}")
@@ -189,25 +189,16 @@ def _sheet_of(
     images, labels = [], []
     for row, name in zip(rows.tolist(), names, strict=True):
         try:
-            image = _decode(fetch_one(row), max_side=SIDE)
-        except (DataError, BrokenImageError):
+            image = picture.pixels(picture.read(fetch_one(row)))
+        except DataError:
             images.append(np.full((SIDE, SIDE, 3), sheet.LOW, np.uint8))
             labels.append(f"{name} broken")
             continue
-        images.append(image.astype(np.uint8))
+        small = Image.fromarray(image)
+        small.thumbnail((SIDE, SIDE))
+        images.append(np.asarray(small))
         labels.append(name)
     sheet.contact_sheet(images, labels, path)
-
-
-def _decode(data: bytes, max_side: int | None = None) -> np.ndarray:
-    """Returns float32 [h, w, 3], RGB, 0..255."""
-    try:
-        image = Image.open(io.BytesIO(data)).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BrokenImageError(f"cannot be decoded: {error}") from error
-    if max_side is not None:
-        image.thumbnail((max_side, max_side))
-    return np.asarray(image, np.float32)
 
 
 def _even_rows(n: int, count: int) -> np.ndarray:

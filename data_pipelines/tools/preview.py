@@ -26,8 +26,9 @@ from qface_jax.data_pipelines.sources.unrecognizable_images import (
     made_records,
     made_unrecognizable,
 )
-from qface_jax.data_pipelines.stream import decoding, order
+from qface_jax.data_pipelines.stream import decoding, order, picture
 from qface_jax.data_pipelines.stream.pair_plan import PairPlan
+from qface_jax.data_pipelines.stream.picture import PictureError
 from qface_jax.data_pipelines.tools.sheet import (
     HIGH,
     LOW,
@@ -175,9 +176,9 @@ def _given_sheet(config: ConfigDict, out: Path, count: int) -> None:
         rows=rows[evenly_spread(len(rows), count)],
     )
     for pictures, statuses in batches:
-        for picture, status in zip(pictures, statuses, strict=True):
+        for image, status in zip(pictures, statuses, strict=True):
             if status.status != OK:
-                picture[:] = LOW
+                image[:] = LOW
         contact_sheet(pictures, [status.name for status in statuses], out)
 
 
@@ -205,12 +206,15 @@ def _originals(
     originals, captions = [], []
     for index, image, label in zip(indices, encoded, labels, strict=True):
         name = record_name(source, int(index))
-        plain = image if decoding.reads(image) else decoding.transcode(image)
-        if plain is None:
+        try:
+            found = picture.read(image)
+            plain = found.encoded
+            if not decoding.reads(plain):
+                plain = decoding.repaired(found)
+        except PictureError as error:
             raise DataError(
-                f"{name}: not a picture, or a damaged one; look at the set with "
-                "`qface data inspect`"
-            )
+                f"{name}: {error}; look at the set with `qface data inspect`"
+            ) from error
         originals.append(decoding.decode(tf.constant(plain), resize).numpy())
         captions.append(f"{name}, label {label}")
     return np.stack(originals), captions

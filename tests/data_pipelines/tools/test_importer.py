@@ -1,6 +1,7 @@
 """Import into ArrayRecord: complete and faithful; bad records are named."""
 
 import json
+import re
 import socket
 
 import numpy as np
@@ -61,9 +62,9 @@ def test_import_of_a_record_file(tmp_path, images):
 
 
 BROKEN = {
-    "text": (b"this is no image at all", "no JPEG or PNG image"),
-    "empty": (b"", "empty"),
-    "cut": (jpeg(7)[:900], "JPEG image cut short"),
+    "text": (b"this is no image at all", "not a picture, or a damaged one"),
+    "empty": (b"", "not a picture: empty"),
+    "cut": (jpeg(7)[:900], "not a picture, .*cut short"),
 }
 
 
@@ -78,7 +79,7 @@ def test_record_that_is_no_image(tmp_path, images, kind):
         source, tmp_path / "out", skip_broken=True, shard_bytes=SHARD_BYTES
     )
     assert (report["images"], report["skipped"]) == (N - 1, 1)
-    assert problem in report["examples"][0]
+    assert re.search(problem, report["examples"][0])
     imported = open_imported(tmp_path / "out")
     assert imported.fetch(np.arange(N - 1))[0] == images[:20] + images[21:]
     assert imported.labels().tolist() == LABELS[:20] + LABELS[21:]

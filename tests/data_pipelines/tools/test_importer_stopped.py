@@ -32,7 +32,7 @@ def test_skipped_records_are_not_forgotten_on_resuming(tmp_path, images):
             source, tmp_path / "out", skip_broken=True, shard_bytes=SHARD_BYTES
         )
     source.fail_at = None
-    with pytest.raises(DataError, match="list: record 0: no JPEG"):
+    with pytest.raises(DataError, match="list: record 0: not a picture"):
         import_source(source, tmp_path / "out", shard_bytes=SHARD_BYTES)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from qface_jax import models
 from qface_jax.data_pipelines.sources.image_list import open_images
-from qface_jax.data_pipelines.stream import decoding
+from qface_jax.data_pipelines.stream import decoding, picture
 from qface_jax.inference.embedder import Embedder
 from qface_jax.inference.score_images import score_rows
 from qface_jax.launch import main
@@ -107,7 +107,7 @@ def features_of(folder, names, resize="crop"):
 
     def pixels(name):
         data = (folder / name).read_bytes()
-        plain = data if decoding.is_common(data) else decoding.transcode(data)
+        plain = picture.read(data).encoded
         return decoding.decode(tf.constant(plain), resize).numpy()
 
     images = np.stack([pixels(name) for name in names])
