@@ -1,6 +1,7 @@
 """`qface quality ui-cluster`: where unrecognizable images lie, and faces from them."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from qface_jax.launch.commands.command import add_which
@@ -37,7 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the distances and draws them."""
+    from qface_jax.data_pipelines.sources.chosen_records import first_of_run
     from qface_jax.data_pipelines.sources.source import training_source
+    from qface_jax.data_pipelines.sources.unrecognizable_images import (
+        open_unrecognizable,
+    )
     from qface_jax.errors import ConfigError
     from qface_jax.inference import unrecognizable_cluster
     from qface_jax.inference.embedder import Embedder
@@ -59,10 +64,13 @@ def run(args: argparse.Namespace) -> int:
         trained, args.which, parallel.make_mesh(), batch_size=config.eval.batch_size
     )
     print(f"{args.run}, step {embedder.step}")
-    measured = unrecognizable_cluster.measure(
-        config, source, embedder, count=args.count
+    embedder = dataclasses.replace(
+        embedder, resize=config.data.resize, antialias=config.eval.antialias
     )
-    print(measured.description)
+    images = open_unrecognizable(config, source)
+    chosen = first_of_run(source, args.count, seed=config.seed)
+    measured = unrecognizable_cluster.measure(images, chosen, embedder)
+    print(f"{images.describe()}; {len(chosen):,} of {len(source):,} training faces")
     cluster, faces = measured.cluster, measured.faces
     print(
         "\n".join(

@@ -48,6 +48,8 @@ class Embedder:
         flip: Whether the raw feature of the mirror image is added.
         scores: Quality scores by name; that of NORM is always there.
         resize: How images that are not 112 px become so, "crop" or "stretch".
+        antialias: Whether images that are degraded to a smaller side are so with
+            anti-aliasing.
         step: Updates done by the model's run; None where nobody knows.
     """
 
@@ -58,6 +60,7 @@ class Embedder:
         default_factory=lambda: {NORM: feature_norms}
     )
     resize: str = "crop"
+    antialias: bool = True
     step: int | None = None
 
     @classmethod
@@ -101,6 +104,7 @@ class Embedder:
             -(-batch_size // mesh.size) * mesh.size,
             scores=build_scores(names, saved, config),
             resize=config.data.resize,
+            antialias=config.eval.antialias,
             step=step,
         )
 
@@ -130,6 +134,7 @@ class Embedder:
             config.eval.batch_size,
             scores=build_scores(names, parts, config),
             resize=config.data.resize,
+            antialias=config.eval.antialias,
             step=int(state.step),
         )
 

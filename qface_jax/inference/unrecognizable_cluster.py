@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from qface_jax.data_pipelines.sources import chosen_records, unrecognizable_images
+from qface_jax.data_pipelines.sources.chosen_records import ChosenRecords
+from qface_jax.data_pipelines.sources.unrecognizable_images import (
+    UnrecognizableImages,
+)
 from qface_jax.data_pipelines.stream import faces
 from qface_jax.evals.embedded import Embedded
 from qface_jax.evals.measures.unit import unit
@@ -54,7 +56,7 @@ def cluster_of(
 
 
 def unrecognizable_batches(
-    images: unrecognizable_images.UnrecognizableImages, batch_size: int
+    images: UnrecognizableImages, batch_size: int
 ) -> dict[str, Any]:
     """Returns this host's batches of unrecognizable images, as `Embedder.embed` takes.
 
@@ -82,50 +84,37 @@ class Measured(NamedTuple):
     Attributes:
         cluster: The unrecognizable images.
         faces: Cosine of each face with their centre, [m].
-        description: A line that says what was measured.
     """
 
     cluster: Cluster
     faces: np.ndarray
-    description: str
 
 
 def measure(
-    config: ConfigDict, source: Any, embedder: Embedder, *, count: int
+    images: UnrecognizableImages, chosen: ChosenRecords, embedder: Embedder
 ) -> Measured:
     """Embeds unrecognizable images and training faces. All hosts call it.
 
     Args:
-        config: Names the unrecognizable images, and how pictures are read.
-        source: Training data; the first of it in a run's order are the faces.
+        images: The unrecognizable images, of all hosts.
+        chosen: The faces, of all hosts.
         embedder: Embeds both, and scores them.
-        count: Of the faces, at most.
     """
-    images = unrecognizable_images.open_unrecognizable(config, source)
     batches = unrecognizable_batches(images, embedder.batch_size)
     cluster = cluster_of(embedder.embed(**batches), agreement.gather_rows)
-    chosen = chosen_records.first_of_run(source, count, seed=config.seed)
-    embedded = embedder.embed(**picture_batches(config, chosen, embedder, side=112))
+    embedded = embedder.embed(**picture_batches(chosen, embedder, side=112))
     cosines = agreement.gather_rows(unit(embedded.features) @ cluster.centre)
-    description = (
-        f"{images.describe()}; {len(chosen):,} of {len(source):,} training faces"
-    )
-    return Measured(cluster, cosines, description)
+    return Measured(cluster, cosines)
 
 
 def picture_batches(
-    config: ConfigDict,
-    pictures: chosen_records.ChosenRecords,
-    embedder: Embedder,
-    *,
-    side: int,
+    pictures: ChosenRecords, embedder: Embedder, *, side: int
 ) -> dict[str, Any]:
     """Returns this host's batches of pictures at a side, as `Embedder.embed` takes.
 
     Args:
-        config: `eval.antialias` and `data.resize` are used.
         pictures: Of all hosts.
-        embedder: Of its size are the batches.
+        embedder: Says how they are read, and how many at a time.
         side: In px.
     """
     place, total = hosts.place(), len(pictures)
@@ -136,8 +125,8 @@ def picture_batches(
         share_of_pictures,
         side=side,
         batch_size=size,
-        antialias=config.eval.antialias,
-        resize=config.data.resize,
+        antialias=embedder.antialias,
+        resize=embedder.resize,
     )
     return {
         "batches": batches if len(rows) else (),

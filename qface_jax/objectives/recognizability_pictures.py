@@ -5,39 +5,42 @@ looks (Figs. 5 and 11), and how far from unrecognizable images faces stand.
 """
 
 import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines.sets.pair_sets import PairSet
 from qface_jax.data_pipelines.sources import chosen_records
+from qface_jax.data_pipelines.sources.chosen_records import ChosenRecords
+from qface_jax.data_pipelines.sources.unrecognizable_images import (
+    UnrecognizableImages,
+)
 from qface_jax.data_pipelines.stream import faces
 from qface_jax.data_pipelines.tools.sheet import Band, write_sheet
 from qface_jax.evals.measures import error_discard
 from qface_jax.evals.measures.quality_scores import RI, array_name, title
 from qface_jax.evals.results import Result, result_path
 from qface_jax.inference import face_maps, unrecognizable_cluster
+from qface_jax.inference.embedder import Embedder
 from qface_jax.objectives.objective import Snapshot
 from qface_jax.processes import hosts
 from qface_jax.report import face_scores, unrecognizable_distances
 from qface_jax.report.heat_map import write_maps
 from qface_jax.runs.run_folder import SAMPLES
 
-_FACES = 1024  # training faces whose distance from the UIs is measured
 _COLUMNS = 8  # pictures in a row
 
 
 def draw(
     run: Path,
-    config: ConfigDict,
-    source: Any,
+    images: UnrecognizableImages,
+    training_faces: ChosenRecords,
     model: Snapshot,
     evaluated: tuple[PairSet, Result] | None,
     *,
-    mesh: Mesh,
+    resolutions: Sequence[int],
+    maps_of: Callable[..., face_maps.Maps],
 ) -> None:
     """Writes `ui_cluster.png`, `scores_*.png` and `maps_*.png` to `RUN/samples`.
 
@@ -45,17 +48,17 @@ def draw(
 
     Args:
         run: Folder of the run.
-        config: The whole config.
-        source: Training data.
+        images: The unrecognizable images.
+        training_faces: Faces whose distance from them is measured.
         model: What is looked at.
         evaluated: Set whose pictures are shown, and its result by this model; None: no
             scores and maps.
-        mesh: Mesh over which the class centres are cut.
+        resolutions: Sides in px that faces are shown at.
+        maps_of: (parameters, statistics, images) -> maps, as `face_maps.maps_of`.
     """
     folder = run / SAMPLES
-    measured = unrecognizable_cluster.measure(
-        config, source, model.embedder, count=_FACES
-    )
+    embedder = model.embedder
+    measured = unrecognizable_cluster.measure(images, training_faces, embedder)
     if hosts.first():
         unrecognizable_distances.draw(
             folder / "ui_cluster.png", measured.cluster.cosines, measured.faces
@@ -64,21 +67,20 @@ def draw(
         return
     pair_set, result = evaluated
     if hosts.first():
-        write_extremes(folder, config, pair_set, result)
-    sides = _some(config.eval.resolutions)
+        write_extremes(folder, embedder, pair_set, result)
+    sides = _some(resolutions)
     count = min(_COLUMNS, len(pair_set))
     rows = np.linspace(0, len(pair_set) - 1, count).round().astype(int)
-    pictures = [picture for s in sides for picture in _at(config, pair_set, rows, s)]
-    images = np.stack(pictures)
-    maps = face_maps.maps_of(config, model.params, model.stats, images, mesh=mesh)
+    pictures = np.concatenate([_at(embedder, pair_set, rows, side) for side in sides])
+    maps = maps_of(model.params, model.stats, pictures)
     if hosts.first():
         captions = [f"{side} px" for side in sides for _ in rows]
         path = folder / f"maps_{result_path(run, pair_set.name).stem}.png"
-        write_maps(path, images, maps, captions, columns=count)
+        write_maps(path, pictures, maps, captions, columns=count)
 
 
 def write_extremes(
-    folder: Path, config: ConfigDict, pair_set: PairSet, result: Result
+    folder: Path, embedder: Embedder, pair_set: PairSet, result: Result
 ) -> None:
     """Writes a sheet of the lowest- and highest-scored faces of an evaluated set.
 
@@ -86,7 +88,7 @@ def write_extremes(
 
     Args:
         folder: Where `scores_<set>.png` goes.
-        config: The whole config.
+        embedder: Says how pictures are read.
         pair_set: Its images are shown, and name the file.
         result: Its evaluation; without its arrays nothing is written.
     """
@@ -103,13 +105,13 @@ def write_extremes(
         for which, rows in (("lowest", lowest), ("highest", highest)):
             shown = face_scores.captions(scores, rows)
             heading = f"{which} {title(RI)} at {side} px"
-            bands.append(Band(heading, _at(config, pair_set, rows, side), shown))
+            bands.append(Band(heading, _at(embedder, pair_set, rows, side), shown))
     if bands:
         path = folder / f"scores_{result_path(folder, pair_set.name).stem}.png"
         write_sheet(path, bands)
 
 
-def _some(resolutions: Any) -> list[int]:
+def _some(resolutions: Sequence[int]) -> list[int]:
     """At most four sides, spread evenly from the largest to the smallest."""
     sides = sorted(resolutions, reverse=True)
     places = np.linspace(0, len(sides) - 1, min(4, len(sides))).round().astype(int)
@@ -117,7 +119,7 @@ def _some(resolutions: Any) -> list[int]:
 
 
 def _at(
-    config: ConfigDict, pair_set: PairSet, rows: np.ndarray, side: int
+    embedder: Embedder, pair_set: PairSet, rows: np.ndarray, side: int
 ) -> np.ndarray:
     """Pictures of a set as they are seen at a side, uint8 [k, 112, 112, 3]."""
     chosen = chosen_records.of_pairs(pair_set, rows)
@@ -125,8 +127,8 @@ def _at(
         chosen,
         side=side,
         batch_size=max(len(chosen), 1),
-        antialias=config.eval.antialias,
-        resize=config.data.resize,
+        antialias=embedder.antialias,
+        resize=embedder.resize,
     )
     with contextlib.closing(batches):
         return next(batches)

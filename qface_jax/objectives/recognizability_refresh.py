@@ -6,6 +6,7 @@ said to be none in this model.
 """
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from qface_jax.data_pipelines.sources import chosen_records, unrecognizable_images
+from qface_jax.data_pipelines.sources.chosen_records import first_of_run
+from qface_jax.data_pipelines.sources.unrecognizable_images import open_unrecognizable
 from qface_jax.evals.measures import quality_scores
 from qface_jax.evals.measures.quality_scores import ERS, RI
+from qface_jax.inference import face_maps
 from qface_jax.inference.embedder import Embedder
 from qface_jax.inference.embedding_recognizability import (
     UNRECOGNIZABLE,
@@ -30,6 +33,8 @@ from qface_jax.objectives import recognizability_pictures
 from qface_jax.objectives.objective import Hooks, Snapshot
 from qface_jax.processes import agreement, hosts
 from qface_jax.sharded import parallel
+
+_FACES = 1024  # training faces whose distance from unrecognizable ones is measured
 
 
 class Refresh(Hooks):
@@ -55,12 +60,19 @@ class Refresh(Hooks):
         Raises:
             DataError: the images cannot be read, or there are fewer than two.
         """
-        self._config, self._source, self._mesh = config, source, mesh
+        self._shard = parallel.shardings(mesh)
         self._interval = options["refresh_interval"]
-        self._images = unrecognizable_images.open_unrecognizable(config, source)
-        self._probe = chosen_records.first_of_run(
-            source, options["probe_images"], seed=config.seed
+        self._images = open_unrecognizable(config, source)
+        chosen = partial(first_of_run, source, seed=config.seed)
+        self._probe = chosen(options["probe_images"])
+        self._draw = partial(
+            recognizability_pictures.draw,
+            images=self._images,
+            training_faces=chosen(_FACES),
+            resolutions=config.eval.resolutions,
+            maps_of=partial(face_maps.maps_of, config, mesh=mesh),
         )
+        self._sides = config.eval.resolutions
         self._wrong: list[str] = []
 
     def describe(self) -> str:
@@ -85,7 +97,7 @@ class Refresh(Hooks):
         }
         scores = {**embedder.scores, ERS: distance_from(known["centre"])}
         embedder = dataclasses.replace(embedder, scores=scores)
-        known = parallel.replicate(known, parallel.shardings(self._mesh))
+        known = parallel.replicate(known, self._shard)
         values = {
             "ui_tightness": cluster.tightness,
             "ri_ui_mean": float(indices.mean()),
@@ -96,17 +108,15 @@ class Refresh(Hooks):
 
     def draw(self, run: Path, model: Snapshot, evaluated: Any) -> None:
         """Writes `ui_cluster.png`, `scores_*.png` and `maps_*.png`."""
-        recognizability_pictures.draw(
-            run, self._config, self._source, model, evaluated, mesh=self._mesh
-        )
+        self._draw(run, model=model, evaluated=evaluated)
 
     def _correlations(self, embedder: Embedder) -> dict[str, float]:
         """Rank correlations of the scores with the resolution of the probe."""
         if not len(self._probe):
             return {}
         by_side: dict[str, dict[int, np.ndarray]] = {}
-        for side in self._config.eval.resolutions:
-            batches = picture_batches(self._config, self._probe, embedder, side=side)
+        for side in self._sides:
+            batches = picture_batches(self._probe, embedder, side=side)
             embedded = embedder.embed(**batches)
             for name, values in embedded.scores.items():
                 by_side.setdefault(name, {})[side] = agreement.gather_rows(values)

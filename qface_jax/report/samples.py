@@ -1,11 +1,11 @@
 """Pictures of what the network sees, kept with the run for its report."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines.sets.pair_sets import PairSet
 from qface_jax.data_pipelines.stream import faces
@@ -38,24 +38,32 @@ def write_batch(run: Path, rows: dict[str, np.ndarray]) -> None:
     contact_sheet(list(images[:MOST]), captions[:MOST], path, columns=COLUMNS)
 
 
-def write_resolutions(run: Path, pair_set: PairSet, config: ConfigDict) -> None:
+def write_resolutions(
+    run: Path,
+    pair_set: PairSet,
+    sides: Sequence[int],
+    *,
+    antialias: bool,
+    resize: str,
+) -> None:
     """Writes the first images of a set at each side to `RUN/samples/evaluation.png`.
 
     Args:
         run: Folder of the run.
         pair_set: Of its images the first are shown.
-        config: Its eval.resolutions, eval.antialias and data.resize are used.
+        sides: In px.
+        antialias: In the down-sampling.
+        resize: How images that are not 112 px become so.
     """
-    group = config.eval
     images, captions = [], []
     count = min(COLUMNS, len(pair_set))
-    for side in group.resolutions:
+    for side in sides:
         batches = faces.eval_batches(
             pair_set,
             side=side,
             batch_size=count,
-            antialias=group.antialias,
-            resize=config.data.resize,
+            antialias=antialias,
+            resize=resize,
         )
         with contextlib.closing(batches):
             images += list(next(batches))

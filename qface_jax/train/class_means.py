@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines.sources.chosen_records import of_source
 from qface_jax.data_pipelines.stream import faces
+from qface_jax.inference.embedder import Embedder
 from qface_jax.losses.vectors import unit
 from qface_jax.processes import hosts
 from qface_jax.processes.share import Share
@@ -24,9 +24,7 @@ from qface_jax.train.setup import Setup
 from qface_jax.train.state import TrainState
 
 
-def with_class_means(
-    config: ConfigDict, source: Any, setup: Setup, state: TrainState
-) -> TrainState:
+def with_class_means(source: Any, setup: Setup, state: TrainState) -> TrainState:
     """Returns the state with the mean unit feature of each class as its centre.
 
     Every training image is embedded once, as it is. No host holds all centres, and of
@@ -34,7 +32,6 @@ def with_class_means(
     no image, keeps the centre it has.
 
     Args:
-        config: The whole config.
         source: Training data.
         setup: Parts of the run.
         state: Whose model embeds; without class centres it is returned as it is.
@@ -50,7 +47,7 @@ def with_class_means(
     add = jax.jit(add, donate_argnums=0, out_shardings=rows)
     empty = jax.jit(lambda: jnp.zeros(centres.shape, jnp.float32), out_shardings=rows)
     sums, embedder = empty(), setup.embedder(state)
-    for embedded, labels in embedder.stream(_batches(config, source, embedder.rows)):
+    for embedded, labels in embedder.stream(_batches(source, embedder)):
         missing = embedder.rows - len(labels)
         # Rows without a class fill the batch up.
         batch = (
@@ -75,15 +72,15 @@ def _means(setup: Setup, sums: jax.Array, centres: jax.Array) -> jax.Array:
 
 
 def _batches(
-    config: ConfigDict, source: Any, size: int
+    source: Any, embedder: Embedder
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields this host's images and labels, equally many batches on every host."""
-    place, count = hosts.place(), len(source)
+    place, count, size = hosts.place(), len(source), embedder.rows
     share = Share(place.index, place.count)
     records, labels = share.pairs(count), np.asarray(source.labels())
     pictures = of_source(source, np.arange(records.start, records.stop))
     stream = faces.eval_batches(
-        pictures, side=112, batch_size=size, resize=config.data.resize
+        pictures, side=112, batch_size=size, resize=embedder.resize
     )
     calls = -(-share.most_pairs(count) // size)
     with Progress(count, "images", "class means") as progress:

@@ -211,7 +211,13 @@ def _draw_batch(
         options = document.options_of(config, "margin", name)
         samples.write_gst(run, name, options, config.loss.scale)
     if evaluation.sets:
-        samples.write_resolutions(run, evaluation.sets[0], config)
+        samples.write_resolutions(
+            run,
+            evaluation.sets[0],
+            config.eval.resolutions,
+            antialias=config.eval.antialias,
+            resize=config.data.resize,
+        )
 
 
 def _values(

@@ -126,7 +126,7 @@ def start_from(
     )
     hosts.say(report(taken, init_from))
     if config.classifier.centres == "class_means":
-        return with_class_means(config, source, setup, taken.state)
+        return with_class_means(source, setup, taken.state)
     return taken.state
 
 

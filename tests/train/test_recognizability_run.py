@@ -149,7 +149,7 @@ def test_class_means_are_where_the_classes_lie(whole_run):
     setup = build(config, source, parallel.make_mesh())
     state = fresh_state(setup)
     before = np.asarray(state.params["head"]["centres"])
-    found = class_means.with_class_means(config, source, setup, state)
+    found = class_means.with_class_means(source, setup, state)
     centres = np.asarray(found.params["head"]["centres"])
     np.testing.assert_array_equal(centres[12:], before[12:])  # padding
     np.testing.assert_allclose(np.linalg.norm(centres[:12], axis=1), 1.0, rtol=1e-5)

@@ -86,7 +86,10 @@ def test_pictures_cannot_be_judged_by_it(imported, tmp_path, capsys):
     words = [f"--checkpoint={imported}", f"--out={tmp_path / 'a.png'}", "--count=1"]
     words += ["--config.data.synthetic.identities=2"]
     assert main.main(["data", "preview", *words]) == 2
-    assert "keeps no statistics of feature norms" in capsys.readouterr().err
+    assert (
+        "is an imported model, which keep no statistics of the feature norms"
+        in capsys.readouterr().err
+    )
 
 
 def test_training_starts_from_it_and_not_in_it(imported, tmp_path, capsys):
