@@ -1,6 +1,6 @@
 """A sheet of what the network sees: each picture beside several degradations of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -311,7 +311,7 @@ def _two_lines(bands: list[Band]) -> list[Band]:
     return lines
 
 
-def _settings_lines(params: Any) -> list[str]:
+def _settings_lines(params: Mapping[str, Any]) -> list[str]:
     """Returns a recipe's settings as text, two to a line."""
     settings = [f"{key} = {_plain(value)}" for key, value in sorted(params.items())]
     return ["    ".join(settings[at : at + 2]) for at in range(0, len(settings), 2)]

@@ -140,7 +140,7 @@ def test_folds_of_one_kind_are_refused_when_the_set_is_opened(toy, monkeypatch):
     pairs.issame = np.arange(40) // 10 % 2 == 0
     monkeypatch.setattr(pair_sets, "open_pair_set", lambda *_: pairs)
     opened = PROTOCOLS["verification"].open
-    with pytest.raises(ConfigError, match=r"10 of the 10 contiguous folds of toy .*=2"):
+    with pytest.raises(ConfigError, match=r"8 of the 10 contiguous folds of toy .*=2"):
         opened(EvalSettings(), "toy.bin")
     assert opened(EvalSettings(folds=2), "toy.bin").folds == 2
 
