@@ -87,7 +87,7 @@ def test_frozen_batch_norms_let_dropout_be(model_config, weights):
     [
         (
             {"color_order": "GRB"},
-            r"model.color_order: got 'GRB', must be one of BGR, RGB",
+            r"model.color_order: got 'GRB', must be RGB or BGR",
         ),
         (
             {"input_mean": (1.0, 2.0)},

@@ -172,7 +172,7 @@ def test_initial_values_spread_as_in_the_references(
         ),
         (
             {"dtype": "float16"},
-            r"model\.dtype: got 'float16', must be one of bfloat16, fl",
+            r"model\.dtype: got 'float16', must be float32 or bf",
         ),
         ({"embedding_dim": 0}, r"model\.embedding_dim: got 0"),
         ({"dropout": 1.0}, r"model\.dropout: got 1\.0"),

@@ -25,6 +25,7 @@ OCTUPLET = (
     "data.source=synthetic",
     "degrade.recipe=octuplet",
     "eval.sets=('synthetic',)",
+    "eval.folds=10",
 )
 MODEL = ("params/backbone", "stats")
 NETWORK = (
