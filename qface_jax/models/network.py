@@ -130,7 +130,7 @@ def _init(backbone, side, key):
 
 def _joined(first, second):
     first, second = map(traverse_util.flatten_dict, (first, second))
-    for path in first.keys() & second.keys():
+    for path in sorted(first.keys() & second.keys()):
         raise ValueError(
             f"{'/'.join(path)}: trunk and neck both have a parameter of this path; "
             "expected distinct ones, give their layers a name"

@@ -139,7 +139,7 @@ def test_the_last_attention_of_a_transformer_reads_it():
 def test_trunk_and_neck_share_no_parameter():
     backbone = Backbone(_Plain(), _Plain())
     network = backbone.network(image_side=8, freeze_batch_norm=False)
-    with pytest.raises(ValueError, match="layer/kernel: trunk and neck both have"):
+    with pytest.raises(ValueError, match="layer/bias: trunk and neck both have"):
         jax.eval_shape(network.init, jax.random.key(0))
 
 
