@@ -155,7 +155,7 @@ def test_class_means_are_where_the_classes_lie(whole_run):
     np.testing.assert_allclose(np.linalg.norm(centres[:12], axis=1), 1.0, rtol=1e-5)
     embedder = setup.embedder(state)
     sums = np.zeros((12, 16))
-    for images, labels in class_means._batches(config, source, embedder.rows):
+    for images, labels in class_means._batches(source, embedder):
         features = embedder(images).wait().features
         for feature, label in zip(features, labels, strict=True):
             sums[label] += feature / np.linalg.norm(feature)
