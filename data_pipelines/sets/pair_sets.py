@@ -36,28 +36,6 @@ class PairSet(Protocol):
         """Returns json-able facts: set, path, images, pairs, same, notes."""
 
 
-class PairsWithin:
-    """Some consecutive pairs of a set, as a set."""
-
-    def __init__(self, pair_set: PairSet, pairs: range):
-        """Takes the pairs that the range names."""
-        self.name = pair_set.name
-        self.issame = pair_set.issame[pairs.start : pairs.stop]
-        self.folds = 0
-        self._pair_set, self._pairs = pair_set, pairs
-
-    def __len__(self) -> int:
-        return 2 * len(self._pairs)
-
-    def fetch(self, indices: np.ndarray) -> list[bytes]:
-        """Returns the encoded images, counted from the first of these pairs."""
-        return self._pair_set.fetch(np.asarray(indices) + 2 * self._pairs.start)
-
-    def describe(self) -> dict:
-        """Returns the facts of the set they are from."""
-        return self._pair_set.describe()
-
-
 class PickledPairs:
     """The pairs of a `.bin` file as insightface ships them."""
 
