@@ -226,6 +226,7 @@ SOURCES = Table(
         # Asked in this order what lies at a path: last the one that takes any folder.
         "mxnet": "qface_jax.data_pipelines.sources.mxnet_source:SOURCE",
         "array_record": "qface_jax.data_pipelines.sources.array_record_source:SOURCE",
+        "scface": "qface_jax.data_pipelines.sources.scface_source:SOURCE",
         "folder": "qface_jax.data_pipelines.sources.image_folder:SOURCE",
     },
 )
@@ -247,7 +248,11 @@ RECIPES = Table(
 PROTOCOLS = Table(
     "protocol",
     "qface_jax.evals.protocols.protocol:ProtocolEntry",
-    {"verification": "qface_jax.evals.protocols.verification:PROTOCOL"},
+    {
+        "verification": "qface_jax.evals.protocols.verification:PROTOCOL",
+        "scface": "qface_jax.evals.protocols.scface:PROTOCOL",
+        "xqlfw": "qface_jax.evals.protocols.xqlfw:PROTOCOL",
+    },
 )
 QUALITY_SCORES = Table(
     "quality score",
