@@ -19,4 +19,15 @@ def lfw_family() -> ConfigDict:
     return config
 
 
-CONFIGS: dict[str, Callable[[], ConfigDict]] = {"eval_lfw_family": lfw_family}
+def scface() -> ConfigDict:
+    """Returns SCface: mugshots against frames at three distances."""
+    config = base.get_config()
+    config.eval.sets = ("scface=SCface_database",)
+    config.eval.batch_size = 256
+    return config
+
+
+CONFIGS: dict[str, Callable[[], ConfigDict]] = {
+    "eval_lfw_family": lfw_family,
+    "eval_scface": scface,
+}
