@@ -27,7 +27,16 @@ def scface() -> ConfigDict:
     return config
 
 
+def xqlfw() -> ConfigDict:
+    """Returns XQLFW: pairs of photographs that differ in quality."""
+    config = base.get_config()
+    config.eval.sets = ("xqlfw=xqlfw",)
+    config.eval.batch_size = 256
+    return config
+
+
 CONFIGS: dict[str, Callable[[], ConfigDict]] = {
     "eval_lfw_family": lfw_family,
     "eval_scface": scface,
+    "eval_xqlfw": xqlfw,
 }

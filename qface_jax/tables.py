@@ -251,6 +251,7 @@ PROTOCOLS = Table(
     {
         "verification": "qface_jax.evals.protocols.verification:PROTOCOL",
         "scface": "qface_jax.evals.protocols.scface:PROTOCOL",
+        "xqlfw": "qface_jax.evals.protocols.xqlfw:PROTOCOL",
     },
 )
 QUALITY_SCORES = Table(

@@ -1,20 +1,18 @@
 """Verification sets: pairs of images and whether each shows one person."""
 
 import logging
-import re
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from qface_jax.data_pipelines.sets.pair_lists import find_images, read_pair_list
 from qface_jax.data_pipelines.sets.pair_pickle import load_pair_pickle
-from qface_jax.data_pipelines.stream.picture import IMAGE_SUFFIXES
 from qface_jax.data_pipelines.tools.known_sets import KNOWN_FOLDS, KNOWN_PAIR_COUNTS
 from qface_jax.errors import ConfigError, DataError
 
 LIST_SEPARATOR = "::"
-_SUFFIXES = (*IMAGE_SUFFIXES, *(ending.upper() for ending in IMAGE_SUFFIXES))
 _SHOWN = 5  # missing files that are named; the others are counted
 _log = logging.getLogger(__name__)
 
@@ -73,15 +71,13 @@ class PickledPairs:
 
 
 class ListedPairs:
-    """The pairs of a text file over a folder `name/name_0001.jpg`."""
+    """The pairs of a text list over a folder of images."""
 
     def __init__(self, list_path: Path, folder: Path):
         """Reads the list and finds every image.
 
         Args:
-            list_path: one pair per line: `name i j` for the same person, `name i
-                other j` for two; columns are divided by tabs or blanks. A first line
-                of one or two counts (folds, pairs) is recognised.
+            list_path: in one of the forms of `pair_lists`.
             folder: of the images, in .jpg or .png.
 
         Raises:
@@ -89,8 +85,8 @@ class ListedPairs:
         """
         self.name = list_path.stem
         self._list_path, self._folder = list_path, folder
-        people, numbers, self.issame, self.header = _parse(list_path)
-        self._paths = _find_images(list_path, folder, people, numbers)
+        stems, self.issame, self.header = read_pair_list(list_path)
+        self._paths = _files_of(list_path, folder, stems)
         self.folds = self.header[0] if len(self.header) == 2 else 0
         self.notes = []
         if self.header:
@@ -130,63 +126,18 @@ class ListedPairs:
         }
 
 
-def _parse(path: Path) -> tuple[list[str], list[int], np.ndarray, tuple[int, ...]]:
-    """Returns names and numbers of 2p images, issame [p], counts of the header."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    people: list[str] = []
-    numbers: list[int] = []
-    issame: list[bool] = []
-    header: tuple[int, ...] = ()
-    for row, line in enumerate(lines, start=1):
-        columns = [c for c in re.split(r"\t+" if "\t" in line else r"\s+", line) if c]
-        if not columns:
-            continue
-        if row == 1 and len(columns) <= 2 and all(c.isdigit() for c in columns):
-            header = tuple(int(c) for c in columns)
-            continue
-        same = len(columns) == 3
-        # `name i j` is short for `name i name j`.
-        full = [columns[0], columns[1], columns[0], columns[2]] if same else columns
-        if len(full) != 4 or not (full[1].isdigit() and full[3].isdigit()):
-            raise DataError(
-                f"{path}: line {row} is {line[:80]!r}, expected 'name i j' (same "
-                "person) or 'name i other j' (two persons)"
-            )
-        people += [full[0], full[2]]
-        numbers += [int(full[1]), int(full[3])]
-        issame.append(same)
-    if not issame:
-        raise DataError(f"{path}: holds no pair")
-    return people, numbers, np.asarray(issame), header
-
-
-def _find_images(
-    list_path: Path, folder: Path, people: list[str], numbers: list[int]
-) -> list[Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; it should hold name/name_0001.jpg")
-    files: dict[Path, Path] = {}
-    paths, missing = [], []
-    for person, number in zip(people, numbers, strict=True):
-        stem = folder / person / f"{person}_{number:04d}"
-        if stem not in files:
-            candidates = (stem.with_name(stem.name + end) for end in _SUFFIXES)
-            path = next((file for file in candidates if file.is_file()), None)
-            if path is None:
-                missing.append(f"{person}/{stem.name}")
-                path = stem
-            files[stem] = path
-        paths.append(files[stem])
+def _files_of(list_path: Path, folder: Path, stems: list[str]) -> list[Path]:
+    files = find_images(folder, stems)
+    lost = [stem for stem, file in zip(stems, files, strict=True) if file is None]
+    missing = list(dict.fromkeys(lost))
     if missing:
         shown = ", ".join(missing[:_SHOWN])
         raise DataError(
-            f"{folder}: {len(missing)} of {len(files)} images of {list_path.name} are "
-            f"missing (.jpg or .png): {shown}{', ...' if len(missing) > _SHOWN else ''}"
+            f"{folder}: {len(missing)} of {len(set(stems))} images of "
+            f"{list_path.name} are missing (.jpg or .png): {shown}"
+            f"{', ...' if len(missing) > _SHOWN else ''}"
         )
-    return paths
+    return [folder / file for file in files]
 
 
 def open_pair_set(spec: str, eval_config: ConfigDict) -> PairSet:

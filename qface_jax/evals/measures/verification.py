@@ -88,7 +88,14 @@ class Score:
     tar_at_far: list[TarAtFar]
 
 
-def score(dist: np.ndarray, issame: np.ndarray, *, metric: str, folds: int) -> Score:
+def score(
+    dist: np.ndarray,
+    issame: np.ndarray,
+    *,
+    metric: str,
+    folds: int,
+    lost: np.ndarray | None = None,
+) -> Score:
     """Returns accuracy, AUC and TAR at FAR of pairs.
 
     Args:
@@ -96,13 +103,15 @@ def score(dist: np.ndarray, issame: np.ndarray, *, metric: str, folds: int) -> S
         issame: True where a pair shows one identity, bool [p].
         metric: key of `METRICS`; fixes the threshold grid.
         folds: number of contiguous folds, 2..p.
+        lost: pairs that are left out, as of `cross_validate`.
 
     Raises:
         ConfigError: a metric that does not exist, or a wrong number of folds.
     """
-    folded = cross_validate(
-        dist, issame, thresholds=metric_named(metric).thresholds(), folds=folds
-    )
+    thresholds = metric_named(metric).thresholds()
+    folded = cross_validate(dist, issame, thresholds=thresholds, folds=folds, lost=lost)
+    if lost is not None:
+        dist, issame = np.asarray(dist)[~lost], np.asarray(issame)[~lost]
     return Score(
         accuracy=float(np.mean(folded.accuracy)),
         std=float(np.std(folded.accuracy)),
@@ -205,7 +214,12 @@ def _rarest_share(issame: np.ndarray, folds: int) -> np.ndarray:
 
 
 def cross_validate(
-    dist: np.ndarray, issame: np.ndarray, *, thresholds: np.ndarray, folds: int
+    dist: np.ndarray,
+    issame: np.ndarray,
+    *,
+    thresholds: np.ndarray,
+    folds: int,
+    lost: np.ndarray | None = None,
 ) -> FoldScores:
     """Applies to each fold the threshold that is best on all the others.
 
@@ -217,23 +231,28 @@ def cross_validate(
         issame: bool [p].
         thresholds: [t] ascending.
         folds: number of contiguous folds, 2..p.
+        lost: pairs without a distance, bool [p]: they keep their place in the folds
+            and choose or test no threshold. Some of each fold must be left.
 
     References:
         insightface, `recognition/arcface_torch/eval/verification.py`.
     """
     dist, issame = checked(dist, issame)
     bounds = fold_bounds(len(dist), folds)
+    kept = np.ones(len(dist), bool) if lost is None else ~np.asarray(lost, bool)
     accepted_same = np.empty((folds, len(thresholds)), np.int64)
     accepted_different = np.empty_like(accepted_same)
     same_pairs = np.empty(folds, np.int64)
     for fold in range(folds):
-        rows = slice(bounds[fold], bounds[fold + 1])
+        rows = bounds[fold] + np.flatnonzero(kept[bounds[fold] : bounds[fold + 1]])
         same, different = split_sorted(dist[rows], issame[rows])
         # side="left" counts the elements strictly below the threshold.
         accepted_same[fold] = np.searchsorted(same, thresholds, side="left")
         accepted_different[fold] = np.searchsorted(different, thresholds, side="left")
         same_pairs[fold] = len(same)
-    lengths = np.diff(bounds)
+    lengths = np.add.reduceat(kept, bounds[:-1], dtype=np.int64)
+    if not lengths.all():
+        raise ValueError(f"lost: got all pairs of fold {np.argmin(lengths)}")
     different_pairs = lengths - same_pairs
     right = accepted_same + different_pairs[:, None] - accepted_different
     # Integer counts of the other folds: their argmax has no rounding to depend on.

@@ -21,16 +21,16 @@ from qface_jax.data_pipelines.sets.scface import (
     open_scface,
 )
 from qface_jax.errors import DataError
-from qface_jax.evals.embedded import Embedded, Health, diagnose
+from qface_jax.evals.embedded import Health, diagnose
 from qface_jax.evals.measures import rates, search
 from qface_jax.evals.measures.interval import wilson
 from qface_jax.evals.measures.unit import unit
 from qface_jax.evals.protocols.protocol import (
     Embedder,
     EvalSettings,
-    ImageRequest,
     ProtocolEntry,
 )
+from qface_jax.evals.protocols.whole_set import embed_whole
 from qface_jax.evals.results import (
     BOTH,
     PAGE,
@@ -159,9 +159,9 @@ class ScfaceProtocol:
                 of = one.gallery if word == "mugshot" else one.probes
                 if not np.any(wanted & np.isin(scface.rows.subjects, of)):
                     raise DataError(
-                        f"{scface.images.folder}: got no {word} of subjects {of[0]:03d} "
-                        f"to {of[-1]:03d} in the list, expected at least one for "
-                        f"protocol {one.title}; is the list whole?"
+                        f"{scface.images.folder}: got no {word} of subjects "
+                        f"{of[0]:03d} to {of[-1]:03d} in the list, expected at least "
+                        f"one for protocol {one.title}; is the list whole?"
                     )
 
     def describe(self) -> dict[str, Any]:
@@ -170,10 +170,7 @@ class ScfaceProtocol:
 
     def evaluate(self, embed: Embedder, share: Share) -> Result:
         """Embeds every image once and follows the protocols."""
-        mine = share.pairs(self.total)
-        embedded = embed(ImageRequest(self.images, mine, share.most_pairs(self.total)))
-        unusable = _unusable(embedded, mine, share)
-        features = share.gather(embedded.features)
+        features, unusable = embed_whole(self.images, embed, share)
         health = diagnose(features, resolution=10.0**-search.DECIMALS)
         warnings = self._warnings(unusable)
         result = Result(
@@ -206,8 +203,8 @@ class ScfaceProtocol:
             for ranked in of_search
         )
         ties = [
-            "some mugshots score exactly the same; details say what the ranks are where "
-            "such ties favour the right one"
+            "some mugshots score exactly the same; details say what the ranks are "
+            "where such ties favour the right one"
         ]
         return dataclasses.replace(
             result,
@@ -289,7 +286,7 @@ def open_protocol(settings: EvalSettings, name: str) -> ScfaceProtocol:
 
 PROTOCOL = ProtocolEntry(
     open_protocol,
-    "SCface: surveillance frames against mugshots at three distances, protocols A, B, C",
+    "SCface: frames of surveillance cameras at three distances against mugshots",
     {
         "ties": Option(
             "pessimistic", one_of(*search.TIES),
@@ -389,13 +386,6 @@ def _group(
         "eer": rates.eer(pairs),
         "rank1": hits / count if count else None,
     }
-
-
-def _unusable(embedded: Embedded, mine: range, share: Share) -> np.ndarray:
-    """Returns the numbers of the unusable images of all hosts, ascending."""
-    bad = np.zeros(len(mine), bool)
-    bad[embedded.unusable] = True
-    return np.flatnonzero(share.gather(bad))
 
 
 def _scalars(

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from conftest import GOLDEN
 from qface_jax.data_pipelines.sets import scface as scface_set
 from qface_jax.data_pipelines.sets.benchmark_images import BenchmarkImages
 from qface_jax.errors import DataError
@@ -20,8 +21,7 @@ from qface_jax.evals.protocols.scface import (
     search_distances,
     verify,
 )
-from qface_jax.processes.share import ALONE, Share
-from conftest import GOLDEN
+from qface_jax.processes.share import ALONE
 from support.hosts import on_hosts
 
 LIST = GOLDEN / "protocols" / "data" / "scface" / "all.txt"

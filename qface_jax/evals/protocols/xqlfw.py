@@ -1,0 +1,357 @@
+"""XQLFW: verification of pairs of photographs that differ in quality.
+
+The threshold of the cosine distance is sought on the other folds, from 0 to 2 by .001,
+as its authors do it; insightface's rule for LFW stands beside it. The aligned copy that
+is published lacks images: the accuracy is given of the pairs that are left, and of all
+pairs with the lost ones counted as wrong.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qface_jax.data_pipelines.sets.xqlfw import ALIGNED_NAME, Xqlfw, open_xqlfw
+from qface_jax.errors import DataError
+from qface_jax.evals.embedded import diagnose
+from qface_jax.evals.measures import verification
+from qface_jax.evals.measures.interval import wilson
+from qface_jax.evals.measures.roc import roc
+from qface_jax.evals.measures.verification import Score
+from qface_jax.evals.protocols.protocol import (
+    Embedder,
+    EvalSettings,
+    ProtocolEntry,
+)
+from qface_jax.evals.protocols.whole_set import embed_whole
+from qface_jax.evals.results import (
+    BOTH,
+    PAGE,
+    Column,
+    Curve,
+    Headline,
+    Line,
+    Result,
+    Table,
+)
+from qface_jax.evals.text_table import exponent
+from qface_jax.options import Option
+from qface_jax.processes.share import Share
+
+DEFAULT_FOLDS = 10
+# Key of `verification.METRICS` -> beginning of its scalars, title.
+RULES = {
+    "cosine": ("", "XQLFW's own: cosine distance, step .001"),
+    "euclidean": ("insightface_", "insightface's LFW: squared distance, step .01"),
+}
+# LFW, XQLFW in percent.
+PUBLISHED = (
+    ("ArcFace, octuplet fine-tuned", 99.55, 93.27, "Octuplet Loss paper"),
+    ("MagFace, octuplet fine-tuned", 99.63, 92.92, "Octuplet Loss paper"),
+    ("FaceTransformer, octuplet fine-tuned", 99.73, 95.12, "Octuplet Loss paper"),
+    ("buffalo_l", None, 94.16, "third party, on 5,894 pairs of the aligned copy"),
+)
+
+
+class XqlfwProtocol:
+    """The pairs of XQLFW by both rules, from one embedding of their images."""
+
+    def __init__(self, settings: EvalSettings, xqlfw: Xqlfw):
+        """Checks that the folds can be evaluated.
+
+        Args:
+            settings: flip, folds.
+            xqlfw: the pairs.
+
+        Raises:
+            ConfigError: the folds do not fit the pairs.
+            DataError: there is one kind of pair only.
+        """
+        self.name, self.images = xqlfw.images.name, xqlfw.images
+        self.total = len(xqlfw.images)
+        self.folds = settings.folds or xqlfw.folds or DEFAULT_FOLDS
+        self._settings, self._xqlfw = settings, xqlfw
+        same = int(xqlfw.issame.sum())
+        if same in (0, len(xqlfw.issame)):
+            raise DataError(
+                f"{xqlfw.images.folder.parent}: {same} of {len(xqlfw.issame)} pairs "
+                "are of one person, expected both kinds; is the list whole?"
+            )
+        verification.check_folds(xqlfw.issame, self.folds, self.name)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns facts of the set."""
+        return self.images.describe()
+
+    def evaluate(self, embed: Embedder, share: Share) -> Result:
+        """Embeds every image once and scores the pairs.
+
+        Raises:
+            DataError: no pair of a fold is left.
+        """
+        features, unusable = embed_whole(self.images, embed, share)
+        grid = verification.METRICS["cosine"]
+        health = diagnose(features, resolution=grid.step / grid.factor)
+        lost = self._lost(unusable)
+        result = Result(
+            set=self.name,
+            scalars={},
+            best="accuracy",
+            status=health.status,
+            message=health.message,
+            warnings=self._warnings(unusable, lost),
+            manifest=self._manifest(unusable, lost),
+        )
+        if health.status == "non_finite":
+            return result
+        return self._scored(result, features, lost)
+
+    def _scored(self, result: Result, features: np.ndarray, lost: np.ndarray) -> Result:
+        """Fills what follows from the features."""
+        xqlfw = self._xqlfw
+        sides = features[xqlfw.first], features[xqlfw.second]
+        dist = {name: verification.distances(*sides, metric=name) for name in RULES}
+        scores = {
+            name: verification.score(
+                values, xqlfw.issame, metric=name, folds=self.folds, lost=lost
+            )
+            for name, values in dist.items()
+        }
+        wrong = {
+            name: with_lost_wrong(score, lost, self.folds)
+            for name, score in scores.items()
+        }
+        scalars = _scalars(scores, wrong)
+        left = dist["cosine"][~lost], xqlfw.issame[~lost]
+        arrays = {
+            "issame": xqlfw.issame,
+            "lost": lost,
+            **{name: values.astype(np.float32) for name, values in dist.items()},
+            "same": left[0][left[1]].astype(np.float32),
+            "different": left[0][~left[1]].astype(np.float32),
+        }
+        return dataclasses.replace(
+            result,
+            scalars=scalars,
+            headlines=_headlines(scalars, lost),
+            tables=[
+                _table(result.manifest, scores, wrong),
+                _published_table(scores["cosine"]),
+            ],
+            curves=_curves(*left),
+            details={
+                "scores": {
+                    name: dataclasses.asdict(score) for name, score in scores.items()
+                },
+                "lost_wrong": {name: list(value) for name, value in wrong.items()},
+            },
+            arrays=arrays,
+        )
+
+    def _lost(self, unusable: np.ndarray) -> np.ndarray:
+        """Returns which pairs have an unusable image, bool [p]."""
+        xqlfw = self._xqlfw
+        lost = np.isin(xqlfw.first, unusable) | np.isin(xqlfw.second, unusable)
+        bounds = verification.fold_bounds(len(lost), self.folds)
+        left = np.add.reduceat(~lost, bounds[:-1], dtype=np.int64)
+        if not left.all():
+            raise DataError(
+                f"{xqlfw.images.folder}: got no usable pair of fold "
+                f"{int(np.argmin(left)) + 1} of {self.folds}, expected some of each; "
+                f"{len(unusable):,} of {self.total:,} images are missing or no images"
+            )
+        return lost
+
+    def _warnings(self, unusable: np.ndarray, lost: np.ndarray) -> list[str]:
+        notes = list(self._xqlfw.notes)
+        if len(unusable):
+            notes.append(
+                f"{int(lost.sum()):,} of {len(lost):,} pairs are lost with "
+                f"{len(unusable):,} of {self.total:,} images that are missing or "
+                "cannot be read: the accuracy is of the other pairs; beside it the "
+                "lost ones are counted as wrong"
+            )
+        return notes
+
+    def _manifest(self, unusable: np.ndarray, lost: np.ndarray) -> dict[str, Any]:
+        xqlfw, settings = self._xqlfw, self._settings
+        facts = xqlfw.images.describe()
+        return {
+            "name": "xqlfw",
+            "set": facts,
+            "whole": xqlfw.counts == xqlfw.expected and not len(unusable),
+            "counts": dict(xqlfw.counts),
+            "expected": dict(xqlfw.expected),
+            "pairs": len(lost),
+            "same": int(xqlfw.issame.sum()),
+            "different": int((~xqlfw.issame).sum()),
+            "lost_pairs": int(lost.sum()),
+            "unusable": len(unusable),
+            "folds": self.folds,
+            "rules": {name: title for name, (_, title) in RULES.items()},
+            "decision": "accepted when distance < threshold; contiguous folds; of "
+            "equally good thresholds on the other folds the smallest",
+            "std": "over the folds, population",
+            "aligner": facts.get("aligner"),
+            "flip": settings.flip,
+            "embedding": "sum of the raw features of image and mirror image, then "
+            "normalised"
+            if settings.flip
+            else "raw feature of the image, normalised",
+            "colour_order": "RGB",
+            "resize": settings.resize,
+            "tar_at_far": "largest true accept rate over exact thresholds whose false "
+            "accept rate is at most FAR, all pairs together, no interpolation",
+        }
+
+
+def open_protocol(settings: EvalSettings, name: str) -> XqlfwProtocol:
+    """Opens XQLFW.
+
+    Args:
+        settings: `path` is the folder of the list, or holds it; option `folder`.
+        name: of the set as `eval.sets` has it: a folder within `path`, or any word.
+
+    Raises:
+        ConfigError: the folds do not fit.
+        DataError: the list or the images cannot be found or read.
+    """
+    base = Path(settings.path).expanduser()
+    path = base / name if (base / name).is_dir() else base
+    return XqlfwProtocol(settings, open_xqlfw(path, folder=settings.options["folder"]))
+
+
+PROTOCOL = ProtocolEntry(
+    open_protocol,
+    "XQLFW: verification of pairs that differ in quality",
+    {
+        "folder": Option(
+            ALIGNED_NAME, None, "Folder of the images, within the one of the list."
+        )
+    },
+)
+
+
+def with_lost_wrong(score: Score, lost: np.ndarray, folds: int) -> tuple[float, float]:
+    """Returns accuracy and its deviation over the folds, lost pairs being wrong.
+
+    Args:
+        score: of the pairs that are left.
+        lost: bool [p].
+        folds: contiguous.
+    """
+    bounds = verification.fold_bounds(len(lost), folds)
+    left = np.add.reduceat(~lost, bounds[:-1], dtype=np.int64) / np.diff(bounds)
+    accuracies = np.asarray(score.fold_accuracies) * left
+    return float(accuracies.mean()), float(accuracies.std())
+
+
+def _scalars(
+    scores: dict[str, Score], wrong: dict[str, tuple[float, float]]
+) -> dict[str, float]:
+    """Returns accuracy, accuracy_lost_wrong and auc; insightface_* by its rule."""
+    values: dict[str, float | None] = {"auc": scores["cosine"].auc}
+    for name, (prefix, _) in RULES.items():
+        values[f"{prefix}accuracy"] = scores[name].accuracy
+        values[f"{prefix}accuracy_lost_wrong"] = wrong[name][0]
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _headlines(scalars: dict[str, float], lost: np.ndarray) -> list[Headline]:
+    headlines = [Headline("accuracy", "accuracy")]
+    if lost.any():
+        headlines = [
+            Headline("accuracy", f"accuracy on {int((~lost).sum()):,} pairs"),
+            Headline("accuracy_lost_wrong", "accuracy, lost pairs wrong"),
+        ]
+    headlines.append(Headline("auc", "AUC"))
+    return [one for one in headlines if one.scalar in scalars]
+
+
+def _table(
+    manifest: dict[str, Any],
+    scores: dict[str, Score],
+    wrong: dict[str, tuple[float, float]],
+) -> Table:
+    left = manifest["pairs"] - manifest["lost_pairs"]
+    points = scores["cosine"].tar_at_far
+    shown = [i for i, point in enumerate(points) if point.tar is not None]
+    body = []
+    for name, (_, title) in RULES.items():
+        score = scores[name]
+        low, high = wilson(round(score.accuracy * left), left)
+        body.append(
+            [
+                title,
+                [score.accuracy, score.std],
+                f"{100 * low:.1f} - {100 * high:.1f}",
+                list(wrong[name]),
+                float(np.mean(score.fold_thresholds)),
+                score.auc,
+                *(score.tar_at_far[i].tar for i in shown),
+            ]
+        )
+    reasons = [
+        f"{exponent(point.far)}: {point.reason}"
+        for point in points
+        if point.reason is not None
+    ]
+    return Table(
+        title=f"xqlfw: {left:,} of {manifest['pairs']:,} pairs, {manifest['folds']} "
+        f"folds, {'with' if manifest['flip'] else 'without'} flip",
+        columns=[
+            Column("Rule", left=True),
+            Column("Accuracy", "percents", strong=True),
+            Column("95 %"),
+            Column("Lost wrong", "percents"),
+            Column("Threshold", "signed"),
+            Column("AUC", "percent"),
+            *(Column(f"TAR@{exponent(points[i].far)}", "percent") for i in shown),
+        ],
+        rows=body,
+        notes=[
+            "In percent; ± over the folds; 95 %: Wilson interval. Accuracy: of the "
+            "pairs whose images are usable; lost wrong: of all pairs, the others "
+            "counted as wrong. Threshold: mean over the folds.",
+            *([f"No TAR at FAR {'; '.join(reasons)}."] if reasons else []),
+        ],
+        shown=BOTH,
+    )
+
+
+def _published_table(score: Score) -> Table:
+    return Table(
+        title="Published accuracy",
+        columns=[
+            Column("Model", left=True),
+            Column("LFW", "percent"),
+            Column("XQLFW", "percent"),
+            Column("Source", left=True),
+        ],
+        rows=[
+            ["this one", None, score.accuracy, ""],
+            *(
+                [model, lfw and lfw / 100, xqlfw / 100, source]
+                for model, lfw, xqlfw, source in PUBLISHED
+            ),
+        ],
+        shown=PAGE,
+    )
+
+
+def _curves(dist: np.ndarray, issame: np.ndarray) -> list[Curve]:
+    """The ROC, and the distances of both kinds of pairs; the latter are arrays."""
+    far, tar = roc(dist, issame)
+    curves = [
+        Curve(
+            "histogram",
+            "Cosine distance of the pairs",
+            [Line("one person", "same"), Line("two persons", "different")],
+            xlabel="cosine distance",
+        )
+    ]
+    if len(far):
+        line = Line("XQLFW", tar.tolist(), far.tolist())
+        curves.insert(0, Curve("roc", "ROC", [line]))
+    return curves
