@@ -18,6 +18,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",
     "array_record": "array-record",
+    "cv2": "opencv-python-headless",
     "ml_collections": "ml-collections",
     "orbax": "orbax-checkpoint",
     "tensorflow": "tensorflow",
@@ -63,6 +64,7 @@ ONLY = {
         "qface_jax.data_pipelines.tools.faces_builder",
     ),
     "clu": ("qface_jax.runs.metrics",),
+    "cv2": ("qface_jax.data_pipelines.tools.detection",),
     "flax.linen": ("qface_jax.models",),
     "jinja2": ("qface_jax.report.page",),
     "matplotlib": ("qface_jax.report",),
@@ -202,6 +204,7 @@ def test_every_import_is_a_declared_dependency():
         for line in (
             *PROJECT["project"]["dependencies"],
             # What a message names where it is not installed.
+            *PROJECT["project"]["optional-dependencies"]["align"],
             *PROJECT["project"]["optional-dependencies"]["import"],
         )
     }

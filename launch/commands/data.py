@@ -1,4 +1,4 @@
-"""`qface data`: import a set of images, look at it, see what the network sees."""
+"""`qface data`: import, look at, preview and align sets of images."""
 
 import argparse
 import json
@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from qface_jax.errors import ConfigError
+from qface_jax.launch.commands import data_align
 from qface_jax.launch.commands.command import Command
 from qface_jax.tables import SOURCES, is_external, trust
 
-DESCRIPTION = "import, inspect and preview sets of face images"
+DESCRIPTION = "import, inspect, preview and align sets of face images"
 _PAIRS = "pairs"
 # What may differ from the run that judges: what is shown, and how it is partitioned.
 _SHOWN = tuple(
@@ -26,11 +27,17 @@ _SHOWN = tuple(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the three actions and their arguments."""
+    """Adds the actions and their arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_import(actions)
     _add_inspect(actions)
     _add_preview(actions)
+    align = actions.add_parser(
+        "align",
+        help="make aligned crops of a folder of photographs",
+        description=data_align.DESCRIPTION,
+    )
+    data_align.add_arguments(align)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -275,11 +282,16 @@ def _positive(text: str) -> int:
     return value
 
 
-_ACTIONS = {"import": _import, "inspect": _inspect, "preview": _preview}
+_ACTIONS = {
+    "import": _import,
+    "inspect": _inspect,
+    "preview": _preview,
+    "align": data_align.run,
+}
 
 
 COMMAND = Command(
-    summary="import, inspect or preview images",
+    summary="import, inspect, preview or align images",
     description=DESCRIPTION,
     add_arguments=add_arguments,
     run=run,
