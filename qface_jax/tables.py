@@ -247,7 +247,11 @@ RECIPES = Table(
 PROTOCOLS = Table(
     "protocol",
     "qface_jax.evals.protocols.protocol:ProtocolEntry",
-    {"verification": "qface_jax.evals.protocols.verification:PROTOCOL"},
+    {
+        "verification": "qface_jax.evals.protocols.verification:PROTOCOL",
+        "ijbb": "qface_jax.evals.protocols.ijb:IJBB",
+        "ijbc": "qface_jax.evals.protocols.ijb:IJBC",
+    },
 )
 QUALITY_SCORES = Table(
     "quality score",

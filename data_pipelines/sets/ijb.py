@@ -18,11 +18,32 @@ import numpy as np
 
 from qface_jax.errors import DataError
 
-GALLERIES = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}
-FOLDERS = {"ijbb": "IJBB", "ijbc": "IJBC"}
-# Published counts of the whole sets; what is not published is not checked.
-EXPECTED = {
-    "ijbb": {
+_CSV_HEADER = ["TEMPLATE_ID", "SUBJECT_ID"]  # the columns that count
+_SHOWN = 3  # examples in a message
+
+
+class Edition(NamedTuple):
+    """One of the two benchmarks.
+
+    Attributes:
+        name: with which its lists begin.
+        folder: that it is packed in.
+        galleries: names of both.
+        expected: published counts of the whole set; what is not published is not
+            checked.
+    """
+
+    name: str
+    folder: str
+    galleries: tuple[str, str]
+    expected: dict[str, int]
+
+
+IJBB = Edition(
+    "ijbb",
+    "IJBB",
+    ("S1", "S2"),
+    {
         "images": 227_630,
         "templates": 12_115,
         "pairs": 8_010_270,
@@ -30,7 +51,12 @@ EXPECTED = {
         "gallery_templates": 1_845,
         "probe_templates": 10_270,
     },
-    "ijbc": {
+)
+IJBC = Edition(
+    "ijbc",
+    "IJBC",
+    ("G1", "G2"),
+    {
         "images": 469_375,
         "templates": 23_124,
         "pairs": 15_658_489,
@@ -40,9 +66,7 @@ EXPECTED = {
         "probe_templates": 19_593,
         "probe_rows": 457_519,
     },
-}
-_CSV_HEADER = ["TEMPLATE_ID", "SUBJECT_ID"]  # the columns that count
-_SHOWN = 3  # examples in a message
+)
 
 
 class Enrolled(NamedTuple):
@@ -92,26 +116,26 @@ class Lists(NamedTuple):
     notes: list[str]
 
 
-def find_folder(benchmark: str, path: Path) -> Path:
+def find_folder(edition: Edition, path: Path) -> Path:
     """Returns the folder that has `meta/`: IJBB or IJBC in `path`, or `path` itself.
 
     Raises:
         DataError: there is none.
     """
-    for folder in (path / FOLDERS[benchmark], path):
+    for folder in (path / edition.folder, path):
         if (folder / "meta").is_dir():
             return folder
     raise DataError(
-        f"{path}: got no {FOLDERS[benchmark]}/meta and no meta in it, expected the "
-        f"folder of {FOLDERS[benchmark]} or the one above; set eval.path"
+        f"{path}: got no {edition.folder}/meta and no meta in it, expected the "
+        f"folder of {edition.folder} or the one above; set eval.path"
     )
 
 
-def read_lists(benchmark: str, meta: Path, *, identification: bool = True) -> Lists:
+def read_lists(edition: Edition, meta: Path, *, identification: bool = True) -> Lists:
     """Reads and checks the lists of a set.
 
     Args:
-        benchmark: "ijbb" or "ijbc".
+        edition: IJBB or IJBC.
         meta: folder of the lists.
         identification: whether the 1:N lists are read.
 
@@ -121,20 +145,22 @@ def read_lists(benchmark: str, meta: Path, *, identification: bool = True) -> Li
             template without images; a pair stands with both labels; a template has two
             subjects; a gallery is empty.
     """
-    path = meta / f"{benchmark}_name_5pts_score.txt"
+    path = meta / f"{edition.name}_name_5pts_score.txt"
     names, landmarks, detector = _read_faces(path)
-    template_of, media = _read_templates(meta / f"{benchmark}_face_tid_mid.txt", names)
+    template_of, media = _read_templates(
+        meta / f"{edition.name}_face_tid_mid.txt", names
+    )
     _check_unique(path, names)
     ids, templates = np.unique(template_of, return_inverse=True)
-    pairs = meta / f"{benchmark}_template_pair_label.txt"
+    pairs = meta / f"{edition.name}_template_pair_label.txt"
     left, right, genuine, notes = _read_pairs(pairs, ids)
     galleries: tuple[Enrolled, ...] = ()
     probes = None
     if identification:
-        stem = f"{benchmark}_1N"
+        stem = f"{edition.name}_1N"
         galleries = tuple(
             _read_enrolled(meta / f"{stem}_gallery_{which}.csv", ids)
-            for which in GALLERIES[benchmark]
+            for which in edition.galleries
         )
         probes = _read_enrolled(meta / f"{stem}_probe_mixed.csv", ids)
         subjects = _subjects(meta, [*galleries, probes], ids)
@@ -146,7 +172,7 @@ def read_lists(benchmark: str, meta: Path, *, identification: bool = True) -> Li
 
 
 def counts(lists: Lists) -> dict[str, int]:
-    """Returns how many there are of what, by the keys of `EXPECTED` and more."""
+    """Returns how many there are of what, by the keys of `Edition.expected` and more."""
     media = np.unique(np.stack([lists.templates, lists.media]), axis=1)
     found = {
         "images": len(lists.names),
@@ -199,11 +225,11 @@ def missing_images(folder: Path, names: Sequence[str]) -> int:
     return missing
 
 
-def facts(benchmark: str, folder: Path, lists: Lists) -> dict[str, Any]:
+def facts(edition: Edition, folder: Path, lists: Lists) -> dict[str, Any]:
     """Returns what a manifest says of a set: counts read, published, what is odd."""
-    found, expected = counts(lists), EXPECTED[benchmark]
+    found, expected = counts(lists), edition.expected
     return {
-        "set": benchmark,
+        "set": edition.name,
         "path": str(folder),
         "counts": found,
         "expected": expected,
