@@ -35,8 +35,28 @@ def xqlfw() -> ConfigDict:
     return config
 
 
+def ijbb() -> ConfigDict:
+    """Returns IJB-B, 1:1 and 1:N, as insightface packs it."""
+    config = base.get_config()
+    config.eval.protocol = "ijbb"
+    config.eval.sets = ("IJBB",)
+    config.eval.batch_size = 256
+    return config
+
+
+def ijbc() -> ConfigDict:
+    """Returns IJB-C, 1:1 and 1:N, as insightface packs it."""
+    config = base.get_config()
+    config.eval.protocol = "ijbc"
+    config.eval.sets = ("IJBC",)
+    config.eval.batch_size = 256
+    return config
+
+
 CONFIGS: dict[str, Callable[[], ConfigDict]] = {
     "eval_lfw_family": lfw_family,
     "eval_scface": scface,
     "eval_xqlfw": xqlfw,
+    "eval_ijbb": ijbb,
+    "eval_ijbc": ijbc,
 }

@@ -252,6 +252,8 @@ PROTOCOLS = Table(
         "verification": "qface_jax.evals.protocols.verification:PROTOCOL",
         "scface": "qface_jax.evals.protocols.scface:PROTOCOL",
         "xqlfw": "qface_jax.evals.protocols.xqlfw:PROTOCOL",
+        "ijbb": "qface_jax.evals.protocols.ijb:IJBB",
+        "ijbc": "qface_jax.evals.protocols.ijb:IJBC",
     },
 )
 QUALITY_SCORES = Table(

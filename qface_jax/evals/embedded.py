@@ -19,10 +19,15 @@ class Embedded:
         features: fused over image and mirror image, not normalised, float32 [n, d].
         scores: quality scores by name, of the feature of the image itself without its
             mirror image, float64 [n] each; "norm", its L2 norm, is always there.
+        unusable: places of the images that could not be read or aligned, ascending
+            int64 [k]; their features are zero.
     """
 
     features: np.ndarray
     scores: dict[str, np.ndarray]
+    unusable: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.empty(0, np.int64)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
