@@ -247,7 +247,11 @@ RECIPES = Table(
 PROTOCOLS = Table(
     "protocol",
     "qface_jax.evals.protocols.protocol:ProtocolEntry",
-    {"verification": "qface_jax.evals.protocols.verification:PROTOCOL"},
+    {
+        "survface": "qface_jax.evals.protocols.survface:PROTOCOL",
+        "tinyface": "qface_jax.evals.protocols.tinyface:PROTOCOL",
+        "verification": "qface_jax.evals.protocols.verification:PROTOCOL",
+    },
 )
 QUALITY_SCORES = Table(
     "quality score",
