@@ -11,8 +11,9 @@ from qface_jax.evals import results
 from qface_jax.evals.protocols import unit_features
 from qface_jax.evals.protocols.protocol import EvalSettings
 from qface_jax.evals.protocols.tinyface import PROTOCOL, PUBLISHED, RANKS
-from qface_jax.evals.text_table import cells
+from qface_jax.evals.text_table import cells, result_text
 from qface_jax.processes.share import ALONE
+from qface_jax.report.results import result_context
 from support.hosts import on_hosts
 from support.mini_benchmarks import FakeEmbedder, people
 from support.protocol_goldens import FOLDER, golden
@@ -171,6 +172,16 @@ def test_published_rows_stand_beside_ours(tree):
     assert len(table.rows) == 1 + len(PUBLISHED)
     assert cells(table, table.rows[1])[2:] == ["68.21", "71.54"]
     assert table.rows[0][2] == result.scalars["rank_1"]
+
+
+def test_everything_is_shown(tree):
+    protocol = opened(tree)
+    result = protocol.evaluate(FakeEmbedder(recorded_features(protocol)), ALONE)
+    shown = result_context(result)
+    assert shown["not_drawn"] == [] and len(shown["figures"]) == len(result.curves) == 2
+    printed = result_text(result)
+    assert "tinyface_raw: 101 probes, 408 gallery images" in printed
+    assert "Published" not in printed
 
 
 def test_raw_pictures_are_resized_as_a_whole(tree):
