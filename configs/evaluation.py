@@ -53,10 +53,49 @@ def ijbc() -> ConfigDict:
     return config
 
 
+def tinyface() -> ConfigDict:
+    """Returns TinyFace on the copies aligned by AdaFace's authors, as it is published.
+
+    DIR holds tinyface/ and aligned_pad_0.1_pad_high/.
+    """
+    config = base.get_config()
+    config.eval.protocol = "tinyface"
+    config.eval.sets = ("aligned",)
+    config.eval.batch_size = 256
+    return config
+
+
+def tinyface_raw() -> ConfigDict:
+    """Returns TinyFace on the pictures as they are, resized as a whole.
+
+    They are not aligned; results lie far below those of aligned copies.
+    """
+    config = tinyface()
+    config.eval.sets = ("raw",)
+    config.data.resize = "stretch"
+    return config
+
+
+def survface() -> ConfigDict:
+    """Returns QMUL-SurvFace, identification and verification.
+
+    There are no landmarks: pictures are resized as a whole. DIR is QMUL-SurvFace/.
+    """
+    config = base.get_config()
+    config.eval.protocol = "survface"
+    config.eval.sets = ("all",)
+    config.eval.batch_size = 256
+    config.data.resize = "stretch"
+    return config
+
+
 CONFIGS: dict[str, Callable[[], ConfigDict]] = {
     "eval_lfw_family": lfw_family,
     "eval_scface": scface,
     "eval_xqlfw": xqlfw,
     "eval_ijbb": ijbb,
     "eval_ijbc": ijbc,
+    "eval_survface": survface,
+    "eval_tinyface": tinyface,
+    "eval_tinyface_raw": tinyface_raw,
 }

@@ -254,6 +254,9 @@ PROTOCOLS = Table(
         "xqlfw": "qface_jax.evals.protocols.xqlfw:PROTOCOL",
         "ijbb": "qface_jax.evals.protocols.ijb:IJBB",
         "ijbc": "qface_jax.evals.protocols.ijb:IJBC",
+        "survface": "qface_jax.evals.protocols.survface:PROTOCOL",
+        "tinyface": "qface_jax.evals.protocols.tinyface:PROTOCOL",
+        "verification": "qface_jax.evals.protocols.verification:PROTOCOL",
     },
 )
 QUALITY_SCORES = Table(

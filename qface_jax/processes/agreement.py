@@ -21,7 +21,8 @@ def gather_rows(rows: np.ndarray) -> np.ndarray:
     """Returns the rows of all processes, in their order, bit for bit.
 
     Args:
-        rows: Any type, [k, ...]; k may differ from process to process, the rest not.
+        rows: Any type, [k, ...]; k may differ from process to process and be 0, the
+            rest not.
     """
     if hosts.place().count == 1:
         return rows
@@ -30,7 +31,7 @@ def gather_rows(rows: np.ndarray) -> np.ndarray:
     size = rows.itemsize * int(np.prod(rows.shape[1:]))
     counts = multihost_utils.process_allgather(np.int32(len(rows)))
     padded = np.zeros((int(counts.max()), size), np.uint8)
-    padded[: len(rows)] = rows.reshape(len(rows), -1).view(np.uint8)
+    padded[: len(rows)] = rows.reshape(-1).view(np.uint8).reshape(len(rows), size)
     gathered = multihost_utils.process_allgather(padded)
     joined = np.concatenate(
         [block[:count] for block, count in zip(gathered, counts, strict=True)]

@@ -1,6 +1,6 @@
 """Unit features of many images, asked for block by block."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ BLOCK = 16384  # images of a host in one request
 # Smallest squared distance of unit features that rankings can use: float32 holds less
 # of it than of the features themselves.
 RESOLUTION = 1e-6
+_WORST_FIRST = ("non_finite", "collapsed", "ok")
 
 
 class UnitFeatures(NamedTuple):
@@ -30,39 +31,32 @@ class UnitFeatures(NamedTuple):
     unusable: np.ndarray
 
 
-def blocks(
+def unit_features(
     embed: Embedder, images: ImageSet, wanted: Sequence[int], share: Share
-) -> Iterator[UnitFeatures]:
-    """Yields the features of this host's part of some images, the same times on all.
+) -> UnitFeatures:
+    """Returns the features of this host's part of some images.
+
+    All hosts ask equally often, for a block at a time.
 
     Args:
         embed: answers requests.
         images: the set.
-        wanted: numbers of the images, of all hosts.
+        wanted: numbers of the images, of all hosts; at least one.
         share: this host's part: one contiguous part of `wanted`.
     """
     mine, most = share.pairs(len(wanted)), share.most_pairs(len(wanted))
+    vectors, unusable = np.empty((0, 0), np.float32), np.zeros(len(mine), bool)
     for start in range(0, most, BLOCK):
         rows = mine[start : start + BLOCK]
-        numbers = wanted[rows.start : rows.stop] if len(rows) else wanted[:0]
+        numbers = wanted[rows.start : rows.stop]
         embedded = embed(ImageRequest(images, numbers, min(BLOCK, most - start)))
-        unusable = np.zeros(len(rows), bool)
-        unusable[embedded.unusable] = True
-        vectors = unit(embedded.features).astype(np.float32)
-        vectors[unusable] = 0
-        yield UnitFeatures(rows, vectors, unusable)
-
-
-def all_blocks(
-    embed: Embedder, images: ImageSet, wanted: Sequence[int], share: Share
-) -> UnitFeatures:
-    """Returns the features of this host's part of some images; as of `blocks`."""
-    parts = list(blocks(embed, images, wanted, share))
-    return UnitFeatures(
-        share.pairs(len(wanted)),
-        np.concatenate([part.vectors for part in parts]),
-        np.concatenate([part.unusable for part in parts]),
-    )
+        if not start:
+            vectors = np.empty((len(mine), embedded.features.shape[1]), np.float32)
+        unusable[start + embedded.unusable] = True
+        with np.errstate(invalid="ignore"):  # of infinite features
+            vectors[start : start + len(rows)] = unit(embedded.features)
+    vectors[unusable] = 0
+    return UnitFeatures(mine, vectors, unusable)
 
 
 def gathered(features: UnitFeatures, share: Share) -> UnitFeatures:
@@ -71,9 +65,24 @@ def gathered(features: UnitFeatures, share: Share) -> UnitFeatures:
     return UnitFeatures(range(len(vectors)), vectors, share.gather(features.unusable))
 
 
-def health(features: UnitFeatures, share: Share) -> Health:
-    """Says whether the features of all hosts are finite and not all the same."""
-    vectors = features.vectors[~features.unusable]
-    if not len(share.gather(np.zeros(len(vectors), bool))):
+def worst_health(parts: Sequence[UnitFeatures], share: Share) -> Health:
+    """Says whether features of all hosts are finite, and not all the same.
+
+    Args:
+        parts: this host's; each is judged by itself, the worst is said.
+        share: this host's part.
+    """
+    return worst([_health(part, share) for part in parts])
+
+
+def worst(judged: Sequence[Health]) -> Health:
+    """Returns the first of the worst."""
+    return min(judged, key=lambda health: _WORST_FIRST.index(health.status))
+
+
+def _health(part: UnitFeatures, share: Share) -> Health:
+    vectors = part.vectors[~part.unusable]
+    count = int(share.gather(np.array([len(vectors)])).sum())
+    if not count:
         return Health("collapsed", "no image could be read: nothing can be compared")
     return diagnose(vectors, resolution=RESOLUTION, share=share)
