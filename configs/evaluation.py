@@ -22,7 +22,8 @@ def lfw_family() -> ConfigDict:
 def scface() -> ConfigDict:
     """Returns SCface: mugshots against frames at three distances."""
     config = base.get_config()
-    config.eval.sets = ("scface=SCface_database",)
+    config.eval.protocol = "scface"
+    config.eval.sets = ("SCface_database",)
     config.eval.batch_size = 256
     return config
 
@@ -30,7 +31,8 @@ def scface() -> ConfigDict:
 def xqlfw() -> ConfigDict:
     """Returns XQLFW: pairs of photographs that differ in quality."""
     config = base.get_config()
-    config.eval.sets = ("xqlfw=xqlfw",)
+    config.eval.protocol = "xqlfw"
+    config.eval.sets = ("xqlfw",)
     config.eval.batch_size = 256
     return config
 

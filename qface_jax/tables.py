@@ -250,13 +250,12 @@ PROTOCOLS = Table(
     "qface_jax.evals.protocols.protocol:ProtocolEntry",
     {
         "verification": "qface_jax.evals.protocols.verification:PROTOCOL",
-        "scface": "qface_jax.evals.protocols.scface:PROTOCOL",
         "xqlfw": "qface_jax.evals.protocols.xqlfw:PROTOCOL",
         "ijbb": "qface_jax.evals.protocols.ijb:IJBB",
         "ijbc": "qface_jax.evals.protocols.ijb:IJBC",
-        "survface": "qface_jax.evals.protocols.survface:PROTOCOL",
         "tinyface": "qface_jax.evals.protocols.tinyface:PROTOCOL",
-        "verification": "qface_jax.evals.protocols.verification:PROTOCOL",
+        "scface": "qface_jax.evals.protocols.scface:PROTOCOL",
+        "survface": "qface_jax.evals.protocols.survface:PROTOCOL",
     },
 )
 QUALITY_SCORES = Table(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qface_jax.data_pipelines.sets.benchmark_folder import differences
 from qface_jax.data_pipelines.sets.benchmark_images import BenchmarkImages
 from qface_jax.errors import DataError
 
@@ -112,10 +113,7 @@ def open_scface(folder: Path, *, name: str = "scface") -> Scface:
     files, missing = _files(root, rows)
     notes = _notes(root, rows, counts, missing)
     facts = {
-        "set": "SCface",
-        "path": str(root),
         "list": LIST_NAME,
-        "images": len(files),
         "missing": len(missing),
         "counts": counts,
         "expected": dict(PUBLISHED_COUNTS),
@@ -238,15 +236,7 @@ def _listing(folder: Path) -> dict[str, str]:
 def _notes(
     root: Path, rows: Annotations, counts: dict[str, int], missing: list[int]
 ) -> list[str]:
-    odd = [name for name in PUBLISHED_COUNTS if counts[name] != PUBLISHED_COUNTS[name]]
-    notes = []
-    if odd:
-        got = ", ".join(f"{counts[name]:,} {name}" for name in odd)
-        expected = ", ".join(f"{PUBLISHED_COUNTS[name]:,}" for name in odd)
-        notes.append(
-            f"{root / LIST_NAME} is not the whole of SCface: got {got}; expected "
-            f"{expected}"
-        )
+    notes = differences(counts, PUBLISHED_COUNTS)
     if missing:
         named = ", ".join(rows.stems[row] for row in missing[:5])
         notes.append(

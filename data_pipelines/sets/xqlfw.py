@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qface_jax.data_pipelines.sets.benchmark_folder import differences
 from qface_jax.data_pipelines.sets.benchmark_images import BenchmarkImages
 from qface_jax.data_pipelines.sets.pair_lists import find_images, read_pair_list
 from qface_jax.errors import DataError
@@ -75,13 +76,9 @@ def open_xqlfw(path: Path, *, folder: str = ALIGNED_NAME, name: str = "xqlfw") -
         "folds": folds,
         "images": len(stems),
     }
-    notes = _notes(path, counts, listed.header, missing, stems.tolist(), place)
+    notes = _notes(counts, listed.header, missing, stems.tolist(), place)
     facts = {
-        "set": "XQLFW",
-        "path": str(path),
-        "list": LIST_NAME,
-        "folder": folder,
-        "images": len(files),
+        "list": str(path / LIST_NAME),
         "missing": len(missing),
         "counts": counts,
         "expected": dict(PUBLISHED_COUNTS),
@@ -107,22 +104,13 @@ def open_xqlfw(path: Path, *, folder: str = ALIGNED_NAME, name: str = "xqlfw") -
 
 
 def _notes(
-    path: Path,
     counts: dict[str, int],
     header: tuple[int, ...],
     missing: list[int],
     stems: list[str],
     place: Path,
 ) -> list[str]:
-    notes = []
-    odd = [name for name in PUBLISHED_COUNTS if counts[name] != PUBLISHED_COUNTS[name]]
-    if odd:
-        got = ", ".join(f"{counts[name]:,} {name}" for name in odd)
-        expected = ", ".join(f"{PUBLISHED_COUNTS[name]:,}" for name in odd)
-        notes.append(
-            f"{path / LIST_NAME} is not the whole of XQLFW: got {got}; expected "
-            f"{expected}"
-        )
+    notes = differences(counts, PUBLISHED_COUNTS)
     declared = 2 * int(np.prod(header)) if header else counts["pairs"]
     if declared != counts["pairs"]:
         notes.append(

@@ -8,7 +8,7 @@ whose threshold subjects 044 to 087 choose for subjects 088 to 130.
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,24 +16,33 @@ from qface_jax.data_pipelines.sets.scface import (
     DISTANCES,
     METRES,
     MUGSHOT,
-    Annotations,
     Scface,
     open_scface,
 )
 from qface_jax.errors import DataError
-from qface_jax.evals.embedded import Health, diagnose
-from qface_jax.evals.measures import rates, search
-from qface_jax.evals.measures.interval import wilson
-from qface_jax.evals.measures.unit import unit
+from qface_jax.evals.protocols import identification
 from qface_jax.evals.protocols.protocol import (
     Embedder,
     EvalSettings,
     ProtocolEntry,
 )
-from qface_jax.evals.protocols.whole_set import embed_whole
+from qface_jax.evals.protocols.scface_search import (
+    COMBINED,
+    RANKS,
+    SEARCHES,
+    Ranked,
+    Search,
+    Verified,
+    search_distances,
+    verify,
+)
+from qface_jax.evals.protocols.unit_features import (
+    gathered,
+    unit_features,
+    worst_health,
+)
 from qface_jax.evals.results import (
     BOTH,
-    PAGE,
     Column,
     Curve,
     Headline,
@@ -42,98 +51,23 @@ from qface_jax.evals.results import (
     Series,
     Table,
 )
-from qface_jax.options import Option, one_of
 from qface_jax.processes.share import Share
 
-RANKS = (1, 5, 10, 20)
-COMBINED = 0  # in place of a distance: all of them
-_WORD = {3: "close", 2: "medium", 1: "far", COMBINED: "combined"}
-_UNSCORED = -2.0  # of pairs with an unusable image: below every cosine
-
-
-class Search(NamedTuple):
-    """One way to choose probes and gallery.
-
-    Attributes:
-        key: beginning of its scalars.
-        title: in tables.
-        probes: subjects that are looked for.
-        gallery: subjects whose mugshots are searched.
-    """
-
-    key: str
-    title: str
-    probes: range
-    gallery: range
-
-
-SEARCHES = (
-    Search("a", "A", range(1, 131), range(1, 131)),
-    Search("b130", "B, gallery 130", range(51, 131), range(1, 131)),
-    Search("b80", "B, gallery 80", range(51, 131), range(51, 131)),
-)
-DEV, EVAL = range(44, 88), range(88, 131)  # subjects of protocol C
-
-# Rank 1 at distance 1, 2, 3 in percent. Most are of protocol A or fine-tuned on
-# subjects 001-050, and papers do not always say which; mugshot crop, kernel and
-# landmarks differ.
-PUBLISHED = (
-    ("T-C", 45.10, 85.90, 96.10, "its paper"),
-    ("FAN", 62.0, 90.0, 94.0, "its paper"),
-    ("RAN", 70.5, 96.0, 98.0, "its paper"),
-    ("FAN, fine-tuned", 77.5, 95.0, 98.3, "its paper"),
-    ("RAN, fine-tuned", 81.3, 97.8, 98.8, "its paper"),
-    ("Deep-Siamese (A)", 79.70, 95.70, 98.20, "its repository, no training on SCface"),
-    ("NPT", 85.69, 99.08, 99.08, "its paper"),
-    ("DDL", 86.8, 98.3, 98.3, "its paper"),
-    ("Khalid", 88.3, 98.3, 98.6, "its paper"),
-    ("QGFace (A)", 92.31, 99.54, 100.0, "its paper"),
-    ("QGFace's baseline (A)", 61.69, 97.23, 99.85, "QGFace's paper"),
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Ranked:
-    """What the probes of one distance find.
-
-    Attributes:
-        distance: 1 (4.20 m), 2 (2.60 m) or 3 (1.00 m).
-        probes: their count, unusable ones among them.
-        gallery: mugshots that they search.
-        hits: probes whose mugshot is within each rank of RANKS.
-        hits_optimistic: the same where ties favour the mugshot.
-        cmc: share of the probes whose mugshot is within rank 1, 2 .. gallery.
-    """
-
-    distance: int
-    probes: int
-    gallery: int
-    hits: list[int]
-    hits_optimistic: list[int]
-    cmc: list[float]
-
-
-@dataclasses.dataclass(frozen=True)
-class Verified:
-    """Protocol C at one distance; None where pairs of a kind are missing.
-
-    Attributes:
-        distance: 1, 2, 3, or COMBINED.
-        dev: count of probes, equal error rate and rank-1 rate of subjects 44-87.
-        eval: the same of subjects 88-130.
-        threshold: of the score, where the errors of `dev` are nearest to each other.
-        fmr: share of the impostor pairs of `eval` that it accepts.
-        fnmr: share of the genuine pairs of `eval` that it refuses.
-        pairs: genuine and impostor pairs of `eval`.
-    """
-
-    distance: int
-    dev: dict[str, Any]
-    eval: dict[str, Any]
-    threshold: float | None
-    fmr: float | None
-    fnmr: float | None
-    pairs: tuple[int, int]
+WORDS = {3: "close", 2: "medium", 1: "far", COMBINED: "combined"}
+# Rank 1 at distance 1, 2, 3.
+PUBLISHED = {
+    "T-C (paper)": (0.4510, 0.8590, 0.9610),
+    "FAN (paper)": (0.62, 0.90, 0.94),
+    "RAN (paper)": (0.705, 0.96, 0.98),
+    "FAN, fine-tuned (paper)": (0.775, 0.95, 0.983),
+    "RAN, fine-tuned (paper)": (0.813, 0.978, 0.988),
+    "Deep-Siamese, not trained on SCface, protocol A (paper)": (0.797, 0.957, 0.982),
+    "NPT (paper)": (0.8569, 0.9908, 0.9908),
+    "DDL (paper)": (0.868, 0.983, 0.983),
+    "Khalid (paper)": (0.883, 0.983, 0.986),
+    "QGFace, protocol A (paper)": (0.9231, 0.9954, 1.0),
+    "baseline of QGFace, protocol A (paper)": (0.6169, 0.9723, 0.9985),
+}
 
 
 class ScfaceProtocol:
@@ -170,8 +104,10 @@ class ScfaceProtocol:
 
     def evaluate(self, embed: Embedder, share: Share) -> Result:
         """Embeds every image once and follows the protocols."""
-        features, unusable = embed_whole(self.images, embed, share)
-        health = diagnose(features, resolution=10.0**-search.DECIMALS)
+        mine = unit_features(embed, self.images, range(self.total), share)
+        health = worst_health([mine], share)
+        everything = gathered(mine, share)
+        unusable = np.flatnonzero(everything.unusable)
         warnings = self._warnings(unusable)
         result = Result(
             set=self.name,
@@ -184,9 +120,9 @@ class ScfaceProtocol:
         )
         if health.status == "non_finite":
             return result
-        return self._scored(result, unit(features), health)
+        return self._scored(result, everything.vectors.astype(np.float64))
 
-    def _scored(self, result: Result, vectors: np.ndarray, health: Health) -> Result:
+    def _scored(self, result: Result, vectors: np.ndarray) -> Result:
         """Fills what follows from the unit vectors; those of unusable images are 0."""
         rows = self._scface.rows
         searches = {
@@ -214,6 +150,7 @@ class ScfaceProtocol:
             tables=[
                 _rank_table(self.name, searches, self._scface.counts),
                 _verification_table(verified),
+                _interval_table(searches),
                 _published_table(searches["a"]),
             ],
             curves=_curves(searches),
@@ -224,7 +161,6 @@ class ScfaceProtocol:
                     for key, of_search in searches.items()
                 },
                 "verification": [dataclasses.asdict(one) for one in verified],
-                "health": health.message,
             },
         )
 
@@ -256,12 +192,8 @@ class ScfaceProtocol:
             "mugshots": "mugshot_frontal_cropped_all",
             "cameras": "1-5; infrared cameras 6, 7 and 8 are not used",
             "flip": settings.flip,
-            "embedding": "sum of the raw features of image and mirror image"
-            if settings.flip
-            else "raw feature of the image",
-            "score": f"cosine, float64, rounded to {search.DECIMALS} decimals",
-            "ties": self._ties,
-            "colour_order": "RGB",
+            "embedding": identification.fusion(settings.flip),
+            **identification.scoring(self._ties),
             "protocols": {one.key: one.title for one in SEARCHES}
             | {
                 "c": "C: dev 044-087, eval 088-130, threshold at the equal error of dev"
@@ -287,105 +219,8 @@ def open_protocol(settings: EvalSettings, name: str) -> ScfaceProtocol:
 PROTOCOL = ProtocolEntry(
     open_protocol,
     "SCface: frames of surveillance cameras at three distances against mugshots",
-    {
-        "ties": Option(
-            "pessimistic", one_of(*search.TIES),
-            "Where mugshots that score like the right one stand: before it, after it, "
-            "or in the order of the list.",
-        )
-    },
-)  # fmt: skip
-
-
-def search_distances(
-    vectors: np.ndarray, rows: Annotations, one: Search, *, ties: str = "pessimistic"
-) -> list[Ranked]:
-    """Returns what the probes of each distance find.
-
-    Args:
-        vectors: unit, zero for an unusable image, [n, d].
-        rows: of the same images, as of `Scface.rows`.
-        one: which probes and which mugshots.
-        ties: one of `search.TIES`.
-    """
-    subjects, mugshots = rows.subjects, rows.cameras == MUGSHOT
-    gallery = mugshots & np.isin(subjects, one.gallery)
-    tables = []
-    for distance in DISTANCES:
-        probes = (rows.distances == distance) & np.isin(subjects, one.probes)
-        result = search.search(
-            vectors[gallery], subjects[gallery], vectors[probes], subjects[probes]
-        )
-        ranks = search.ranks(result, ties)
-        size = int(gallery.sum())
-        within = np.searchsorted(np.sort(ranks), 1 + np.arange(size), side="right")
-        best = search.ranks(result, "optimistic")
-        count = int(probes.sum())
-        tables.append(
-            Ranked(
-                distance=distance,
-                probes=count,
-                gallery=size,
-                hits=[int(np.sum(ranks <= rank)) for rank in RANKS],
-                hits_optimistic=[int(np.sum(best <= rank)) for rank in RANKS],
-                cmc=(within / max(count, 1)).tolist(),
-            )
-        )
-    return tables
-
-
-def verify(vectors: np.ndarray, rows: Annotations, distance: int) -> Verified:
-    """Follows protocol C at a distance: each probe against each mugshot of its group.
-
-    Args:
-        vectors: unit, zero for an unusable image, [n, d].
-        rows: of the same images, as of `Scface.rows`.
-        distance: 1, 2, 3, or COMBINED for all.
-    """
-    (dev, dev_facts), (test, test_facts) = (
-        _group(vectors, rows, distance, subjects) for subjects in (DEV, EVAL)
-    )
-    threshold = fmr = fnmr = None
-    if all(map(len, dev)) and all(map(len, test)):
-        errors = rates.det(dev)
-        threshold = float(errors.threshold[np.argmin(np.abs(errors.fmr - errors.fnmr))])
-        fmr = float(np.mean(test.impostor >= threshold))
-        fnmr = float(np.mean(test.genuine < threshold))
-    return Verified(
-        distance=distance,
-        dev=dev_facts,
-        eval=test_facts,
-        threshold=threshold,
-        fmr=fmr,
-        fnmr=fnmr,
-        pairs=(len(test.genuine), len(test.impostor)),
-    )
-
-
-def _group(
-    vectors: np.ndarray, rows: Annotations, distance: int, subjects: range
-) -> tuple[rates.Scores, dict[str, Any]]:
-    """Returns the scores of a group's pairs, and what is said of the group."""
-    inside = np.isin(rows.subjects, subjects)
-    gallery = inside & (rows.cameras == MUGSHOT)
-    probes = inside & (rows.cameras != MUGSHOT)
-    if distance != COMBINED:
-        probes &= rows.distances == distance
-    asked, known = vectors[probes], vectors[gallery]
-    scores = np.round(np.einsum("pd,gd->pg", asked, known), search.DECIMALS)
-    scores[~asked.any(axis=1)] = _UNSCORED
-    scores[:, ~known.any(axis=1)] = _UNSCORED
-    genuine = rows.subjects[probes][:, None] == rows.subjects[gallery]
-    pairs = rates.split(scores.ravel(), genuine.ravel())
-    best = np.where(genuine, scores, -np.inf).max(axis=1, initial=-np.inf)
-    rival = np.where(genuine, -np.inf, scores).max(axis=1, initial=-np.inf)
-    hits = int(np.sum((best > rival) & (best > _UNSCORED)))
-    count = int(probes.sum())
-    return pairs, {
-        "probes": count,
-        "eer": rates.eer(pairs),
-        "rank1": hits / count if count else None,
-    }
+    {"ties": identification.TIES_OPTION},
+)
 
 
 def _scalars(
@@ -408,7 +243,7 @@ def _scalars(
     if None not in first:
         values["mean_rank1"] = float(np.mean(first))
     for one in verified:
-        word = _WORD[one.distance]
+        word = WORDS[one.distance]
         for name, value in (
             ("eer", one.eval["eer"]),
             ("fmr", one.fmr),
@@ -459,9 +294,9 @@ def _rank_table(
         for ranked in searches[one.key]:
             shares: list[Any] = [None] * (len(RANKS) + 1)
             if ranked.probes:
-                low, high = wilson(ranked.hits[0], ranked.probes)
                 first, *others = (hits / ranked.probes for hits in ranked.hits)
-                shares = [first, f"{100 * low:.1f} - {100 * high:.1f}", *others]
+                interval = identification.interval(ranked.hits[0], ranked.probes)
+                shares = [first, interval, *others]
             body.append(
                 [
                     one.title,
@@ -499,11 +334,10 @@ def _verification_table(verified: list[Verified]) -> Table:
         half = None if one.fmr is None else (one.fmr + one.fnmr) / 2
         interval = None
         if one.fnmr is not None:
-            low, high = wilson(round(one.fnmr * pairs[0]), pairs[0])
-            interval = f"{100 * low:.1f} - {100 * high:.1f}"
+            interval = identification.interval(round(one.fnmr * pairs[0]), pairs[0])
         body.append(
             [
-                _WORD[one.distance], one.dev["probes"], one.eval["probes"],
+                WORDS[one.distance], one.dev["probes"], one.eval["probes"],
                 one.dev["eer"], one.eval["eer"], one.fmr, one.fnmr, interval, half,
             ]
         )  # fmt: skip
@@ -532,49 +366,43 @@ def _verification_table(verified: list[Verified]) -> Table:
 
 
 def _published_table(searched: list[Ranked]) -> Table:
-    ours = [
-        ranked.hits[0] / ranked.probes if ranked.probes else None for ranked in searched
-    ]
-    return Table(
-        title="Rank 1, published",
-        columns=[
-            Column("Model", left=True),
-            *(Column(_at(distance), "percent") for distance in DISTANCES),
-            Column("Source", left=True),
+    return identification.published_table(
+        [f"rank 1 at {_at(distance)}" for distance in DISTANCES],
+        [one.hits[0] / one.probes if one.probes else None for one in searched],
+        PUBLISHED,
+        "Ours is of protocol A. Papers do not always say whether theirs is, or that of "
+        "a model fine-tuned on subjects 001-050; crop of the mugshots, landmarks and "
+        "resampling differ between them.",
+    )
+
+
+def _interval_table(searches: dict[str, list[Ranked]]) -> Table:
+    return identification.rates_table(
+        "found at",
+        [
+            (f"{one.title}: {_at(ranked.distance)}, rank {rank}", hits, ranked.probes)
+            for one in SEARCHES
+            for ranked in searches[one.key]
+            for rank, hits in zip(RANKS, ranked.hits, strict=True)
         ],
-        rows=[
-            ["this one (A)", *ours, ""],
-            *(
-                [model, *(value / 100 for value in values), source]
-                for model, *values, source in PUBLISHED
-            ),
-        ],
-        notes=[
-            "Protocol A, or fine-tuned on subjects 001-050: papers do not always say. "
-            "Crop of the mugshots, landmarks and resampling differ between them."
-        ],
-        shown=PAGE,
     )
 
 
 def _curves(searches: dict[str, list[Ranked]]) -> list[Curve]:
     """The share of the probes that are found within each rank, by distance."""
-    return [
-        Curve(
-            "line",
-            f"CMC, protocol {one.title}",
-            [
-                Line(
-                    _at(ranked.distance),
-                    ranked.cmc,
-                    [float(rank) for rank in range(1, ranked.gallery + 1)],
-                )
-                for ranked in searches[one.key]
-                if ranked.probes
-            ],
-            xlabel="rank",
-            ylabel="share of the probes found",
-            logarithmic="x",
-        )
-        for one in SEARCHES
-    ]
+    curves = []
+    for one in SEARCHES:
+        lines = [
+            Line(
+                _at(ranked.distance),
+                [100 * share for share in ranked.cmc],
+                [float(rank) for rank in range(1, ranked.gallery + 1)],
+            )
+            for ranked in searches[one.key]
+            if ranked.probes
+        ]
+        title = f"Cumulative match, protocol {one.title}"
+        if lines:
+            drawn = identification.cmc_curve(lines)
+            curves.append(dataclasses.replace(drawn, title=title))
+    return curves

@@ -73,7 +73,7 @@ def test_the_miniature_is_read_as_it_was_made(mini):
         assert probes.sum() == expected["probes_per_distance_all"]
         assert (probes & tested).sum() == expected["probes_per_distance_051_130"]
     assert opened.missing == []
-    assert "not the whole of SCface: got 230 annotation_rows" in opened.notes[0]
+    assert "not the published one: 230 annotation rows instead of" in opened.notes[0]
     files = [opened.images.folder / file for file in opened.images.files]
     assert all(file.is_file() for file in files) and len(set(files)) == len(files)
 

@@ -12,12 +12,11 @@ from qface_jax.data_pipelines.sets.benchmark_images import BenchmarkImages
 from qface_jax.errors import DataError
 from qface_jax.evals import results
 from qface_jax.evals.protocols.protocol import EvalSettings
-from qface_jax.evals.protocols.scface import (
+from qface_jax.evals.protocols.scface import ScfaceProtocol, open_protocol
+from qface_jax.evals.protocols.scface_search import (
     COMBINED,
     RANKS,
     SEARCHES,
-    ScfaceProtocol,
-    open_protocol,
     search_distances,
     verify,
 )

@@ -113,7 +113,7 @@ def test_the_recorded_list(golden, tmp_path):
         other = line[2] if len(line) == 4 else line[0]
         assert stems[first] == f"{line[0]}/{line[0]}_{int(line[1]):04d}"
         assert stems[second] == f"{other}/{other}_{int(line[-1]):04d}"
-    assert "is not the whole of XQLFW: got 600 pairs" in xqlfw.notes[0]
+    assert "not the published one: 600 pairs instead of 6,000" in xqlfw.notes[0]
     assert len(stems) == len(set(stems)) == len(xqlfw.images)
 
 

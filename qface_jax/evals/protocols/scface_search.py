@@ -1,0 +1,172 @@
+"""What SCface's protocols compare: searches at each distance, and verification."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qface_jax.data_pipelines.sets.scface import DISTANCES, MUGSHOT, Annotations
+from qface_jax.evals.measures import rates, search
+
+RANKS = (1, 5, 10, 20)
+COMBINED = 0  # in place of a distance: all of them
+_UNSCORED = -2.0  # of pairs with an unusable image: below every cosine
+
+
+class Search(NamedTuple):
+    """One way to choose probes and gallery.
+
+    Attributes:
+        key: beginning of its scalars.
+        title: in tables.
+        probes: subjects that are looked for.
+        gallery: subjects whose mugshots are searched.
+    """
+
+    key: str
+    title: str
+    probes: range
+    gallery: range
+
+
+SEARCHES = (
+    Search("a", "A", range(1, 131), range(1, 131)),
+    Search("b130", "B, gallery 130", range(51, 131), range(1, 131)),
+    Search("b80", "B, gallery 80", range(51, 131), range(51, 131)),
+)
+DEV, EVAL = range(44, 88), range(88, 131)  # subjects of protocol C
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranked:
+    """What the probes of one distance find.
+
+    Attributes:
+        distance: 1 (4.20 m), 2 (2.60 m) or 3 (1.00 m).
+        probes: their count, unusable ones among them.
+        gallery: mugshots that they search.
+        hits: probes whose mugshot is within each rank of RANKS.
+        hits_optimistic: the same where ties favour the mugshot.
+        cmc: share of the probes whose mugshot is within rank 1, 2 .. gallery.
+    """
+
+    distance: int
+    probes: int
+    gallery: int
+    hits: list[int]
+    hits_optimistic: list[int]
+    cmc: list[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verified:
+    """Protocol C at one distance; None where pairs of a kind are missing.
+
+    Attributes:
+        distance: 1, 2, 3, or COMBINED.
+        dev: count of probes, equal error rate and rank-1 rate of subjects 44-87.
+        eval: the same of subjects 88-130.
+        threshold: of the score, where the errors of `dev` are nearest to each other.
+        fmr: share of the impostor pairs of `eval` that it accepts.
+        fnmr: share of the genuine pairs of `eval` that it refuses.
+        pairs: genuine and impostor pairs of `eval`.
+    """
+
+    distance: int
+    dev: dict[str, Any]
+    eval: dict[str, Any]
+    threshold: float | None
+    fmr: float | None
+    fnmr: float | None
+    pairs: tuple[int, int]
+
+
+def search_distances(
+    vectors: np.ndarray, rows: Annotations, one: Search, *, ties: str = "pessimistic"
+) -> list[Ranked]:
+    """Returns what the probes of each distance find.
+
+    Args:
+        vectors: unit, zero for an unusable image, [n, d].
+        rows: of the same images, as of `Scface.rows`.
+        one: which probes and which mugshots.
+        ties: one of `search.TIES`.
+    """
+    subjects, mugshots = rows.subjects, rows.cameras == MUGSHOT
+    gallery = mugshots & np.isin(subjects, one.gallery)
+    tables = []
+    for distance in DISTANCES:
+        probes = (rows.distances == distance) & np.isin(subjects, one.probes)
+        result = search.search(
+            vectors[gallery], subjects[gallery], vectors[probes], subjects[probes]
+        )
+        ranks = search.ranks(result, ties)
+        size = int(gallery.sum())
+        within = np.searchsorted(np.sort(ranks), 1 + np.arange(size), side="right")
+        best = search.ranks(result, "optimistic")
+        count = int(probes.sum())
+        tables.append(
+            Ranked(
+                distance=distance,
+                probes=count,
+                gallery=size,
+                hits=[int(np.sum(ranks <= rank)) for rank in RANKS],
+                hits_optimistic=[int(np.sum(best <= rank)) for rank in RANKS],
+                cmc=(within / max(count, 1)).tolist(),
+            )
+        )
+    return tables
+
+
+def verify(vectors: np.ndarray, rows: Annotations, distance: int) -> Verified:
+    """Follows protocol C at a distance: each probe against each mugshot of its group.
+
+    Args:
+        vectors: unit, zero for an unusable image, [n, d].
+        rows: of the same images, as of `Scface.rows`.
+        distance: 1, 2, 3, or COMBINED for all.
+    """
+    (dev, dev_facts), (test, test_facts) = (
+        _group(vectors, rows, distance, subjects) for subjects in (DEV, EVAL)
+    )
+    threshold = fmr = fnmr = None
+    if all(map(len, dev)) and all(map(len, test)):
+        errors = rates.det(dev)
+        threshold = float(errors.threshold[np.argmin(np.abs(errors.fmr - errors.fnmr))])
+        fmr = float(np.mean(test.impostor >= threshold))
+        fnmr = float(np.mean(test.genuine < threshold))
+    return Verified(
+        distance=distance,
+        dev=dev_facts,
+        eval=test_facts,
+        threshold=threshold,
+        fmr=fmr,
+        fnmr=fnmr,
+        pairs=(len(test.genuine), len(test.impostor)),
+    )
+
+
+def _group(
+    vectors: np.ndarray, rows: Annotations, distance: int, subjects: range
+) -> tuple[rates.Scores, dict[str, Any]]:
+    """Returns the scores of a group's pairs, and what is said of the group."""
+    inside = np.isin(rows.subjects, subjects)
+    gallery = inside & (rows.cameras == MUGSHOT)
+    probes = inside & (rows.cameras != MUGSHOT)
+    if distance != COMBINED:
+        probes &= rows.distances == distance
+    asked, known = vectors[probes], vectors[gallery]
+    scores = np.round(np.einsum("pd,gd->pg", asked, known), search.DECIMALS)
+    scores[~asked.any(axis=1)] = _UNSCORED
+    scores[:, ~known.any(axis=1)] = _UNSCORED
+    genuine = rows.subjects[probes][:, None] == rows.subjects[gallery]
+    pairs = rates.split(scores.ravel(), genuine.ravel())
+    best = np.where(genuine, scores, -np.inf).max(axis=1, initial=-np.inf)
+    rival = np.where(genuine, -np.inf, scores).max(axis=1, initial=-np.inf)
+    hits = int(np.sum((best > rival) & (best > _UNSCORED)))
+    count = int(probes.sum())
+    return pairs, {
+        "probes": count,
+        "eer": rates.eer(pairs),
+        "rank1": hits / count if count else None,
+    }
