@@ -107,7 +107,7 @@ def open_scface(folder: Path, *, name: str = "scface") -> Scface:
             f"{LIST_NAME} in it or in its {ROOT_NAME}"
         )
     everything = read_annotations(root / LIST_NAME)
-    counts = _counts(everything)
+    counts = counts_of(everything)
     used = np.flatnonzero(np.isin(everything.cameras, (MUGSHOT, *VISIBLE)))
     rows = everything.part(used)
     files, missing = _files(root, rows)
@@ -157,6 +157,24 @@ def read_annotations(path: Path) -> Annotations:
     return Annotations(list(lines_of), subjects, cameras, distances, landmarks)
 
 
+def counts_of(rows: Annotations) -> dict[str, int]:
+    """Returns how many rows there are of what, by the names of PUBLISHED_COUNTS."""
+    visible = np.isin(rows.cameras, VISIBLE)
+    return {
+        "annotation_rows": len(rows.stems),
+        "subjects": len(np.unique(rows.subjects)),
+        "mugshots": int(np.sum(rows.cameras == MUGSHOT)),
+        **{
+            f"probes_distance_{distance}": int(
+                np.sum(visible & (rows.distances == distance))
+            )
+            for distance in DISTANCES
+        },
+        "infrared_night": int(np.isin(rows.cameras, NIGHT).sum()),
+        "cam8": int(np.sum(rows.cameras == INFRARED_MUGSHOT)),
+    }
+
+
 def _root(folder: Path) -> Path | None:
     return next(
         (root for root in (folder, folder / ROOT_NAME)
@@ -188,23 +206,6 @@ def _points(path: Path, number: int, columns: list[str]) -> list[float]:
             "x and y of two eyes, nose and mouth: 8 numbers"
         )
     return values
-
-
-def _counts(rows: Annotations) -> dict[str, int]:
-    visible = np.isin(rows.cameras, VISIBLE)
-    return {
-        "annotation_rows": len(rows.stems),
-        "subjects": len(np.unique(rows.subjects)),
-        "mugshots": int(np.sum(rows.cameras == MUGSHOT)),
-        **{
-            f"probes_distance_{distance}": int(
-                np.sum(visible & (rows.distances == distance))
-            )
-            for distance in DISTANCES
-        },
-        "infrared_night": int(np.isin(rows.cameras, NIGHT).sum()),
-        "cam8": int(np.sum(rows.cameras == INFRARED_MUGSHOT)),
-    }
 
 
 def _files(root: Path, rows: Annotations) -> tuple[list[str], list[int]]:

@@ -287,7 +287,7 @@ def _table(
                 [score.accuracy, score.std],
                 identification.interval(right, left),
                 list(wrong[name]),
-                float(np.mean(score.fold_thresholds)),
+                f"{np.mean(score.fold_thresholds):.3f}",
                 score.auc,
                 *(score.tar_at_far[i].tar for i in shown),
             ]
@@ -305,7 +305,7 @@ def _table(
             Column("Accuracy", "percents", strong=True),
             Column("95 %"),
             Column("Lost wrong", "percents"),
-            Column("Threshold", "signed"),
+            Column("Threshold"),
             Column("AUC", "percent"),
             *(Column(f"TAR@{exponent(points[i].far)}", "percent") for i in shown),
         ],

@@ -53,7 +53,7 @@ STEMS = ["001_frontal", "001_cam1_1", "001_cam6_1", "001_cam8", "051_cam5_3"]
 
 def test_the_recorded_list_is_whole():
     rows = read_annotations(LIST)
-    assert scface._counts(rows) == scface.PUBLISHED_COUNTS
+    assert scface.counts_of(rows) == scface.PUBLISHED_COUNTS
     assert b"\r\n" in LIST.read_bytes()
 
 

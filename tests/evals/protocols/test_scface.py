@@ -40,7 +40,7 @@ def opened(annotations, notes=(), expected=None):
     images = BenchmarkImages(
         "scface", LIST.parent, rows.stems, landmarks=rows.landmarks
     )
-    counts = scface_set._counts(annotations)
+    counts = scface_set.counts_of(annotations)
     return scface_set.Scface(
         images, rows, counts, expected or counts, [], list(notes)
     ), np.flatnonzero(used)
