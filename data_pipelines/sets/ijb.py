@@ -229,12 +229,14 @@ def missing_images(folder: Path, names: Sequence[str]) -> int:
 def facts(edition: Edition, folder: Path, lists: Lists) -> dict[str, Any]:
     """Returns what a manifest says of a set: counts read, published, what is odd."""
     found, expected = counts(lists), edition.expected
+    wrong = differences(found, expected)
+    whole = [f"not the whole published set: {'; '.join(wrong)}"] if wrong else []
     return {
         "set": edition.name,
         "path": str(folder),
         "counts": found,
         "expected": expected,
-        "notes": [*differences(found, expected), *lists.notes],
+        "notes": [*whole, *lists.notes],
     }
 
 

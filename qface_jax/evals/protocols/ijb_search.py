@@ -205,11 +205,9 @@ def scalars(searched: Searched, rule: str) -> dict[str, float]:
 def search_table(every: Sequence[Searched], rule: str) -> Table:
     """Returns one row for each variant, the chosen one first."""
     columns = [Column("variant", left=True)]
-    columns += [Column(f"rank {rank}", "percent", "both galleries") for rank in RANKS]
-    columns += [
-        Column(f"TPIR@{fpir:g}", "percent", "mean of both galleries") for fpir in FPIRS
-    ]
-    columns += [Column(f"rank {rank}", "percent", "union") for rank in RANKS]
+    columns += [Column(f"rank {rank}", "percent") for rank in RANKS]
+    columns += [Column(f"TPIR@{fpir:g}", "percent") for fpir in FPIRS]
+    columns += [Column(f"rank {rank}, union", "percent") for rank in RANKS]
     rows = [
         [
             one.variant,
@@ -226,8 +224,10 @@ def search_table(every: Sequence[Searched], rule: str) -> Table:
         f"1:N: {first.probes:,} probes, galleries of "
         f"{' and '.join(f'{one.templates:,}' for one in first.galleries)} people",
         notes=[
-            "Ranks of the last three columns: both galleries joined, a harder search. "
-            f"Equal non-mates come before the mate. Rule of FPIR: {describe(rule)}."
+            "Ranks: hits of both galleries over all probes; TPIR: mean of both. Union: "
+            "both galleries joined, a harder search. Equal non-mates come before the "
+            "mate.",
+            f"Rule of FPIR: {describe(rule)}.",
         ],
         shown=BOTH,
     )
@@ -271,7 +271,13 @@ def galleries_table(searched: Searched) -> Table:
         notes=[
             "Both: hits of the two galleries over all probes, and mean of their TPIR. "
             "Union: both galleries joined, another protocol. Intervals: Wilson. "
-            f"Published rule: {describe('published')}."
+            f"Published rule: {describe('published')}.",
+            *(
+                f"Gallery {one.gallery}: {point.reason}."
+                for one in searched.galleries
+                for point in one.at_most
+                if point.reason is not None
+            ),
         ],
         shown=PAGE,
     )
