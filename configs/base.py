@@ -340,6 +340,11 @@ def _eval() -> Group:
         ),
         "batch_size": Option(128, POSITIVE, "Images embedded together, all devices."),
         "antialias": Option(True, None, "In the down-sampling."),
+        "keep_features": Option(
+            True, None,
+            "qface eval writes the features of benchmarks to RUN/features, where the "
+            "next evaluation of the same images reads them.",
+        ),
         "discard_fmr": Option(
             0.01, INSIDE_ZERO_ONE,
             "False match rate of all pairs at which error-versus-discard curves start.",

@@ -1,11 +1,19 @@
-"""The images of a benchmark, as files below one folder."""
+"""The images of a benchmark, as files below one folder.
 
+What cannot be read or aligned does not end an evaluation: published test sets have
+such images, and to leave them out would raise the result. They come as black pictures
+and are remembered in `failures`.
+"""
+
+import functools
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from qface_jax.errors import DataError
+from qface_jax.data_pipelines.stream import picture
+from qface_jax.data_pipelines.stream.picture import PictureError
 
 
 class BenchmarkImages:
@@ -17,6 +25,7 @@ class BenchmarkImages:
         files: paths within it.
         landmarks: float32 [n, 5, 2] or [n, 4, 2], px of the file; None: the files are
             aligned, or resized as a whole.
+        failures: number of each image that could not be used so far, and why.
     """
 
     def __init__(
@@ -39,24 +48,63 @@ class BenchmarkImages:
         """
         self.name, self.folder, self.files = name, folder, files
         self.landmarks = landmarks
+        self.failures: dict[int, str] = {}
         self._facts = dict(facts or {})
 
     def __len__(self) -> int:
         return len(self.files)
 
+    @functools.cached_property
+    def transforms(self) -> np.ndarray | None:
+        """From px of each file to px of its crop, float64 [n, 2, 3]; NaN: impossible.
+
+        None where the files have no landmarks.
+        """
+        if self.landmarks is None:
+            return None
+        # TensorFlow, which warps pictures, takes seconds to load.
+        from qface_jax.data_pipelines.stream.alignment import similarity
+
+        return similarity(self.landmarks)
+
     def fetch(self, indices: Sequence[int]) -> list[bytes]:
-        """Returns the content of some files; DataError where one cannot be read."""
-        images = []
-        for index in indices:
-            path = self.folder / self.files[index]
-            try:
-                images.append(path.read_bytes())
-            except OSError as error:
-                message = f"{path}: cannot be read: {error.strerror}"
-                raise DataError(message) from error
-        return images
+        """Returns the content of some files; thread-safe.
+
+        Those that cannot be used are replaced by a black picture.
+        """
+        return [self._encoded(int(index)) for index in indices]
 
     def describe(self) -> dict:
         """Returns name, folder, number of images and the facts."""
         facts = {"set": self.name, "path": str(self.folder), "images": len(self)}
         return facts | self._facts
+
+    def fingerprint(self) -> str:
+        """Returns a digest of folder, list and landmarks; not of the pictures."""
+        digest = hashlib.sha256(str(self.folder.absolute()).encode())
+        digest.update("\0".join(self.files).encode("utf-8", "surrogateescape"))
+        if self.landmarks is not None:
+            digest.update(np.ascontiguousarray(self.landmarks).tobytes())
+        return digest.hexdigest()
+
+    def _encoded(self, index: int) -> bytes:
+        path = self.folder / self.files[index]
+        reason = self._unaligned(index)
+        if reason is None:
+            try:
+                content = picture.read(picture.read_file(path))
+                picture.pixels(content)  # some damage shows in the decoder only
+                return content.encoded
+            except OSError as error:
+                reason = f"cannot be read: {error.strerror}"
+            except PictureError as error:
+                reason = str(error)
+        self.failures[index] = f"{path}: {reason}"
+        return picture.black()
+
+    def _unaligned(self, index: int) -> str | None:
+        """Says why the face cannot be placed; None: it can, or need not be."""
+        if self.transforms is None or np.isfinite(self.transforms[index]).all():
+            return None
+        points = " ".join(f"{v:g}" for v in np.ravel(self.landmarks[index]))
+        return f"landmarks: got {points}, expected distinct points of a face"

@@ -13,7 +13,12 @@ class ChosenRecords:
     """Pictures of a set by number, in any order."""
 
     def __init__(
-        self, name: str, fetch: Callable[[np.ndarray], list[bytes]], rows: np.ndarray
+        self,
+        name: str,
+        fetch: Callable[[np.ndarray], list[bytes]],
+        rows: np.ndarray,
+        *,
+        transforms: np.ndarray | None = None,
     ):
         """Remembers which.
 
@@ -21,9 +26,12 @@ class ChosenRecords:
             name: of the set.
             fetch: numbers of pictures, [k] -> the encoded pictures.
             rows: which, [n].
+            transforms: of every picture of the set that is to be aligned, from its px
+                to those of the crop, [m, 2, 3].
         """
         self.name = name
-        self._fetch, self._rows = fetch, np.asarray(rows)
+        self._fetch, self._rows = fetch, np.asarray(rows, np.int64)
+        self.transforms = None if transforms is None else transforms[self._rows]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -34,7 +42,10 @@ class ChosenRecords:
 
     def part(self, first: int, end: int) -> "ChosenRecords":
         """Returns those at the places first .. end - 1."""
-        return ChosenRecords(self.name, self._fetch, self._rows[first:end])
+        part = ChosenRecords(self.name, self._fetch, self._rows[first:end])
+        if self.transforms is not None:
+            part.transforms = self.transforms[first:end]
+        return part
 
 
 def of_source(source: Source, rows: np.ndarray) -> ChosenRecords:

@@ -110,11 +110,6 @@ def repaired(plain: picture.Picture) -> bytes:
     return _png(picture.pixels(plain))
 
 
-def placeholder() -> bytes:
-    """A small valid picture that stands in a batch which is never handed out."""
-    return _png(np.zeros((SIDE, SIDE, 3), np.uint8))
-
-
 def _png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=1)
@@ -150,7 +145,7 @@ class Records:
                 encoded[row] = self._plain(int(index), image)
         except Exception as error:
             self.failures[int(step)] = error
-            encoded[:] = placeholder()
+            encoded[:] = picture.black()
             labels = np.zeros(len(indices), np.int32)
         return encoded, np.asarray(labels, np.int32)
 

@@ -15,7 +15,7 @@ from qface_jax.data_pipelines.degradation.recipe import SIDE, Recipe
 from qface_jax.data_pipelines.degradation.steps import down_up
 from qface_jax.data_pipelines.sets.pair_sets import PairSet
 from qface_jax.data_pipelines.sources.source import Source, record_name
-from qface_jax.data_pipelines.stream import decoding, order
+from qface_jax.data_pipelines.stream import alignment, decoding, order
 from qface_jax.data_pipelines.stream.decoding import Records
 from qface_jax.data_pipelines.stream.pair_plan import PairPlan
 from qface_jax.errors import ConfigError
@@ -147,7 +147,8 @@ def eval_batches(
     """Yields the images of a pair set in order, seen at a lower resolution.
 
     Args:
-      pair_set: the images, pair i being 2i and 2i + 1.
+      pair_set: the images; with `transforms` [n, 2, 3], as of `alignment.similarity`,
+        they are aligned, not resized.
       side: pixels the pictures go down to and up again from, bicubic; 112 leaves them
         alone.
       batch_size: images at a time, at least 1.
@@ -170,9 +171,14 @@ def eval_batches(
 
     records = Records(fetch, lambda index: f"{pair_set.name}: image {index}")
 
+    transforms = getattr(pair_set, "transforms", None)
+
     def one(encoded: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-        del place
-        picture = decoding.decode(encoded, resize)
+        if transforms is None:
+            picture = decoding.decode(encoded, resize)
+        else:
+            matrix = tf.gather(tf.constant(transforms), place)
+            picture = alignment.aligned(decoding.pixels(encoded), matrix)
         return down_up(picture, side=side, antialias=antialias)
 
     return in_order(records, len(pair_set), one, batch_size=batch_size, workers=workers)

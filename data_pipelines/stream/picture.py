@@ -113,6 +113,13 @@ def read_file(path: str | bytes | Path) -> bytes:
         return file.read()
 
 
+def black() -> bytes:
+    """Returns a small black picture, which stands for one that cannot be used."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (112, 112)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
 def has_image_suffix(name: str | bytes) -> bool:
     """Whether the name of a file ends like one of a picture."""
     return os.fsdecode(name).lower().endswith(IMAGE_SUFFIXES)

@@ -9,7 +9,9 @@ from qface_jax.processes import hosts
 
 DESCRIPTION = """Evaluate a checkpoint of a run: ten-fold verification of every set at
 112 px and degraded, cross- and same-resolution, or by the protocol that is named before
-a set (PROTOCOL=SET). Without --config the run's own sets and settings are used; any
+a set (PROTOCOL=SET). Features of benchmarks whose images are files are kept in
+RUN/features: an evaluation that was cut off goes on there, and another one of the same
+images embeds nothing. Without --config the run's own sets and settings are used; any
 --config.eval.KEY=VALUE overrides them, for example
 --config.eval.sets="('lfw.bin','pairs.txt::lfw_folder')"."""
 
@@ -38,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.evals import results
     from qface_jax.evals.text_table import result_text
     from qface_jax.inference.embedder import Embedder
+    from qface_jax.inference.feature_store import FOLDER
     from qface_jax.report.page import write_report
     from qface_jax.runs import run_folder
     from qface_jax.settings import config as configs
@@ -63,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     evaluation = Evaluation(evaluated)
     embedder = Embedder.from_run(trained, args.which, mesh, config=evaluated)
     checkpoint = {"path": str(trained.path), "which": args.which, "step": embedder.step}
-    for result in evaluation.run(embedder, checkpoint=checkpoint):
+    stores = trained.path / FOLDER if evaluated.eval.keep_features else None
+    for result in evaluation.run(embedder, checkpoint=checkpoint, stores=stores):
         if hosts.first():
             print(result_text(result))
             print(f"result: {results.write(trained.path, result)}")

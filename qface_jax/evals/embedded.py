@@ -21,6 +21,9 @@ class Embedded:
             mirror image, float64 [n] each; "norm", its L2 norm, is always there.
         unusable: places of the images that could not be read or aligned, ascending
             int64 [k]; their features are zero.
+        plain: raw features of the images alone, float32 [n, d]; None: not kept.
+        mirrored: raw features of the mirror images alone, float32 [n, d]; None
+            without flip.
     """
 
     features: np.ndarray
@@ -28,6 +31,8 @@ class Embedded:
     unusable: np.ndarray = dataclasses.field(
         default_factory=lambda: np.empty(0, np.int64)
     )
+    plain: np.ndarray | None = None
+    mirrored: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)

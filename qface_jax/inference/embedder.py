@@ -143,6 +143,17 @@ class Embedder:
         """Images of a call, of this host."""
         return self.batch_size // hosts.place().count
 
+    def of_noise(self) -> np.ndarray:
+        """Returns raw features of a batch of fixed noise, by which models are told apart.
+
+        All hosts call it together.
+
+        Returns:
+            float32 [rows, d].
+        """
+        noise = np.random.default_rng(0).integers(0, 256, (self.rows, 112, 112, 3))
+        return np.asarray(self.forward(noise.astype(np.uint8)), np.float32)
+
     def __call__(self, images: np.ndarray) -> "Pending":
         """Starts to embed a batch of this host's share.
 
@@ -205,19 +216,23 @@ class Embedder:
         Raises:
             DataError: The stream holds more or fewer images than `count`.
         """
-        features = None
         scores = {name: np.empty(count, np.float64) for name in self.scores}
+        plain: np.ndarray | None = None
+        mirrored: np.ndarray | None = None
         numbered = _numbered(batches, count, calls, progress)
         for embedded, start in self.stream(numbered):
             rows = slice(start, start + len(embedded.features))
-            if features is None:
-                features = np.empty((count, embedded.features.shape[1]), np.float32)
-            features[rows] = embedded.features
+            if plain is None:
+                plain = np.empty((count, embedded.features.shape[1]), np.float32)
+                mirrored = np.empty_like(plain) if self.flip else None
+            plain[rows] = embedded.plain
+            if mirrored is not None:
+                mirrored[rows] = embedded.mirrored
             for name, values in embedded.scores.items():
                 scores[name][rows] = values
-        if features is None:
+        if plain is None:
             raise DataError("evaluation images: got 0")
-        return Embedded(features, scores)
+        return fused(plain, mirrored, scores)
 
 
 class Pending:
@@ -229,13 +244,31 @@ class Pending:
 
     def wait(self) -> Embedded:
         """Returns the features of the images, and their scores."""
-        outputs = [
+        plain, *mirrored = (
             np.asarray(output, np.float32)[: self._count] for output in self._outputs
-        ]
-        raw = np.asarray(outputs[0], np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            scores = {name: score(raw) for name, score in self._scores.items()}
-            return Embedded(sum(outputs), scores)
+        )
+        return fused(
+            plain,
+            mirrored[0] if mirrored else None,
+            scored(plain, self._scores),
+        )
+
+
+def scored(plain: np.ndarray, scores: Mapping[str, Score]) -> dict[str, np.ndarray]:
+    """Returns the quality scores of raw features float32 [n, d], float64 [n] each."""
+    raw = np.asarray(plain, np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return {name: score(raw) for name, score in scores.items()}
+
+
+def fused(
+    plain: np.ndarray, mirrored: np.ndarray | None, scores: dict[str, np.ndarray]
+) -> Embedded:
+    """Adds the raw features of images and mirror images, float32 [n, d] each."""
+    if mirrored is None:
+        return Embedded(plain, scores, plain=plain)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return Embedded(plain + mirrored, scores, plain=plain, mirrored=mirrored)
 
 
 def jit_embed(model: models.Model, shard: parallel.Shardings) -> Any:

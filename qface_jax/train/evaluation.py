@@ -2,17 +2,19 @@
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from qface_jax import tables
 from qface_jax.configs import document
 from qface_jax.data_pipelines.sources.chosen_records import ChosenRecords
-from qface_jax.data_pipelines.stream import faces
+from qface_jax.data_pipelines.stream import alignment, faces
 from qface_jax.errors import ConfigError
 from qface_jax.evals import results
 from qface_jax.evals.embedded import Embedded
@@ -24,6 +26,7 @@ from qface_jax.evals.protocols.protocol import (
 )
 from qface_jax.evals.results import Result
 from qface_jax.inference.embedder import Embedder
+from qface_jax.inference.feature_store import FeatureStore, without_unusable
 from qface_jax.processes import agreement, hosts
 from qface_jax.processes.share import Share
 from qface_jax.runs.progress import Progress
@@ -68,19 +71,31 @@ class Evaluation:
         return [protocol.images for _, protocol in self._benchmarks]
 
     def run(
-        self, embedder: Embedder, *, checkpoint: dict[str, Any]
+        self,
+        embedder: Embedder,
+        *,
+        checkpoint: dict[str, Any],
+        stores: Path | None = None,
     ) -> Iterator[Result]:
         """Yields the result of each benchmark.
 
         Args:
             embedder: the model, and the quality scores of each image.
             checkpoint: what is evaluated, fit for JSON; goes into each result.
+            stores: folder of the features of benchmarks whose images are files, which
+                are read from there and written there; None: they are not kept.
         """
         place = hosts.place()
         share = Share(place.index, place.count, agreement.gather_rows)
         for name, protocol in self._benchmarks:
             yield dataclasses.replace(
-                evaluate(protocol, settings(self._config, name), embedder, share=share),
+                evaluate(
+                    protocol,
+                    settings(self._config, name),
+                    embedder,
+                    share=share,
+                    stores=stores,
+                ),
                 protocol=name,
                 checkpoint=dict(checkpoint),
                 config_hash=document.digest(self._config),
@@ -134,6 +149,7 @@ def evaluate(
     embedder: Embedder,
     *,
     share: Share,
+    stores: Path | None = None,
     decode: Callable[..., Iterator[Any]] = decode,
 ) -> Result:
     """Evaluates one benchmark: answers its requests, and says how far it is.
@@ -143,6 +159,7 @@ def evaluate(
         eval_settings: `flip`, and what `decode` reads.
         embedder: the model, and the quality scores of each image.
         share: this host's part.
+        stores: folder of features that are read and written; None: they are not kept.
         decode: images, side, batch size, settings -> batches of images.
 
     Returns:
@@ -151,15 +168,38 @@ def evaluate(
     embedder = dataclasses.replace(embedder, flip=eval_settings.flip)
     batch_size = embedder.rows
 
-    def answer(request: ImageRequest) -> Embedded:
-        chosen = ChosenRecords(request.images.name, request.images.fetch, request.rows)
-        batches = decode(chosen, request.side, batch_size, eval_settings)
-        return embedder.embed(
-            batches,
-            count=len(request.rows),
-            calls=-(-request.most // batch_size),
-            progress=partial(advance, f"{request.side} px"),
+    def embed(images: ImageSet, side: int, rows: Sequence[int], most: int) -> Embedded:
+        chosen = ChosenRecords(
+            images.name,
+            images.fetch,
+            rows,
+            transforms=getattr(images, "transforms", None),
         )
+        batches = decode(chosen, side, batch_size, eval_settings)
+        embedded = embedder.embed(
+            batches,
+            count=len(rows),
+            calls=-(-most // batch_size),
+            progress=partial(advance, f"{side} px"),
+        )
+        failures = getattr(images, "failures", {})
+        unusable = [place for place, row in enumerate(rows) if int(row) in failures]
+        return without_unusable(embedded, np.array(unusable, np.int64))
+
+    opened: dict[tuple[int, int], FeatureStore] = {}
+
+    def answer(request: ImageRequest) -> Embedded:
+        images, side = request.images, request.side
+        if stores is None or not hasattr(images, "fingerprint"):
+            return embed(images, side, request.rows, request.most)
+        key = id(images), side
+        if key not in opened:
+            opened[key] = _store(stores, images, side, embedder, eval_settings, share)
+        store = opened[key]
+        there = len(request.rows) - len(store.missing(request.rows))
+        store.fill(request.rows, partial(embed, images, side), share)
+        advance(f"{side} px", there)
+        return store.read(request.rows, embedder.scores)
 
     done = 0
 
@@ -182,6 +222,32 @@ def evaluate(
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         images_per_second=round(speed, 1),
     )
+
+
+def _store(
+    folder: Path,
+    images: Any,
+    side: int,
+    embedder: Embedder,
+    eval_settings: EvalSettings,
+    share: Share,
+) -> FeatureStore:
+    """Opens the store of a set's features; they depend on what its manifest says."""
+    aligned = images.transforms is not None
+    # Host 0's word, since others see other rows of the batch.
+    of_noise = share.gather(embedder.of_noise()[:1])[0]
+    manifest = {
+        "set": images.describe(),
+        "list": images.fingerprint(),
+        "model": hashlib.sha256(of_noise.tobytes()).hexdigest(),
+        "side": side,
+        "flip": embedder.flip,
+        "antialias": eval_settings.antialias,
+        "aligner": alignment.ALIGNER if aligned else "none",
+        "resize": "none" if aligned else eval_settings.resize,
+        "colour_order": "RGB",
+    }
+    return FeatureStore(folder, manifest, count=len(images), width=len(of_noise))
 
 
 def evaluate_state(

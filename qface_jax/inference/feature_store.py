@@ -1,0 +1,176 @@
+"""Features of a benchmark's images on disk: embedded once, read by every protocol.
+
+A store is a folder for one model, one set of images and one way of showing them:
+`manifest.json` and files `*.npy`, each a structured array with a record per image. A
+file is written aside and renamed, so whatever a killed evaluation had finished is
+there, and the next one embeds what is missing. Hosts write files of their own rows.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qface_jax.atomic_file import replacing
+from qface_jax.errors import DataError
+from qface_jax.evals.embedded import Embedded
+from qface_jax.inference.embedder import fused, scored
+from qface_jax.inference.quality_score import Score
+from qface_jax.processes.share import Share
+
+FOLDER = "features"  # of a run
+FORMAT = 1  # raised when the meaning of a field changes
+ROWS = 2048  # images of a file at most
+
+# Numbers of images [k], and how often the model is called at least -> their features.
+EmbedRows = Callable[[np.ndarray, int], Embedded]
+
+
+class FeatureStore:
+    """Features of one set of images by one model.
+
+    Each file has the fields `row` (int64, number of the image in the set), `unusable`
+    (it could not be read or aligned), `plain` and, with flip, `mirrored` (raw features
+    of the image and of its mirror image, float32 [d]), and `score_<name>` (float64).
+    """
+
+    def __init__(
+        self, folder: Path, manifest: Mapping[str, Any], *, count: int, width: int
+    ):
+        """Opens the store, which may be new.
+
+        Args:
+            folder: in which stores lie; this one is made below it at the first write.
+            manifest: everything that the features depend on, fit for JSON; "flip"
+                says whether there are features of mirror images.
+            count: images of the set.
+            width: of the features.
+        """
+        self._width = width
+        self._flip = bool(manifest["flip"])
+        text = json.dumps({"format": FORMAT, **manifest}, indent=1, sort_keys=True)
+        self._text = text + "\n"
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.path = folder / digest
+        self._files: list[np.ndarray] = []
+        self._file = np.full(count, -1, np.int32)
+        self._place = np.zeros(count, np.int32)
+        for path in sorted(self.path.glob("*.npy")):
+            self._take(path)
+
+    def __contains__(self, row: int) -> bool:
+        """Whether the features of an image are there."""
+        return self._file[row] >= 0
+
+    def missing(self, rows: Sequence[int]) -> np.ndarray:
+        """Returns those of the numbers whose features are not there, int64 [k]."""
+        rows = np.asarray(rows, np.int64)
+        return np.unique(rows[self._file[rows] < 0])
+
+    def fill(self, rows: Sequence[int], embed: EmbedRows, share: Share) -> None:
+        """Embeds and writes what is missing; all hosts call it together.
+
+        Args:
+            rows: numbers of this host's images.
+            embed: is called equally often by every host.
+            share: this host's part.
+        """
+        missing = self.missing(rows)
+        parts = [missing[i : i + ROWS] for i in range(0, len(missing), ROWS)]
+        most = int(share.gather(np.array([len(parts)])).max())
+        for i in range(most):
+            part = parts[i] if i < len(parts) else missing[:0]
+            largest = int(share.gather(np.array([len(part)])).max())
+            embedded = embed(part, largest)
+            if len(part):
+                self._write(part, embedded)
+
+    def read(self, rows: Sequence[int], scores: Mapping[str, Score]) -> Embedded:
+        """Returns the features of some images, in their order.
+
+        Args:
+            rows: numbers of images that are there.
+            scores: by name, of the model.
+        """
+        rows = np.asarray(rows, np.int64)
+        plain = np.empty((len(rows), self._width), np.float32)
+        mirrored = np.empty_like(plain) if self._flip else None
+        unusable = np.empty(len(rows), bool)
+        for number in np.unique(self._file[rows]):
+            places = np.flatnonzero(self._file[rows] == number)
+            records = self._files[number][self._place[rows[places]]]
+            plain[places], unusable[places] = records["plain"], records["unusable"]
+            if mirrored is not None:
+                mirrored[places] = records["mirrored"]
+        return without_unusable(
+            fused(plain, mirrored, scored(plain, scores)), np.flatnonzero(unusable)
+        )
+
+    def _write(self, rows: np.ndarray, embedded: Embedded) -> None:
+        scores = [(f"score_{name}", "<f8") for name in embedded.scores]
+        records = np.zeros(len(rows), [*self._fields(), *scores])
+        records["row"], records["plain"] = rows, embedded.plain
+        records["unusable"][embedded.unusable] = True
+        if self._flip:
+            records["mirrored"] = embedded.mirrored
+        for name, values in embedded.scores.items():
+            records[f"score_{name}"] = values
+        manifest = self.path / "manifest.json"
+        if not manifest.exists():
+            with replacing(manifest) as aside:
+                aside.write_text(self._text)
+        digest = hashlib.sha256(rows.tobytes()).hexdigest()[:8]
+        path = self.path / f"{rows[0]:09d}-{rows[-1]:09d}-{digest}.npy"
+        with replacing(path) as aside, aside.open("wb") as file:
+            np.save(file, records)
+        self._take(path)
+
+    def _fields(self) -> list[tuple]:
+        fields = [("row", "<i8"), ("unusable", "?"), ("plain", "<f4", (self._width,))]
+        return [*fields, ("mirrored", *fields[-1][1:])] if self._flip else fields
+
+    def _take(self, path: Path) -> None:
+        """Adds a file; one that is damaged counts as not there."""
+        try:
+            records = np.load(path, mmap_mode="r", allow_pickle=False)
+            rows = np.asarray(records["row"])
+            if any(records[name].shape[1:] != tuple(*shape)
+                   for name, _, *shape in self._fields()):  # fmt: skip
+                return
+        except (OSError, ValueError, IndexError, EOFError):
+            return
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self._file)):
+            raise DataError(
+                f"{path}: holds image {rows.max()}, the set has {len(self._file)}: "
+                f"remove {self.path} and evaluate again"
+            )
+        self._file[rows] = len(self._files)
+        self._place[rows] = np.arange(len(rows))
+        self._files.append(records)
+
+
+def without_unusable(embedded: Embedded, unusable: np.ndarray) -> Embedded:
+    """Returns the features with those of unusable images set to zero.
+
+    Args:
+        embedded: of some images; its arrays are changed.
+        unusable: places, ascending int64 [k].
+    """
+    if not len(unusable):
+        return embedded
+    for values in (embedded.features, embedded.plain, embedded.mirrored):
+        if values is not None:
+            values[unusable] = 0
+    for values in embedded.scores.values():
+        values[unusable] = -math.inf
+    return Embedded(
+        embedded.features,
+        embedded.scores,
+        unusable,
+        embedded.plain,
+        embedded.mirrored,
+    )
