@@ -144,7 +144,7 @@ class Embedder:
         return self.batch_size // hosts.place().count
 
     def of_noise(self) -> np.ndarray:
-        """Returns raw features of a batch of fixed noise, by which models are told apart.
+        """Returns raw features of a batch of fixed noise, to tell models apart.
 
         All hosts call it together.
 
