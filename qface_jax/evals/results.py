@@ -84,8 +84,8 @@ class Curve:
     """A picture of lines.
 
     Attributes:
-        kind: key of `report.figures.KINDS`: "roc", "discard", "histogram" of the
-            values y, or "line", whose axes are named here.
+        kind: key of `report.figures.KINDS`: "roc", "det", "discard", "histogram" of
+            the values y, or "line", whose axes are named here.
         title: above it.
         lines: in it.
         xlabel: of the horizontal axis, where the kind does not say it.

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from scipy.special import ndtri
 
 from qface_jax.evals.results import Curve
 
@@ -48,6 +49,7 @@ _STYLE = {
 }
 _MARKERS = "osD^vPX*"
 _LABELS_SHOWN = 8
+_DET_RATES = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.4)
 
 
 class Line(NamedTuple):
@@ -168,6 +170,30 @@ def histogram_plot(title: str, xlabel: str, series: dict[str, np.ndarray]) -> st
 
 
 @matplotlib.rc_context(_STYLE)
+def det_plot(title: str, lines: Sequence[Line]) -> str:
+    """Draws false non-match over false match rate, both on the probit's axes.
+
+    Normally distributed scores make straight lines there. Rates of exactly 0 and 1
+    have no place and are left out.
+    """
+    figure, axes = _figure()
+    lowest = 0.1
+    for i, line in enumerate(lines):
+        inside = (line.x > 0) & (line.x < 1) & (line.y > 0) & (line.y < 1)
+        x, y = line.x[inside], line.y[inside]
+        lowest = min([lowest, *x, *y])
+        axes.plot(ndtri(x), ndtri(y), label=_name(line.label), **_stroke(line, i))
+    rates = [rate for rate in _DET_RATES if rate >= lowest / 10]
+    ticks = ndtri(rates), [f"{100 * rate:g}" for rate in rates]
+    axes.set_xticks(*ticks)
+    axes.set_yticks(*ticks)
+    ends = ndtri(lowest / 2), ndtri(0.6)
+    axes.set(xlim=ends, ylim=ends)
+    axes.set(xlabel="false match rate, %", ylabel="false non-match rate, %")
+    return _titled(figure, axes, title, len(lines), loc="upper right")
+
+
+@matplotlib.rc_context(_STYLE)
 def line_plot(curve: Curve, lines: Sequence[Line]) -> str:
     """Draws lines over axes that the curve names."""
     figure, axes = _figure()
@@ -186,6 +212,7 @@ KINDS: dict[str, Callable[[Curve, Sequence[Line]], str]] = {
     "histogram": lambda curve, lines: histogram_plot(
         curve.title, curve.xlabel, {line.label: line.y for line in lines}
     ),
+    "det": lambda curve, lines: det_plot(curve.title, lines),
     "line": line_plot,
 }
 
