@@ -94,7 +94,8 @@ class Lists(NamedTuple):
         template_ids: numbers of the templates, ascending int64 [t].
         templates: of each image, as a row of `template_ids`, int64 [n].
         media: number of each image's medium, int64 [n].
-        left: first template of each pair, as a row of `template_ids`, int32 [p].
+        left: first template of each pair, as a row of `template_ids`, int32 [p];
+            pairs are in order of the first, then of the second one.
         right: second one, int32 [p].
         genuine: whether both are of one person, bool [p].
         galleries: both, or none where 1:N is left out.
@@ -172,7 +173,7 @@ def read_lists(edition: Edition, meta: Path, *, identification: bool = True) -> 
 
 
 def counts(lists: Lists) -> dict[str, int]:
-    """Returns how many there are of what, by the keys of `Edition.expected` and more."""
+    """Returns how many there are of what: the keys of `Edition.expected` and more."""
     media = np.unique(np.stack([lists.templates, lists.media]), axis=1)
     found = {
         "images": len(lists.names),
@@ -228,12 +229,14 @@ def missing_images(folder: Path, names: Sequence[str]) -> int:
 def facts(edition: Edition, folder: Path, lists: Lists) -> dict[str, Any]:
     """Returns what a manifest says of a set: counts read, published, what is odd."""
     found, expected = counts(lists), edition.expected
+    wrong = differences(found, expected)
+    whole = [f"not the whole published set: {'; '.join(wrong)}"] if wrong else []
     return {
         "set": edition.name,
         "path": str(folder),
         "counts": found,
         "expected": expected,
-        "notes": [*differences(found, expected), *lists.notes],
+        "notes": [*whole, *lists.notes],
     }
 
 
@@ -367,8 +370,7 @@ def _read_pairs(
             f"{path}: line {bad[0] + 1} has the label {label[bad[0]]}, expected {form}"
         )
     left, right = (_rows_of(path, table[:, side], ids) for side in (0, 1))
-    genuine = label == 1
-    return left, right, genuine, _pair_notes(path, left, right, genuine)
+    return _in_order(path, left, right, label == 1)
 
 
 def _rows_of(path: Path, templates: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -387,9 +389,10 @@ def _rows_of(path: Path, templates: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _pair_notes(
+def _in_order(
     path: Path, left: np.ndarray, right: np.ndarray, genuine: np.ndarray
-) -> list[str]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """Returns the pairs by first, then second template, and notes."""
     pairs = (left.astype(np.int64) << 32) + (right.astype(np.int64) << 1) + genuine
     pairs.sort()
     again = (pairs[1:] >> 1) == (pairs[:-1] >> 1)
@@ -399,7 +402,10 @@ def _pair_notes(
             f"{path}: {contradicting:,} pairs stand there both as one person and as "
             "two; expected one label for each pair"
         )
-    return [f"{int(again.sum()):,} pairs stand there twice"] if again.any() else []
+    notes = [f"{int(again.sum()):,} pairs stand there twice"] if again.any() else []
+    left = (pairs >> 32).astype(np.int32)
+    right = ((pairs & 0xFFFFFFFF) >> 1).astype(np.int32)
+    return left, right, (pairs & 1) == 1, notes
 
 
 def _read_enrolled(path: Path, ids: np.ndarray) -> Enrolled:

@@ -120,41 +120,47 @@ def search_all(
         What was found; points of TPIR over FPIR, fpir_<gallery> and tpir_<gallery>.
     """
     found, arrays = [], {}
+    enrolled = [gallery for _, gallery in galleries]
     union = Enrolled(
-        np.concatenate([one.templates for _, one in galleries]),
-        np.concatenate([one.subjects for _, one in galleries]),
-        sum(one.rows for _, one in galleries),
+        np.concatenate([one.templates for one in enrolled]),
+        np.concatenate([one.subjects for one in enrolled]),
+        sum(one.rows for one in enrolled),
     )
-    for name, gallery in (*galleries, ("union", union)):
-        result = search_gallery(vectors, gallery, probes, share)
+    results, joined = search_galleries(vectors, enrolled, probes, share)
+    for (name, gallery), result in zip(galleries, results, strict=True):
         mated = np.isin(probes.subjects, gallery.subjects)
         found.append(_judged(name, gallery, result, mated))
-        if gallery is not union:
-            far, rate = open_set.curve(
-                result.mate[mated], search.ranks(result)[mated], result.nonmate[~mated]
-            )
-            # Where the rate of false alarms is 0, a logarithmic axis has no place.
-            kept = np.flatnonzero(far > 0)
-            step = max(1, -(-len(kept) // _POINTS))
-            arrays[f"fpir_{name}"] = far[kept][::step]
-            arrays[f"tpir_{name}"] = rate[kept][::step]
-    *both, joined = found
-    return Searched(variant, len(probes.templates), both, joined), arrays
+        far, rate = open_set.curve(
+            result.mate[mated], search.ranks(result)[mated], result.nonmate[~mated]
+        )
+        # Where the rate of false alarms is 0, a logarithmic axis has no place.
+        kept = np.flatnonzero(far > 0)
+        step = max(1, -(-len(kept) // _POINTS))
+        arrays[f"fpir_{name}"] = far[kept][::step]
+        arrays[f"tpir_{name}"] = rate[kept][::step]
+    mated = np.isin(probes.subjects, union.subjects)
+    of_union = _judged("union", union, joined, mated)
+    return Searched(variant, len(probes.templates), found, of_union), arrays
 
 
-def search_gallery(
-    vectors: np.ndarray, gallery: Enrolled, probes: Enrolled, share: Share
-) -> SearchResult:
-    """Returns what each probe finds in a gallery; a host searches with its probes."""
+def search_galleries(
+    vectors: np.ndarray, galleries: Sequence[Enrolled], probes: Enrolled, share: Share
+) -> tuple[list[SearchResult], SearchResult]:
+    """Returns what each probe finds in each gallery, and in all of them joined.
+
+    A host searches with its part of the probes.
+    """
     mine = share.pairs(len(probes.templates))
     part = slice(mine.start, mine.stop)
-    result = search.search(
-        vectors[gallery.templates],
-        gallery.subjects,
+    results, joined = search.search_parts(
+        [(vectors[one.templates], one.subjects) for one in galleries],
         vectors[probes.templates[part]],
         probes.subjects[part],
     )
-    return SearchResult(*map(share.gather, result))
+    *results, joined = (
+        SearchResult(*map(share.gather, result)) for result in (*results, joined)
+    )
+    return results, joined
 
 
 def _judged(
@@ -199,11 +205,9 @@ def scalars(searched: Searched, rule: str) -> dict[str, float]:
 def search_table(every: Sequence[Searched], rule: str) -> Table:
     """Returns one row for each variant, the chosen one first."""
     columns = [Column("variant", left=True)]
-    columns += [Column(f"rank {rank}", "percent", "both galleries") for rank in RANKS]
-    columns += [
-        Column(f"TPIR@{fpir:g}", "percent", "mean of both galleries") for fpir in FPIRS
-    ]
-    columns += [Column(f"rank {rank}", "percent", "union") for rank in RANKS]
+    columns += [Column(f"rank {rank}", "percent") for rank in RANKS]
+    columns += [Column(f"TPIR@{fpir:g}", "percent") for fpir in FPIRS]
+    columns += [Column(f"rank {rank}, union", "percent") for rank in RANKS]
     rows = [
         [
             one.variant,
@@ -220,8 +224,10 @@ def search_table(every: Sequence[Searched], rule: str) -> Table:
         f"1:N: {first.probes:,} probes, galleries of "
         f"{' and '.join(f'{one.templates:,}' for one in first.galleries)} people",
         notes=[
-            "Ranks of the last three columns: both galleries joined, a harder search. "
-            f"Equal non-mates come before the mate. Rule of FPIR: {describe(rule)}."
+            "Ranks: hits of both galleries over all probes; TPIR: mean of both. Union: "
+            "both galleries joined, a harder search. Equal non-mates come before the "
+            "mate.",
+            f"Rule of FPIR: {describe(rule)}.",
         ],
         shown=BOTH,
     )
@@ -265,7 +271,13 @@ def galleries_table(searched: Searched) -> Table:
         notes=[
             "Both: hits of the two galleries over all probes, and mean of their TPIR. "
             "Union: both galleries joined, another protocol. Intervals: Wilson. "
-            f"Published rule: {describe('published')}."
+            f"Published rule: {describe('published')}.",
+            *(
+                f"Gallery {one.gallery}: {point.reason}."
+                for one in searched.galleries
+                for point in one.at_most
+                if point.reason is not None
+            ),
         ],
         shown=PAGE,
     )

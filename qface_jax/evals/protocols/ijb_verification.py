@@ -183,7 +183,8 @@ def points_table(verified: Verified) -> Table:
         notes=[
             f"{verified.genuine:,} genuine and {verified.impostor:,} impostor pairs. "
             "Intervals: Wilson, pairs taken as independent. Published rule: "
-            f"{describe('published')}."
+            f"{describe('published')}.",
+            *(f"{point.reason}." for point in verified.at_most if point.reason),
         ],
         shown=PAGE,
     )

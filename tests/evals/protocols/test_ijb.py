@@ -123,15 +123,17 @@ def test_identification_has_the_recorded_rates(case, result):
 def galleries(case):
     """Search results of the recorded templates in each gallery, with their mates."""
     recorded = case.search
-    for number in (1, 2):
-        size = len(recorded[f"gallery{number}"])
-        vectors = np.concatenate([recorded[f"gallery{number}"], recorded["probes"]])
-        rows = np.arange(len(vectors))
-        gallery = ijb_search.Enrolled(
-            rows[:size], recorded[f"gallery{number}_subjects"], size
+    names = ("gallery1", "gallery2", "probes")
+    vectors = np.concatenate([recorded[name] for name in names])
+    ends = np.cumsum([len(recorded[name]) for name in names])
+    *both, probes = (
+        ijb_search.Enrolled(np.arange(start, end), recorded[f"{key}_subjects"], 0)
+        for start, end, key in zip(
+            [0, *ends], ends, ("gallery1", "gallery2", "probe"), strict=False
         )
-        probes = ijb_search.Enrolled(rows[size:], recorded["probe_subjects"], 0)
-        found = ijb_search.search_gallery(vectors, gallery, probes, ALONE)
+    )
+    results, _ = ijb_search.search_galleries(vectors, both, probes, ALONE)
+    for number, (gallery, found) in enumerate(zip(both, results, strict=True), 1):
         yield number, found, np.isin(probes.subjects, gallery.subjects)
 
 
