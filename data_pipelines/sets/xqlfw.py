@@ -1,5 +1,6 @@
 """XQLFW: pairs of LFW photographs that differ in quality, as listed by its authors."""
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from qface_jax.errors import DataError
 
 LIST_NAME = "xqlfw_pairs.txt"
 ALIGNED_NAME = "xqlfw_aligned_112"  # of the copies of 112 px
+ALIGN_REPORT = "align.json"  # what `qface data align` writes beside its crops
 PUBLISHED_COUNTS = {"pairs": 6000, "same": 3000, "folds": 10, "images": 7263}
 
 
@@ -79,6 +81,7 @@ def open_xqlfw(path: Path, *, folder: str = ALIGNED_NAME, name: str = "xqlfw") -
     notes = _notes(counts, listed.header, missing, stems.tolist(), place)
     facts = {
         "list": str(path / LIST_NAME),
+        "aligner": _aligner(place, folder),
         "missing": len(missing),
         "counts": counts,
         "expected": dict(PUBLISHED_COUNTS),
@@ -101,6 +104,16 @@ def open_xqlfw(path: Path, *, folder: str = ALIGNED_NAME, name: str = "xqlfw") -
         missing=missing,
         notes=notes,
     )
+
+
+def _aligner(place: Path, folder: str) -> str:
+    """Returns what placed the faces: the folder's own word, where it has one."""
+    try:
+        plan = json.loads((place / ALIGN_REPORT).read_text("utf-8"))["plan"]
+        return f"{plan['aligner']}; landmarks: {plan['detector']['name']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return "MTCNN, copies of XQLFW's authors" if folder == ALIGNED_NAME else "none"
 
 
 def _notes(

@@ -10,8 +10,6 @@ import numpy as np
 
 from qface_jax.data_pipelines.sets import scface
 from qface_jax.data_pipelines.sources.source import SourceEntry
-from qface_jax.data_pipelines.stream.alignment import similarity
-from qface_jax.data_pipelines.stream.crops import encoded_crop
 from qface_jax.data_pipelines.stream.picture import PictureError
 from qface_jax.errors import DataError
 
@@ -30,6 +28,9 @@ class ScfaceSource:
         Raises:
             DataError: besides, no image of these subjects is there.
         """
+        # TensorFlow, which warps, takes seconds to load.
+        from qface_jax.data_pipelines.stream.alignment import similarity
+
         opened = scface.open_scface(path)
         rows = opened.rows
         self._images, self._matrices = opened.images, similarity(rows.landmarks)
@@ -61,6 +62,8 @@ class ScfaceSource:
 
     def fetch(self, indices: np.ndarray) -> tuple[list[bytes], np.ndarray]:
         """Returns crops of 112 px as PNG, and int32 labels; thread-safe."""
+        from qface_jax.data_pipelines.stream.crops import encoded_crop
+
         indices = np.asarray(indices)
         rows = self._rows[indices]
         crops = []

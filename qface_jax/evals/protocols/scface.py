@@ -177,18 +177,20 @@ class ScfaceProtocol:
         return notes
 
     def _manifest(self, unusable: np.ndarray) -> dict[str, Any]:
+        # TensorFlow takes seconds to load; by now it has been.
+        from qface_jax.data_pipelines.stream.alignment import ALIGNER
+
         scface, settings = self._scface, self._settings
-        facts = scface.images.describe()
         return {
             "name": "scface",
-            "set": facts,
+            "set": self.describe(),
             "whole": scface.counts == scface.expected
             and not scface.missing
             and not len(unusable),
             "counts": dict(scface.counts),
             "expected": dict(scface.expected),
             "unusable": len(unusable),
-            "aligner": facts.get("aligner"),
+            "aligner": f"{ALIGNER}; landmarks: 4 points of all.txt",
             "mugshots": "mugshot_frontal_cropped_all",
             "cameras": "1-5; infrared cameras 6, 7 and 8 are not used",
             "flip": settings.flip,

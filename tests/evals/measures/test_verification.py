@@ -183,3 +183,15 @@ def test_every_fold_holds_both_kinds(issame, folds, words):
 def test_unknown_metric_names_the_known_ones():
     with pytest.raises(ConfigError, match="cosine, euclidean"):
         verification.score(np.ones(10), np.ones(10, bool), metric="l1", folds=2)
+
+
+def test_a_fold_of_lost_pairs_alone_is_refused():
+    dist, issame = np.linspace(0.1, 1.9, 12), np.arange(12) % 2 == 0
+    with pytest.raises(ValueError, match="lost: got all pairs of fold 1"):
+        verification.cross_validate(
+            dist,
+            issame,
+            thresholds=np.arange(0, 2, 0.1),
+            folds=3,
+            lost=np.isin(np.arange(12), [4, 5, 6, 7]),
+        )

@@ -74,6 +74,7 @@ def evaluate(scface, features, unusable=(), share=ALONE):
 def test_the_recorded_ranks(whole, recorded):
     result = evaluate(*whole)
     assert result.status == "ok" and not result.warnings
+    assert "ArcFace template" in result.manifest["aligner"]
     keys = {"a": "all130", "b130": "test80_gallery130", "b80": "test80_gallery80"}
     for one in SEARCHES:
         expected = recorded[f"{keys[one.key]}_rank_1_5_10_20_by_distance"]

@@ -1,6 +1,7 @@
 """XQLFW: the recorded accuracies, lost pairs, and lists of other forms."""
 
 import dataclasses
+import json
 import re
 from types import SimpleNamespace
 
@@ -209,6 +210,20 @@ def test_what_is_not_there(tmp_path):
     (tmp_path / "xqlfw_aligned_112").mkdir()
     with pytest.raises(DataError, match="got none of the 3 images"):
         open_protocol(settings, "xqlfw")
+
+
+def test_the_aligner_is_named(tmp_path):
+    write_tree(tmp_path)
+    assert "MTCNN" in open_xqlfw(tmp_path).images.describe()["aligner"]
+    plan = {"aligner": "least squares", "detector": {"name": "YuNet"}}
+    report = tmp_path / "xqlfw_aligned_112" / "align.json"
+    report.write_text(json.dumps({"plan": plan}))
+    aligner = open_xqlfw(tmp_path).images.describe()["aligner"]
+    assert aligner == "least squares; landmarks: YuNet"
+    (tmp_path / "xqlfw_aligned_112").rename(tmp_path / "photographs")
+    (tmp_path / "photographs" / "align.json").unlink()
+    opened = open_xqlfw(tmp_path, folder="photographs")
+    assert opened.images.describe()["aligner"] == "none"
 
 
 def test_folds_that_do_not_fit(tmp_path):
