@@ -340,6 +340,10 @@ def _eval() -> Group:
         ),
         "batch_size": Option(128, POSITIVE, "Images embedded together, all devices."),
         "antialias": Option(True, None, "In the down-sampling."),
+        "resize": Option(
+            "", one_of("", "crop", "stretch"),
+            "Of pictures that are not 112 px, without landmarks; '': as data.resize.",
+        ),
         "discard_fmr": Option(
             0.01, INSIDE_ZERO_ONE,
             "False match rate of all pairs at which error-versus-discard curves start.",
