@@ -19,6 +19,24 @@ def lfw_family() -> ConfigDict:
     return config
 
 
+def ijbb() -> ConfigDict:
+    """Returns IJB-B, 1:1 and 1:N, as insightface packs it."""
+    config = base.get_config()
+    config.eval.protocol = "ijbb"
+    config.eval.sets = ("IJBB",)
+    config.eval.batch_size = 256
+    return config
+
+
+def ijbc() -> ConfigDict:
+    """Returns IJB-C, 1:1 and 1:N, as insightface packs it."""
+    config = base.get_config()
+    config.eval.protocol = "ijbc"
+    config.eval.sets = ("IJBC",)
+    config.eval.batch_size = 256
+    return config
+
+
 def tinyface() -> ConfigDict:
     """Returns TinyFace on the copies aligned by AdaFace's authors, as it is published.
 
@@ -57,6 +75,8 @@ def survface() -> ConfigDict:
 
 CONFIGS: dict[str, Callable[[], ConfigDict]] = {
     "eval_lfw_family": lfw_family,
+    "eval_ijbb": ijbb,
+    "eval_ijbc": ijbc,
     "eval_survface": survface,
     "eval_tinyface": tinyface,
     "eval_tinyface_raw": tinyface_raw,

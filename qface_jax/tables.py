@@ -248,6 +248,8 @@ PROTOCOLS = Table(
     "protocol",
     "qface_jax.evals.protocols.protocol:ProtocolEntry",
     {
+        "ijbb": "qface_jax.evals.protocols.ijb:IJBB",
+        "ijbc": "qface_jax.evals.protocols.ijb:IJBC",
         "survface": "qface_jax.evals.protocols.survface:PROTOCOL",
         "tinyface": "qface_jax.evals.protocols.tinyface:PROTOCOL",
         "verification": "qface_jax.evals.protocols.verification:PROTOCOL",

@@ -18,11 +18,32 @@ import numpy as np
 
 from qface_jax.errors import DataError
 
-GALLERIES = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}
-FOLDERS = {"ijbb": "IJBB", "ijbc": "IJBC"}
-# Published counts of the whole sets; what is not published is not checked.
-EXPECTED = {
-    "ijbb": {
+_CSV_HEADER = ["TEMPLATE_ID", "SUBJECT_ID"]  # the columns that count
+_SHOWN = 3  # examples in a message
+
+
+class Edition(NamedTuple):
+    """One of the two benchmarks.
+
+    Attributes:
+        name: with which its lists begin.
+        folder: that it is packed in.
+        galleries: names of both.
+        expected: published counts of the whole set; what is not published is not
+            checked.
+    """
+
+    name: str
+    folder: str
+    galleries: tuple[str, str]
+    expected: dict[str, int]
+
+
+IJBB = Edition(
+    "ijbb",
+    "IJBB",
+    ("S1", "S2"),
+    {
         "images": 227_630,
         "templates": 12_115,
         "pairs": 8_010_270,
@@ -30,7 +51,12 @@ EXPECTED = {
         "gallery_templates": 1_845,
         "probe_templates": 10_270,
     },
-    "ijbc": {
+)
+IJBC = Edition(
+    "ijbc",
+    "IJBC",
+    ("G1", "G2"),
+    {
         "images": 469_375,
         "templates": 23_124,
         "pairs": 15_658_489,
@@ -40,9 +66,7 @@ EXPECTED = {
         "probe_templates": 19_593,
         "probe_rows": 457_519,
     },
-}
-_CSV_HEADER = ["TEMPLATE_ID", "SUBJECT_ID"]  # the columns that count
-_SHOWN = 3  # examples in a message
+)
 
 
 class Enrolled(NamedTuple):
@@ -70,7 +94,8 @@ class Lists(NamedTuple):
         template_ids: numbers of the templates, ascending int64 [t].
         templates: of each image, as a row of `template_ids`, int64 [n].
         media: number of each image's medium, int64 [n].
-        left: first template of each pair, as a row of `template_ids`, int32 [p].
+        left: first template of each pair, as a row of `template_ids`, int32 [p];
+            pairs are in order of the first, then of the second one.
         right: second one, int32 [p].
         genuine: whether both are of one person, bool [p].
         galleries: both, or none where 1:N is left out.
@@ -92,26 +117,26 @@ class Lists(NamedTuple):
     notes: list[str]
 
 
-def find_folder(benchmark: str, path: Path) -> Path:
+def find_folder(edition: Edition, path: Path) -> Path:
     """Returns the folder that has `meta/`: IJBB or IJBC in `path`, or `path` itself.
 
     Raises:
         DataError: there is none.
     """
-    for folder in (path / FOLDERS[benchmark], path):
+    for folder in (path / edition.folder, path):
         if (folder / "meta").is_dir():
             return folder
     raise DataError(
-        f"{path}: got no {FOLDERS[benchmark]}/meta and no meta in it, expected the "
-        f"folder of {FOLDERS[benchmark]} or the one above; set eval.path"
+        f"{path}: got no {edition.folder}/meta and no meta in it, expected the "
+        f"folder of {edition.folder} or the one above; set eval.path"
     )
 
 
-def read_lists(benchmark: str, meta: Path, *, identification: bool = True) -> Lists:
+def read_lists(edition: Edition, meta: Path, *, identification: bool = True) -> Lists:
     """Reads and checks the lists of a set.
 
     Args:
-        benchmark: "ijbb" or "ijbc".
+        edition: IJBB or IJBC.
         meta: folder of the lists.
         identification: whether the 1:N lists are read.
 
@@ -121,20 +146,22 @@ def read_lists(benchmark: str, meta: Path, *, identification: bool = True) -> Li
             template without images; a pair stands with both labels; a template has two
             subjects; a gallery is empty.
     """
-    path = meta / f"{benchmark}_name_5pts_score.txt"
+    path = meta / f"{edition.name}_name_5pts_score.txt"
     names, landmarks, detector = _read_faces(path)
-    template_of, media = _read_templates(meta / f"{benchmark}_face_tid_mid.txt", names)
+    template_of, media = _read_templates(
+        meta / f"{edition.name}_face_tid_mid.txt", names
+    )
     _check_unique(path, names)
     ids, templates = np.unique(template_of, return_inverse=True)
-    pairs = meta / f"{benchmark}_template_pair_label.txt"
+    pairs = meta / f"{edition.name}_template_pair_label.txt"
     left, right, genuine, notes = _read_pairs(pairs, ids)
     galleries: tuple[Enrolled, ...] = ()
     probes = None
     if identification:
-        stem = f"{benchmark}_1N"
+        stem = f"{edition.name}_1N"
         galleries = tuple(
             _read_enrolled(meta / f"{stem}_gallery_{which}.csv", ids)
-            for which in GALLERIES[benchmark]
+            for which in edition.galleries
         )
         probes = _read_enrolled(meta / f"{stem}_probe_mixed.csv", ids)
         subjects = _subjects(meta, [*galleries, probes], ids)
@@ -146,7 +173,7 @@ def read_lists(benchmark: str, meta: Path, *, identification: bool = True) -> Li
 
 
 def counts(lists: Lists) -> dict[str, int]:
-    """Returns how many there are of what, by the keys of `EXPECTED` and more."""
+    """Returns how many there are of what: the keys of `Edition.expected` and more."""
     media = np.unique(np.stack([lists.templates, lists.media]), axis=1)
     found = {
         "images": len(lists.names),
@@ -199,15 +226,17 @@ def missing_images(folder: Path, names: Sequence[str]) -> int:
     return missing
 
 
-def facts(benchmark: str, folder: Path, lists: Lists) -> dict[str, Any]:
+def facts(edition: Edition, folder: Path, lists: Lists) -> dict[str, Any]:
     """Returns what a manifest says of a set: counts read, published, what is odd."""
-    found, expected = counts(lists), EXPECTED[benchmark]
+    found, expected = counts(lists), edition.expected
+    wrong = differences(found, expected)
+    whole = [f"not the whole published set: {'; '.join(wrong)}"] if wrong else []
     return {
-        "set": benchmark,
+        "set": edition.name,
         "path": str(folder),
         "counts": found,
         "expected": expected,
-        "notes": [*differences(found, expected), *lists.notes],
+        "notes": [*whole, *lists.notes],
     }
 
 
@@ -341,8 +370,7 @@ def _read_pairs(
             f"{path}: line {bad[0] + 1} has the label {label[bad[0]]}, expected {form}"
         )
     left, right = (_rows_of(path, table[:, side], ids) for side in (0, 1))
-    genuine = label == 1
-    return left, right, genuine, _pair_notes(path, left, right, genuine)
+    return _in_order(path, left, right, label == 1)
 
 
 def _rows_of(path: Path, templates: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -361,9 +389,10 @@ def _rows_of(path: Path, templates: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _pair_notes(
+def _in_order(
     path: Path, left: np.ndarray, right: np.ndarray, genuine: np.ndarray
-) -> list[str]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """Returns the pairs by first, then second template, and notes."""
     pairs = (left.astype(np.int64) << 32) + (right.astype(np.int64) << 1) + genuine
     pairs.sort()
     again = (pairs[1:] >> 1) == (pairs[:-1] >> 1)
@@ -373,7 +402,10 @@ def _pair_notes(
             f"{path}: {contradicting:,} pairs stand there both as one person and as "
             "two; expected one label for each pair"
         )
-    return [f"{int(again.sum()):,} pairs stand there twice"] if again.any() else []
+    notes = [f"{int(again.sum()):,} pairs stand there twice"] if again.any() else []
+    left = (pairs >> 32).astype(np.int32)
+    right = ((pairs & 0xFFFFFFFF) >> 1).astype(np.int32)
+    return left, right, (pairs & 1) == 1, notes
 
 
 def _read_enrolled(path: Path, ids: np.ndarray) -> Enrolled:

@@ -1,6 +1,7 @@
 """How far a rate that was counted may lie from the one that was asked for."""
 
 import math
+from collections.abc import Sequence
 
 Z_95 = 1.959963984540054  # normal quantile of 0.975
 
@@ -39,3 +40,27 @@ def wilson(successes: int, trials: int, *, z: float = Z_95) -> tuple[float, floa
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == trials else centre + half
     return low, high
+
+
+def wilson_of_mean(
+    counts: Sequence[tuple[int, int]], *, z: float = Z_95
+) -> tuple[float, float]:
+    """Returns the interval of the plain mean of some rates, such as of two galleries.
+
+    The distances of the mean to its ends are the root of the summed squares of those of
+    the rates (method of variance estimates recovery).
+
+    Args:
+        counts: successes and trials of each rate.
+        z: normal quantile.
+
+    References:
+        G. Y. Zou, A. Donner, Construction of confidence limits about effect measures,
+        Statistics in Medicine 2008.
+    """
+    rates = [successes / trials for successes, trials in counts]
+    ends = [wilson(*one, z=z) for one in counts]
+    mean = sum(rates) / len(rates)
+    down = math.hypot(*(r - low for r, (low, _) in zip(rates, ends, strict=True)))
+    up = math.hypot(*(high - r for r, (_, high) in zip(rates, ends, strict=True)))
+    return mean - down / len(rates), mean + up / len(rates)

@@ -11,7 +11,7 @@ UNSCORED = -2.0  # of a pair with a zero vector; cosines end at -1
 # One pair scored by itself costs about as much as this many cells of a matrix product:
 # two rows are fetched for each.
 _CELLS = 24
-_ROWS, _LEFTS = 8192, 256  # pairs, or rows of the matrix, at a time
+_ROWS, _LEFTS = 8192, 128  # pairs, or rows of the matrix, at a time
 _SCALE = 10.0**DECIMALS
 
 Scorer = Callable[[np.ndarray], np.ndarray]
@@ -49,23 +49,30 @@ def _distinct(rows: np.ndarray) -> np.ndarray:
 def _of_matrix(
     left: np.ndarray, right: np.ndarray, lefts: np.ndarray, rights: np.ndarray
 ) -> Scorer:
-    rank = np.zeros(int(right.max(initial=-1)) + 1, np.int32)
-    rank[rights] = np.arange(len(rights))
     # By left vector, so that a block of the matrix serves a run of pairs.
     by_left = np.argsort(left, kind="stable") if np.any(np.diff(left) < 0) else None
-    run = left if by_left is None else left[by_left]
-    column = rank[right if by_left is None else right[by_left]]
+    if by_left is not None:
+        left, right = left[by_left], right[by_left]
+    row = np.zeros(int(lefts.max(initial=-1)) + 1, np.int32)
+    row[lefts] = np.arange(len(lefts)) % _LEFTS  # within its block
+    column = np.zeros(int(rights.max(initial=-1)) + 1, np.int32)
+    column[rights] = np.arange(len(rights))
+    cells = row[left] * np.int32(len(rights)) + column[right]
+    ends = np.searchsorted(left, lefts[_LEFTS - 1 :: _LEFTS], side="right")
+    bounds = [0, *ends.tolist(), len(left)]
 
     def score(vectors: np.ndarray) -> np.ndarray:
         others = np.asarray(vectors[rights], np.float64)
+        zero = ~others.any(axis=1)
         ordered = np.empty(len(left))
-        for start in range(0, len(lefts), _LEFTS):
-            asked = lefts[start : start + _LEFTS]
-            matrix = _rounded(np.asarray(vectors[asked], np.float64) @ others.T)
-            matrix[~vectors[asked].any(axis=1)] = UNSCORED
-            matrix[:, ~others.any(axis=1)] = UNSCORED
-            pairs = slice(*np.searchsorted(run, [asked[0], asked[-1] + 1]))
-            ordered[pairs] = matrix[np.searchsorted(asked, run[pairs]), column[pairs]]
+        for block, start in enumerate(range(0, len(lefts), _LEFTS)):
+            asked = np.asarray(vectors[lefts[start : start + _LEFTS]], np.float64)
+            matrix = asked @ others.T
+            matrix[~asked.any(axis=1)] = UNSCORED
+            matrix[:, zero] = UNSCORED
+            pairs = slice(bounds[block], bounds[block + 1])
+            ordered[pairs] = matrix.ravel()[cells[pairs]]
+        _rounded(ordered)
         if by_left is None:
             return ordered
         scores = np.empty(len(left))

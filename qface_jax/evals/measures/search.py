@@ -5,6 +5,7 @@ counted: no ranking and no whole matrix of scores is ever held. Scores are dot p
 in float64, rounded to `DECIMALS`, so that equal vectors tie in whatever block they lie.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -95,12 +96,7 @@ def search(
     found = _count(
         (probe[first], row[first], score[first]), sides, offset, share, block
     )
-    p = len(probes)
-    mate = np.full(p, -np.inf)
-    above, equal, before = (np.zeros(p, np.int64) for _ in range(3))
-    mate[found.probe], above[found.probe] = found.score, found.above
-    equal[found.probe], before[found.probe] = found.equal, found.before
-    return SearchResult(mate, found.nonmate, above, equal, before)
+    return _of_probes(found, np.ones(len(first), bool), len(probes))
 
 
 def rank_mates(
@@ -117,6 +113,61 @@ def rank_mates(
     offset = _offset(len(gallery), share)
     pairs = _gathered(_pairs(*sides, offset), share)
     return _count(pairs, sides, offset, share, block)
+
+
+def search_parts(
+    parts: Sequence[tuple[np.ndarray, np.ndarray]],
+    probes: np.ndarray,
+    probe_ids: np.ndarray,
+    *,
+    block: int = _GALLERY_BLOCK,
+) -> tuple[list[SearchResult], SearchResult]:
+    """Returns what each probe finds in several galleries, and in all of them joined.
+
+    Each entry is compared once; this host searches alone.
+
+    Args:
+        parts: vectors [g, d] and identities [g] of each gallery, as of `search`.
+        probes: unit vectors [p, d].
+        probe_ids: identity of each probe, int64 [p].
+        block: rows of a gallery at a time.
+    """
+    sides = [_sides(*part, probes, probe_ids) for part in parts]
+    ends = np.cumsum([len(gallery) for gallery, _ in parts])
+    offsets = [0, *ends[:-1].tolist()]
+    pairs = [_pairs(*of, start) for of, start in zip(sides, offsets, strict=True)]
+    mates = _gathered(tuple(map(np.concatenate, zip(*pairs, strict=True))), ALONE)
+    # The best mate of each probe in each part; they come by falling score.
+    part = np.searchsorted(ends, mates[1], side="right")
+    first = np.unique(mates[0] * len(parts) + part, return_index=True)[1]
+    first.sort()
+    part, mates = part[first], tuple(values[first] for values in mates)
+    counted = [
+        _count(mates, of, start, ALONE, block)
+        for of, start in zip(sides, offsets, strict=True)
+    ]
+    results = [
+        _of_probes(found, part == number, len(probes))
+        for number, found in enumerate(counted)
+    ]
+    joined = counted[0]._replace(
+        above=np.sum([found.above for found in counted], axis=0),
+        equal=np.sum([found.equal for found in counted], axis=0),
+        before=np.sum([found.before for found in counted], axis=0),
+        nonmate=np.max([found.nonmate for found in counted], axis=0),
+    )
+    best = np.diff(joined.probe, prepend=-1) != 0
+    return results, _of_probes(joined, best, len(probes))
+
+
+def _of_probes(mates: Mates, chosen: np.ndarray, p: int) -> SearchResult:
+    """Returns the chosen pairs, at most one of each of p probes, by probe."""
+    mate = np.full(p, -np.inf)
+    above, equal, before = (np.zeros(p, np.int64) for _ in range(3))
+    probe = mates.probe[chosen]
+    mate[probe], above[probe] = mates.score[chosen], mates.above[chosen]
+    equal[probe], before[probe] = mates.equal[chosen], mates.before[chosen]
+    return SearchResult(mate, mates.nonmate, above, equal, before)
 
 
 def ranks(result: SearchResult, ties: str = "pessimistic") -> np.ndarray:

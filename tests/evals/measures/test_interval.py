@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from qface_jax.evals.measures.interval import Z_95, wilson
+from qface_jax.evals.measures.interval import Z_95, wilson, wilson_of_mean
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(1, 3), (56, 57), (9000, 19557)])
@@ -22,3 +22,11 @@ def test_all_and_none_have_a_width_and_end_at_the_bound():
 def test_counts_that_do_not_fit_are_refused(successes, trials):
     with pytest.raises(ValueError, match="successes of"):
         wilson(successes, trials)
+
+
+def test_the_mean_of_one_rate_has_its_interval_and_that_of_two_a_narrower_one():
+    assert wilson_of_mean([(7, 10)]) == pytest.approx(wilson(7, 10))
+    low, high = wilson_of_mean([(7, 10), (7, 10)])
+    once = wilson(7, 10)
+    assert 0.7 - low == pytest.approx((0.7 - once[0]) / np.sqrt(2))
+    assert high - 0.7 == pytest.approx((once[1] - 0.7) / np.sqrt(2))

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from qface_jax.evals.measures.search import (
     rank_mates,
     ranks,
     search,
+    search_parts,
 )
 from qface_jax.evals.measures.unit import unit
 from support.hosts import on_hosts
@@ -183,3 +186,25 @@ def test_closed_set_ranks_of_ijb_are_the_recorded_ones(name):
     np.testing.assert_array_equal(
         together, recorded["union_gallery_top_1_5_10_adaface"]
     )
+
+
+@pytest.mark.parametrize("levels", [0, 2])
+def test_parts_and_their_union_are_searched_at_once(levels):
+    rng = np.random.default_rng(4)
+    gallery, probes = rng.normal(size=(60, 3)), rng.normal(size=(45, 3))
+    if levels:  # ties within a part and between parts
+        gallery, probes = np.rint(gallery * levels), np.rint(probes * levels)
+    gallery, probes = unit(gallery), unit(probes)
+    gallery[[7, 50]] = 0
+    # Some people are in two parts, some in one, some in none, some entries nobody's.
+    ids, wanted = rng.integers(-1, 20, 60), rng.integers(-1, 25, 45)
+    cuts = [0, 25, 26, 60]
+    parts = [
+        (gallery[a:b], ids[a:b]) for a, b in itertools.pairwise(cuts)
+    ]  # fmt: skip
+    results, joined = search_parts(parts, probes, wanted, block=9)
+    for part, result in zip(parts, results, strict=True):
+        for ours, alone in zip(result, search(*part, probes, wanted), strict=True):
+            np.testing.assert_array_equal(ours, alone)
+    for ours, whole in zip(joined, search(gallery, ids, probes, wanted), strict=True):
+        np.testing.assert_array_equal(ours, whole)
