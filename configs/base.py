@@ -345,6 +345,10 @@ def _eval() -> Group:
             "qface eval writes the features of benchmarks to RUN/features, where the "
             "next evaluation of the same images reads them.",
         ),
+        "resize": Option(
+            "", one_of("", "crop", "stretch"),
+            "Of pictures that are not 112 px, without landmarks; '': as data.resize.",
+        ),
         "discard_fmr": Option(
             0.01, INSIDE_ZERO_ONE,
             "False match rate of all pairs at which error-versus-discard curves start.",

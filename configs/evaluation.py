@@ -74,7 +74,7 @@ def tinyface_raw() -> ConfigDict:
     """
     config = tinyface()
     config.eval.sets = ("raw",)
-    config.data.resize = "stretch"
+    config.eval.resize = "stretch"
     return config
 
 
@@ -87,7 +87,7 @@ def survface() -> ConfigDict:
     config.eval.protocol = "survface"
     config.eval.sets = ("all",)
     config.eval.batch_size = 256
-    config.data.resize = "stretch"
+    config.eval.resize = "stretch"
     return config
 
 

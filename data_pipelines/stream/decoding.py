@@ -83,10 +83,10 @@ def _cropped(image: tf.Tensor) -> tf.Tensor:
 
 
 def _stretched(image: tf.Tensor) -> tf.Tensor:
-    """Both sides to 112."""
-    return rounded(
-        tf.image.resize(image, [SIDE, SIDE], method="bicubic", antialias=True)
-    )
+    """Both sides to 112, as Pillow: to whole grey levels after each of them."""
+    for size in ([tf.shape(image)[0], SIDE], [SIDE, SIDE]):
+        image = rounded(tf.image.resize(image, size, method="bicubic", antialias=True))
+    return image
 
 
 _FITTED = {"crop": _cropped, "stretch": _stretched}

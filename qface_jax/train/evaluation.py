@@ -120,7 +120,7 @@ def settings(config: ConfigDict, protocol: str) -> EvalSettings:
         discard_fmr=group.discard_fmr,
         path=group.path,
         synthetic=group.synthetic.to_dict(),
-        resize=config.data.resize,
+        resize=group.resize or config.data.resize,
         workers=config.data.workers,
         options=document.options_of(config, "protocol", protocol),
     )

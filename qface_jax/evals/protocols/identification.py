@@ -23,8 +23,8 @@ def resize_notes(resize: str) -> list[str]:
     if resize == STRETCH:
         return []
     return [
-        f"pictures were resized with data.resize={resize}, published numbers use the "
-        f"whole picture: set --config.data.resize={STRETCH}"
+        f"pictures were resized by {resize}, published numbers are of whole pictures: "
+        f"set --config.eval.resize={STRETCH}"
     ]
 
 

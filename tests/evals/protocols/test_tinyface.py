@@ -187,7 +187,7 @@ def test_everything_is_shown(tree):
 def test_raw_pictures_are_resized_as_a_whole(tree):
     protocol = opened(tree, resize="crop")
     result = protocol.evaluate(FakeEmbedder(recorded_features(protocol)), ALONE)
-    assert any("set --config.data.resize=stretch" in line for line in result.warnings)
+    assert any("set --config.eval.resize=stretch" in line for line in result.warnings)
     assert result.manifest["resize"] == "crop" and result.manifest["aligner"] == "none"
     json.dumps(result.manifest, allow_nan=False)
 

@@ -1,0 +1,24 @@
+"""The shipped evaluations see pictures as the benchmarks are published."""
+
+import pytest
+
+from qface_jax.settings import config as configs
+from qface_jax.train import evaluation
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol", "sets", "resize"),
+    [
+        ("eval_tinyface", "tinyface", ("aligned",), "crop"),
+        ("eval_tinyface_raw", "tinyface", ("raw",), "stretch"),
+        ("eval_survface", "survface", ("all",), "stretch"),
+    ],
+)
+def test_what_a_run_is_evaluated_with(name, protocol, sets, resize):
+    trained = configs.load("demo")
+    assert trained.data.resize == "crop"
+    config = configs.override(trained, ["--config.eval.path=/x"], eval_from=name)
+    assert (config.eval.protocol, config.eval.sets) == (protocol, sets)
+    settings = evaluation.settings(config, protocol)
+    assert settings.resize == resize and settings.flip and settings.path == "/x"
+    assert settings.options["ties"] == "pessimistic"
