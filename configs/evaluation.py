@@ -91,6 +91,51 @@ def survface() -> ConfigDict:
     return config
 
 
+def of_adaface() -> ConfigDict:
+    """Returns the benchmarks of AdaFace's Tables 3 and 4, without IJB-S.
+
+    DIR holds the five .bin files, IJBB/, IJBC/, tinyface/ and its aligned copies.
+    """
+    return _several(*adaface.LFW_FAMILY, "ijbb=IJBB", "ijbc=IJBC", "tinyface=aligned")
+
+
+def of_qgface() -> ConfigDict:
+    """Returns the benchmarks of QGFace: the LFW family, IJB-B, TinyFace, SCface.
+
+    DIR holds the five .bin files, IJBB/, tinyface/, its aligned copies and
+    SCface_database/.
+    """
+    return _several(
+        *adaface.LFW_FAMILY, "ijbb=IJBB", "tinyface=aligned", "scface=SCface_database"
+    )
+
+
+def of_octuplet() -> ConfigDict:
+    """Returns the benchmarks of the octuplet loss: the LFW family and XQLFW.
+
+    DIR holds the .bin files, cfp_ff.bin among them, sllfw/pair_SLLFW.txt over lfw/, and
+    xqlfw/.
+    """
+    lists = ("sllfw/pair_SLLFW.txt::lfw",)
+    return _several(*adaface.LFW_FAMILY, "cfp_ff.bin", *lists, "xqlfw=xqlfw")
+
+
+def of_recognizability() -> ConfigDict:
+    """Returns the benchmarks of the recognizability index, of very low resolution.
+
+    DIR holds tinyface/ and its aligned copies, SCface_database/ and QMUL-SurvFace/.
+    """
+    return _several("tinyface=aligned", "scface=SCface_database", "survface=all")
+
+
+def _several(*sets: str) -> ConfigDict:
+    config = base.get_config()
+    config.eval.sets = sets
+    config.eval.batch_size = 256
+    config.eval.resize = "stretch"  # of SurvFace; the others are aligned
+    return config
+
+
 CONFIGS: dict[str, Callable[[], ConfigDict]] = {
     "eval_lfw_family": lfw_family,
     "eval_scface": scface,
@@ -100,4 +145,8 @@ CONFIGS: dict[str, Callable[[], ConfigDict]] = {
     "eval_survface": survface,
     "eval_tinyface": tinyface,
     "eval_tinyface_raw": tinyface_raw,
+    "eval_adaface": of_adaface,
+    "eval_qgface": of_qgface,
+    "eval_octuplet": of_octuplet,
+    "eval_recognizability": of_recognizability,
 }
