@@ -82,6 +82,8 @@ class FeatureStore:
         missing = self.missing(rows)
         parts = [missing[i : i + ROWS] for i in range(0, len(missing), ROWS)]
         most = int(share.gather(np.array([len(parts)])).max())
+        if most and share.index == 0:  # hosts in containers can have one process number
+            self._describe()
         for i in range(most):
             part = parts[i] if i < len(parts) else missing[:0]
             largest = int(share.gather(np.array([len(part)])).max())
@@ -95,8 +97,13 @@ class FeatureStore:
         Args:
             rows: numbers of images that are there.
             scores: by name, of the model.
+
+        Raises:
+            ValueError: one of them is missing.
         """
         rows = np.asarray(rows, np.int64)
+        if len(missing := self.missing(rows)):
+            raise ValueError(f"{self.path}: has no features of images {missing}")
         plain = np.empty((len(rows), self._width), np.float32)
         mirrored = np.empty_like(plain) if self._flip else None
         unusable = np.empty(len(rows), bool)
@@ -119,15 +126,16 @@ class FeatureStore:
             records["mirrored"] = embedded.mirrored
         for name, values in embedded.scores.items():
             records[f"score_{name}"] = values
+        path = self.path / _name(rows)
+        with replacing(path) as aside, aside.open("wb") as file:
+            np.save(file, records)
+        self._take(path)
+
+    def _describe(self) -> None:
         manifest = self.path / "manifest.json"
         if not manifest.exists():
             with replacing(manifest) as aside:
                 aside.write_text(self._text)
-        digest = hashlib.sha256(rows.tobytes()).hexdigest()[:8]
-        path = self.path / f"{rows[0]:09d}-{rows[-1]:09d}-{digest}.npy"
-        with replacing(path) as aside, aside.open("wb") as file:
-            np.save(file, records)
-        self._take(path)
 
     def _fields(self) -> list[tuple]:
         fields = [("row", "<i8"), ("unusable", "?"), ("plain", "<f4", (self._width,))]
@@ -138,19 +146,28 @@ class FeatureStore:
         try:
             records = np.load(path, mmap_mode="r", allow_pickle=False)
             rows = np.asarray(records["row"])
-            if any(records[name].shape[1:] != tuple(*shape)
-                   for name, _, *shape in self._fields()):  # fmt: skip
+            fields = self._fields()
+            fit = (records[f].shape[1:] == tuple(*shape) for f, _, *shape in fields)
+            if not all(fit) or path.name != _name(rows):
                 return
         except (OSError, ValueError, IndexError, EOFError):
             return
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(self._file)):
+        if rows[0] < 0 or rows[-1] >= len(self._file):
             raise DataError(
-                f"{path}: holds image {rows.max()}, the set has {len(self._file)}: "
+                f"{path}: holds image {rows[-1]}, the set has {len(self._file)}: "
                 f"remove {self.path} and evaluate again"
             )
         self._file[rows] = len(self._files)
         self._place[rows] = np.arange(len(rows))
         self._files.append(records)
+
+
+def _name(rows: np.ndarray) -> str:
+    """Returns the name of the file that holds some images, ascending int64 [k]."""
+    if not len(rows):
+        return ""
+    digest = hashlib.sha256(rows.tobytes()).hexdigest()[:8]
+    return f"{rows[0]:09d}-{rows[-1]:09d}-{digest}.npy"
 
 
 def without_unusable(embedded: Embedded, unusable: np.ndarray) -> Embedded:
