@@ -95,10 +95,10 @@ class BenchmarkImages:
                 content = picture.read(picture.read_file(path))
                 picture.pixels(content)  # some damage shows in the decoder only
                 return content.encoded
-            except OSError as error:
-                reason = f"cannot be read: {error.strerror}"
             except PictureError as error:
                 reason = str(error)
+            except (OSError, ValueError) as error:  # no file can have such a name
+                reason = f"cannot be read: {getattr(error, 'strerror', error)}"
         self.failures[index] = f"{path}: {reason}"
         return picture.black()
 
