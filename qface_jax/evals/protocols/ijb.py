@@ -37,7 +37,7 @@ from qface_jax.evals.protocols.protocol import (
     ImageRequest,
     ProtocolEntry,
 )
-from qface_jax.evals.results import Headline, Result
+from qface_jax.evals.results import Example, Headline, Result
 from qface_jax.evals.text_table import exponent
 from qface_jax.options import Option, one_of
 from qface_jax.processes.share import Share
@@ -227,7 +227,16 @@ class Ijb:
             message=health.message,
             warnings=warnings,
             manifest=result.manifest | {"templates_without_image": empty},
-            details={"worst": self._worst(scores)},
+            details={"worst": (worst := self._worst(scores))},
+            examples=[
+                Example(
+                    f"worst {kind.replace('_', ' ').replace('nonm', 'non-m')}",
+                    one["score"],
+                    one["images"],
+                )
+                for kind, pairs in worst.items()
+                for one in pairs
+            ],
         )
 
     def _filled(

@@ -349,6 +349,9 @@ def test_the_worst_pairs_are_named(case, result):
     for one in pairs["false_matches"]:
         assert [template[row] for row in one["images"]] == one["templates"]
         assert one["files"] == [f"{row + 1}.jpg" for row in one["images"]]
+    groups = [example.group for example in result.examples]
+    assert groups == ["worst false matches"] * 12 + ["worst false non-matches"] * 12
+    assert [example.score for example in result.examples[:12]] == matches
 
 
 def test_pairs_of_one_kind_are_refused(case, tmp_path):
