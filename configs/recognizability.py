@@ -50,6 +50,12 @@ SETTINGS = {
 }
 # Backbone -> its rate, that of the class centres (None: the setting's), of the PAM.
 BACKBONES = {"r50": (1e-5, None, 1e-3), "mobilefacenet": (1e-4, 1e-3, 1e-2)}
+# What each setting is judged on, below eval.path.
+BENCHMARKS = {
+    "tinyface": ("tinyface=aligned",),
+    "scface": ("scface=SCface_database",),
+    "survface": ("survface=all",),
+}
 REGRESSION_RATE = 1e-4
 
 
@@ -105,7 +111,9 @@ def paper(backbone: str, data: str) -> ConfigDict:
     if setting.decay_epoch is not None:
         config.optim.schedule = "step"
         config.optim.decay_epochs = (setting.decay_epoch,)
-    config.eval.sets = ()
+    # Judged at the end, on pictures prepared as those of the training.
+    config.eval.sets = BENCHMARKS[data]
+    config.eval.interval = 0
     return config
 
 

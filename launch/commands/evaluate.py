@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.evals.text_table import result_text
     from qface_jax.inference.embedder import Embedder
     from qface_jax.inference.feature_store import FOLDER
+    from qface_jax.report.examples import write_examples
     from qface_jax.report.page import write_report
     from qface_jax.runs import run_folder
     from qface_jax.settings import config as configs
@@ -67,8 +68,11 @@ def run(args: argparse.Namespace) -> int:
     embedder = Embedder.from_run(trained, args.which, mesh, config=evaluated)
     checkpoint = {"path": str(trained.path), "which": args.which, "step": embedder.step}
     stores = trained.path / FOLDER if evaluated.eval.keep_features else None
-    for result in evaluation.run(embedder, checkpoint=checkpoint, stores=stores):
+    judged = evaluation.run(embedder, checkpoint=checkpoint, stores=stores)
+    for images, result in zip(evaluation.sets, judged, strict=True):
         if hosts.first():
+            resize = evaluated.eval.resize or evaluated.data.resize
+            write_examples(trained.path, result, images, resize)
             print(result_text(result))
             print(f"result: {results.write(trained.path, result)}")
     if hosts.first():

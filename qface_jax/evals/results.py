@@ -154,6 +154,21 @@ class Series:
 
 
 @dataclasses.dataclass(frozen=True)
+class Example:
+    """A pair of images to look at.
+
+    Attributes:
+        group: heading that it stands under, such as "worst false matches".
+        score: of the pair.
+        images: numbers of both in the protocol's images.
+    """
+
+    group: str
+    score: float
+    images: list[int]
+
+
+@dataclasses.dataclass(frozen=True)
 class Result:
     """One evaluation of one set.
 
@@ -171,6 +186,7 @@ class Result:
         series: by which runs are compared; [] : by the headlines.
         tables: for reading.
         curves: for the page.
+        examples: pairs to look at, group by group.
         warnings: sentences that a reader must not miss.
         manifest: everything that the numbers depend on besides the model: counts,
             options, versions. Equal manifests make results comparable.
@@ -193,6 +209,7 @@ class Result:
     series: list[Series] = dataclasses.field(default_factory=list)
     tables: list[Table] = dataclasses.field(default_factory=list)
     curves: list[Curve] = dataclasses.field(default_factory=list)
+    examples: list[Example] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
     manifest: dict[str, Any] = dataclasses.field(default_factory=dict)
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -239,6 +256,7 @@ def from_json(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> Result
         **fields
         | {
             "headlines": [Headline(**one) for one in fields["headlines"]],
+            "examples": [Example(**one) for one in fields.get("examples", [])],
             "series": [Series(**one) for one in fields["series"]],
             "tables": [
                 Table(**one | {"columns": [Column(**c) for c in one["columns"]]})

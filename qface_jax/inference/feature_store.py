@@ -62,9 +62,10 @@ class FeatureStore:
         for path in sorted(self.path.glob("*.npy")):
             self._take(path)
 
-    def __contains__(self, row: int) -> bool:
-        """Whether the features of an image are there."""
-        return self._file[row] >= 0
+    @property
+    def count(self) -> int:
+        """Images whose features are there."""
+        return int((self._file >= 0).sum())
 
     def missing(self, rows: Sequence[int]) -> np.ndarray:
         """Returns those of the numbers whose features are not there, int64 [k]."""

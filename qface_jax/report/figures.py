@@ -6,6 +6,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import matplotlib
@@ -13,7 +14,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from scipy.special import ndtri
 
 from qface_jax.evals.results import Curve
 
@@ -182,15 +182,20 @@ def det_plot(title: str, lines: Sequence[Line]) -> str:
         inside = (line.x > 0) & (line.x < 1) & (line.y > 0) & (line.y < 1)
         x, y = line.x[inside], line.y[inside]
         lowest = min([lowest, *x, *y])
-        axes.plot(ndtri(x), ndtri(y), label=_name(line.label), **_stroke(line, i))
+        axes.plot(_probit(x), _probit(y), label=_name(line.label), **_stroke(line, i))
     rates = [rate for rate in _DET_RATES if rate >= lowest / 10]
-    ticks = ndtri(rates), [f"{100 * rate:g}" for rate in rates]
+    ticks = _probit(rates), [f"{100 * rate:g}" for rate in rates]
     axes.set_xticks(*ticks)
     axes.set_yticks(*ticks)
-    ends = ndtri(lowest / 2), ndtri(0.6)
+    ends = _probit([lowest / 2, 0.6])
     axes.set(xlim=ends, ylim=ends)
     axes.set(xlabel="false match rate, %", ylabel="false non-match rate, %")
     return _titled(figure, axes, title, len(lines), loc="upper right")
+
+
+def _probit(rates: Sequence[float]) -> list[float]:
+    """Returns the points at which the normal distribution has these rates."""
+    return [NormalDist().inv_cdf(rate) for rate in rates]
 
 
 @matplotlib.rc_context(_STYLE)

@@ -195,13 +195,17 @@ def evaluate(
         key = id(images), side
         if key not in opened:
             opened[key] = _store(stores, images, side, embedder, eval_settings, share)
+            if kept := opened[key].count:
+                hosts.say(f"{images.name}: {kept:,} images are in {opened[key].path}")
         store = opened[key]
         there = len(request.rows) - len(store.missing(request.rows))
         store.fill(request.rows, partial(embed, images, side), share)
+        nonlocal reread
+        reread += there
         advance(f"{side} px", there)
         return store.read(request.rows, embedder.scores)
 
-    done = 0
+    done = reread = 0
 
     def advance(note: str, images: int) -> None:
         """Counts for all hosts what this one does; they go in step."""
@@ -212,7 +216,9 @@ def evaluate(
 
     with Progress(protocol.total, "images", protocol.name) as progress:
         result = protocol.evaluate(answer, share)
-        speed = progress.rate()
+        # What was read from a store says nothing of the model.
+        embedded = 1 - reread * share.count / max(protocol.total, 1)
+        speed = progress.rate() * max(embedded, 0)
     wrong = [] if result.status == "ok" else [result.message]
     for line in [*result.warnings, *wrong]:
         hosts.say(f"warning: {result.set}: {line}")

@@ -37,7 +37,7 @@ from qface_jax.evals.protocols.protocol import (
     ImageRequest,
     ProtocolEntry,
 )
-from qface_jax.evals.results import Headline, Result
+from qface_jax.evals.results import Example, Headline, Result
 from qface_jax.evals.text_table import exponent
 from qface_jax.options import Option, one_of
 from qface_jax.processes.share import Share
@@ -54,11 +54,14 @@ class Pooled(NamedTuple):
 
     Attributes:
         vectors: unit, or zero without a usable image, float64 [variants, t, d].
+        quality: length of the mean over the media of each template, float64 [t], in
+            the chosen variant.
         unusable: images of all hosts that could not be read or aligned, ascending.
         nonfinite: images of all hosts whose features are NaN or infinite.
     """
 
     vectors: np.ndarray
+    quality: np.ndarray
     unusable: np.ndarray
     nonfinite: int
 
@@ -135,6 +138,7 @@ class Ijb:
         first = requests.blocks[0].first
         count = sum(len(block.starts) - 1 for block in requests.blocks)
         unusable, nonfinite = [], 0
+        quality = np.zeros(count)
         for block, most in zip(requests.blocks, requests.most, strict=True):
             embedded = embed(ImageRequest(self.images, block.rows, most))
             plain, mirrored = embedded.plain, embedded.mirrored
@@ -151,10 +155,15 @@ class Ijb:
             if vectors is None:
                 vectors = np.zeros((len(self.variants), count, sums.shape[2]))
             place = slice(block.first - first, block.first - first + sums.shape[1])
+            if sums.shape[1]:
+                # The weights of a medium's images sum to 1.
+                media = np.add.reduceat(weights[block.rows], block.starts[:-1])
+                quality[place] = np.linalg.norm(sums[0], axis=1) / media
             for variant, of_variant in zip(vectors, sums, strict=True):
                 variant[place] = unit(of_variant)
         return Pooled(
             vectors,
+            quality,
             np.sort(share.gather(np.concatenate(unusable))),
             int(share.gather(np.array([nonfinite])).sum()),
         )
@@ -178,8 +187,16 @@ class Ijb:
                 searched.append(found)
                 points = points or of_curve
             if number == 0:
+                quality = share.gather(pooled.quality)
                 result = self._first(result, vectors, scores)
                 ijb_verification.sample(kinds, arrays)
+                ijb_verification.discard(
+                    scores,
+                    lists.genuine,
+                    quality[[lists.left, lists.right]].min(axis=0),
+                    self._settings.discard_fmr,
+                    arrays,
+                )
         return self._filled(result, verified, searched, arrays, points)
 
     def _search(
@@ -210,7 +227,16 @@ class Ijb:
             message=health.message,
             warnings=warnings,
             manifest=result.manifest | {"templates_without_image": empty},
-            details={"worst": self._worst(scores)},
+            details={"worst": (worst := self._worst(scores))},
+            examples=[
+                Example(
+                    f"worst {kind.replace('_', ' ').replace('nonm', 'non-m')}",
+                    one["score"],
+                    one["images"],
+                )
+                for kind, pairs in worst.items()
+                for one in pairs
+            ],
         )
 
     def _filled(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qface_jax.evals.measures import rates
+from qface_jax.evals.measures import error_discard, rates
 from qface_jax.evals.measures.interval import wilson
 from qface_jax.evals.measures.rates import RatePoint, Scores
 from qface_jax.evals.results import BOTH, PAGE, Column, Curve, Line, Series, Table
@@ -220,6 +220,27 @@ def sample(scores: Scores, arrays: dict[str, np.ndarray]) -> None:
         arrays[f"score_{kind}"] = values[picked].astype(np.float32)
 
 
+def discard(
+    scores: np.ndarray,
+    genuine: np.ndarray,
+    quality: np.ndarray,
+    fmr: float,
+    arrays: dict[str, np.ndarray],
+) -> None:
+    """Adds the error-versus-discard curve of the pairs: discarded, discard_fnmr.
+
+    Args:
+        scores: of all pairs, [p].
+        genuine: bool [p].
+        quality: of a pair, that of its worse template, [p].
+        fmr: false match rate that sets the threshold, within (0, 1).
+        arrays: of the result; nothing is added where there are too few pairs.
+    """
+    curve = error_discard.curve(-scores, genuine, quality, fmr=fmr)
+    if curve is not None:
+        arrays["discarded"], arrays["discard_fnmr"] = curve.thinned()
+
+
 def curves(names: Sequence[str], arrays: dict[str, np.ndarray]) -> list[Curve]:
     """Returns ROC, DET and histogram of the scores, of what `draw` and `sample` added.
 
@@ -235,9 +256,12 @@ def curves(names: Sequence[str], arrays: dict[str, np.ndarray]) -> list[Curve]:
         for kind in Scores._fields
         if len(arrays[f"score_{kind}"])
     ]
+    discards = [Line("feature length", "discard_fnmr", "discarded")]
+    title = "Error versus discard, by the length of the worse template"
     return [
         *([Curve("roc", "ROC of pairs of templates", rocs)] if rocs else []),
         *([Curve("det", "DET of pairs of templates", dets)] if dets else []),
+        *([Curve("discard", title, discards)] if "discarded" in arrays else []),
         Curve("histogram", f"Scores of the pairs, {names[0]}", kinds, xlabel="cosine"),
     ]
 

@@ -94,6 +94,39 @@ def test_the_scalars_are_of_the_default_variant(case, result):
     assert set(result.series[0].scalars) <= set(result.scalars)
 
 
+def test_discarding_goes_by_the_length_of_the_worse_template(case, result):
+    pairs = case.pairs
+    fused = np.float64(pairs["embeddings"]) + pairs["embeddings_flip"]
+    fused *= pairs["detector_score"][:, None]
+    length = {}
+    for template in np.unique(pairs["template_ids"]):
+        rows = pairs["template_ids"] == template
+        media = pairs["media_ids"][rows]
+        means = [fused[rows][media == medium].mean(axis=0) for medium in set(media)]
+        length[template] = np.linalg.norm(np.mean(means, axis=0))
+    genuine = pairs["pair_label"].astype(bool)
+    worse = np.array(
+        [
+            min(length[a], length[b])
+            for a, b in zip(pairs["pair_t1"], pairs["pair_t2"], strict=True)
+        ]
+    )[genuine]
+    scores = pairs["score_N1D1F1"]
+    impostors = np.sort(scores[~genuine])[::-1]
+    missed = scores[genuine] <= impostors[int(0.01 * len(impostors))]
+    ascending, compared = np.sort(worse), 0
+    for share, rate in zip(
+        result.arrays["discarded"], result.arrays["discard_fnmr"], strict=True
+    ):
+        dropped = int(share * len(worse) + 1e-9)
+        if dropped and ascending[dropped - 1] == ascending[dropped]:
+            continue  # pairs of one template leave together
+        assert rate == pytest.approx(missed[worse >= ascending[dropped]].mean())
+        compared += 1
+    assert compared > 10 and missed.any()
+    assert "discard" in [curve.kind for curve in result.curves]
+
+
 def test_identification_has_the_recorded_rates(case, result):
     recorded = case.search
     tops = [result.scalars[f"rank_{rank}"] for rank in (1, 5, 10)]
@@ -316,6 +349,9 @@ def test_the_worst_pairs_are_named(case, result):
     for one in pairs["false_matches"]:
         assert [template[row] for row in one["images"]] == one["templates"]
         assert one["files"] == [f"{row + 1}.jpg" for row in one["images"]]
+    groups = [example.group for example in result.examples]
+    assert groups == ["worst false matches"] * 12 + ["worst false non-matches"] * 12
+    assert [example.score for example in result.examples[:12]] == matches
 
 
 def test_pairs_of_one_kind_are_refused(case, tmp_path):
