@@ -244,7 +244,12 @@ def _lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
-        message = f"{path}: cannot be read: {error.strerror}"
+        hint = "fetch the list again"
+        if path.suffix == ".csv":
+            hint += (
+                ", or leave 1:N out with --config.eval.<protocol>.identification=False"
+            )
+        message = f"{path}: cannot be read: {error.strerror}; {hint}"
         raise DataError(message) from error
     rows = text.splitlines()
     if not any(row.strip() for row in rows):
@@ -354,7 +359,8 @@ def _read_pairs(
             warnings.simplefilter("ignore", UserWarning)  # of an empty file
             table = np.loadtxt(path, dtype=np.int32, ndmin=2, comments=None)
     except OSError as error:
-        message = f"{path}: cannot be read: {error.strerror or error}"
+        reason = error.strerror or "no such file"
+        message = f"{path}: cannot be read: {reason}; fetch the list again"
         raise DataError(message) from error
     except ValueError as error:
         said = str(error).split(";", 1)[0].rstrip(".")

@@ -47,7 +47,10 @@ def read_pair_list(path: Path) -> PairList:
             encoding="utf-8-sig", errors="surrogateescape"
         ).splitlines()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror}; expected a list of pairs: give "
+            "the folder that holds it, --config.eval.path=DIR"
+        ) from error
     rows = [
         (number, _columns(line)) for number, line in enumerate(lines, 1) if line.strip()
     ]
@@ -56,7 +59,9 @@ def read_pair_list(path: Path) -> PairList:
         header = tuple(int(c) for c in rows[0][1])
         rows = rows[1:]
     if not rows:
-        raise DataError(f"{path}: holds no pair")
+        raise DataError(
+            f"{path}: holds no pair, expected one a line: fetch the list again"
+        )
     read = _two_lines if _is_labelled_file(rows[0][1]) else _one_line
     stems, issame = read(path, rows)
     return PairList(stems, np.asarray(issame), header)

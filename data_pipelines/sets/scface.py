@@ -111,6 +111,11 @@ def open_scface(folder: Path, *, name: str = "scface") -> Scface:
     used = np.flatnonzero(np.isin(everything.cameras, (MUGSHOT, *VISIBLE)))
     rows = everything.part(used)
     files, missing = _files(root, rows)
+    if len(missing) == len(files):
+        raise DataError(
+            f"{root}: none of the {len(files):,} images of {LIST_NAME} is there, "
+            f"expected them in {_FRAMES}1 .. 3 and {_MUGSHOTS}: unpack the set again"
+        )
     notes = _notes(root, rows, counts, missing)
     facts = {
         "list": LIST_NAME,
