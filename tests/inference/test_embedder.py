@@ -40,6 +40,8 @@ def test_batches_are_padded_and_the_padding_dropped(sizes):
         found.scores["norm"], np.linalg.norm(corners(all_images), axis=1), rtol=1e-6
     )
     assert found.features.dtype == np.float32
+    np.testing.assert_array_equal(found.plain, found.features)
+    assert found.mirrored is None and found.unusable.size == 0
 
 
 def test_flip_adds_the_feature_of_the_mirror_image():
@@ -49,6 +51,8 @@ def test_flip_adds_the_feature_of_the_mirror_image():
     plain, mirrored = corners(all_images), corners(all_images)[:, [1, 0, 3, 2]]
     assert np.any(plain != mirrored)
     np.testing.assert_allclose(found.features, plain + mirrored)
+    np.testing.assert_array_equal(found.plain, plain)
+    np.testing.assert_array_equal(found.mirrored, mirrored)
     # The norm is the quality of the image itself.
     np.testing.assert_allclose(
         found.scores["norm"], np.linalg.norm(plain, axis=1), rtol=1e-6
