@@ -60,7 +60,7 @@ class FeatureStore:
         self._file = np.full(count, -1, np.int32)
         self._place = np.zeros(count, np.int32)
         for path in sorted(self.path.glob("*.npy")):
-            self._take(path)
+            self._take(path, again=True)
 
     @property
     def count(self) -> int:
@@ -142,8 +142,13 @@ class FeatureStore:
         fields = [("row", "<i8"), ("unusable", "?"), ("plain", "<f4", (self._width,))]
         return [*fields, ("mirrored", *fields[-1][1:])] if self._flip else fields
 
-    def _take(self, path: Path) -> None:
-        """Adds a file; one that is damaged counts as not there."""
+    def _take(self, path: Path, *, again: bool = False) -> None:
+        """Adds a file; one that is damaged counts as not there.
+
+        Args:
+            path: of the file.
+            again: unusable images count as not there: they may have been mended.
+        """
         try:
             records = np.load(path, mmap_mode="r", allow_pickle=False)
             rows = np.asarray(records["row"])
@@ -158,8 +163,9 @@ class FeatureStore:
                 f"{path}: holds image {rows[-1]}, the set has {len(self._file)}: "
                 f"remove {self.path} and evaluate again"
             )
-        self._file[rows] = len(self._files)
-        self._place[rows] = np.arange(len(rows))
+        places = np.flatnonzero(~(again & np.asarray(records["unusable"])))
+        self._file[rows[places]] = len(self._files)
+        self._place[rows[places]] = places
         self._files.append(records)
 
 

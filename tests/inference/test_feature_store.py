@@ -192,10 +192,9 @@ def test_the_order_of_a_manifest_does_not_matter(tmp_path):
 def test_unusable_images_are_zero_and_score_lowest(tmp_path):
     store = opened(tmp_path)
     store.fill(range(COUNT), Model(unusable=(2, 9)), ALONE)
-    for read in (
-        store.read([9, 4, 2, 9], SCORES),
-        opened(tmp_path).read([9, 4, 2, 9], SCORES),
-    ):
+    later = opened(tmp_path)
+    later.fill(range(COUNT), Model(unusable=(2, 9)), ALONE)
+    for read in (store.read([9, 4, 2, 9], SCORES), later.read([9, 4, 2, 9], SCORES)):
         assert read.unusable.tolist() == [0, 2, 3]
         for values in (read.features, read.plain, read.mirrored):
             assert not values[[0, 2, 3]].any()
@@ -277,3 +276,12 @@ def test_killed_while_a_file_is_written(tmp_path, monkeypatch):
     store.fill(range(COUNT), model, ALONE)
     assert model.rows == list(range(COUNT))
     assert_as_embedded(store, range(COUNT))
+
+
+def test_an_image_that_was_mended_is_embedded_at_the_next_opening(tmp_path):
+    opened(tmp_path).fill(range(COUNT), Model(unusable=(2, 9)), ALONE)
+    again = opened(tmp_path)
+    assert again.missing(range(COUNT)).tolist() == [2, 9]
+    again.fill(range(COUNT), Model(unusable=(9,)), ALONE)
+    assert again.read(range(COUNT), SCORES).unusable.tolist() == [9]
+    assert opened(tmp_path).missing(range(COUNT)).tolist() == [9]
