@@ -13,46 +13,27 @@ from qface_jax.configs import adaface, base
 
 def lfw_family() -> ConfigDict:
     """Returns LFW, AgeDB-30, CFP-FP, CALFW and CPLFW as insightface packs them."""
-    config = base.get_config()
-    config.eval.sets = adaface.LFW_FAMILY
-    config.eval.batch_size = 256
-    return config
+    return _of(adaface.LFW_FAMILY)
 
 
 def scface() -> ConfigDict:
     """Returns SCface: mugshots against frames at three distances."""
-    config = base.get_config()
-    config.eval.protocol = "scface"
-    config.eval.sets = ("SCface_database",)
-    config.eval.batch_size = 256
-    return config
+    return _of(("SCface_database",), "scface")
 
 
 def xqlfw() -> ConfigDict:
     """Returns XQLFW: pairs of photographs that differ in quality."""
-    config = base.get_config()
-    config.eval.protocol = "xqlfw"
-    config.eval.sets = ("xqlfw",)
-    config.eval.batch_size = 256
-    return config
+    return _of(("xqlfw",), "xqlfw")
 
 
 def ijbb() -> ConfigDict:
     """Returns IJB-B, 1:1 and 1:N, as insightface packs it."""
-    config = base.get_config()
-    config.eval.protocol = "ijbb"
-    config.eval.sets = ("IJBB",)
-    config.eval.batch_size = 256
-    return config
+    return _of(("IJBB",), "ijbb")
 
 
 def ijbc() -> ConfigDict:
     """Returns IJB-C, 1:1 and 1:N, as insightface packs it."""
-    config = base.get_config()
-    config.eval.protocol = "ijbc"
-    config.eval.sets = ("IJBC",)
-    config.eval.batch_size = 256
-    return config
+    return _of(("IJBC",), "ijbc")
 
 
 def tinyface() -> ConfigDict:
@@ -60,11 +41,7 @@ def tinyface() -> ConfigDict:
 
     DIR holds tinyface/ and aligned_pad_0.1_pad_high/.
     """
-    config = base.get_config()
-    config.eval.protocol = "tinyface"
-    config.eval.sets = ("aligned",)
-    config.eval.batch_size = 256
-    return config
+    return _of(("aligned",), "tinyface")
 
 
 def tinyface_raw() -> ConfigDict:
@@ -83,10 +60,7 @@ def survface() -> ConfigDict:
 
     There are no landmarks: pictures are resized as a whole. DIR is QMUL-SurvFace/.
     """
-    config = base.get_config()
-    config.eval.protocol = "survface"
-    config.eval.sets = ("all",)
-    config.eval.batch_size = 256
+    config = _of(("all",), "survface")
     config.eval.resize = "stretch"
     return config
 
@@ -129,10 +103,16 @@ def of_recognizability() -> ConfigDict:
 
 
 def _several(*sets: str) -> ConfigDict:
+    config = _of(sets)
+    config.eval.resize = "stretch"  # of SurvFace; the others are aligned
+    return config
+
+
+def _of(sets: tuple[str, ...], protocol: str = "verification") -> ConfigDict:
     config = base.get_config()
+    config.eval.protocol = protocol
     config.eval.sets = sets
     config.eval.batch_size = 256
-    config.eval.resize = "stretch"  # of SurvFace; the others are aligned
     return config
 
 

@@ -246,9 +246,8 @@ def _lines(path: Path) -> list[str]:
     except OSError as error:
         hint = "fetch the list again"
         if path.suffix == ".csv":
-            hint += (
-                ", or leave 1:N out with --config.eval.<protocol>.identification=False"
-            )
+            protocol = path.name.split("_", 1)[0]
+            hint += f", or leave 1:N out: --config.eval.{protocol}.identification=False"
         message = f"{path}: cannot be read: {error.strerror}; {hint}"
         raise DataError(message) from error
     rows = text.splitlines()

@@ -151,7 +151,7 @@ def _finished(out: Path, work: Path, plan: dict) -> dict:
         content = (
             "crops of other photographs, or made otherwise"
             if report
-            else ("something else")
+            else "something else"
         )
         raise DataError(
             f"{out}: already exists and holds {content}; choose another folder, or "

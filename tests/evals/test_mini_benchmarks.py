@@ -85,7 +85,7 @@ class Case:
 def case(request, tmp_path_factory):
     weights = WEIGHTS / f"{request.param}.onnx"
     if not weights.is_file():
-        pytest.skip(f"{weights} is not here")
+        pytest.skip(f"no network {weights}: set QFACE_WEIGHTS to its folder")
     run = tmp_path_factory.mktemp("runs") / request.param
     preprocess = f"--preprocess={PREPROCESS[request.param]}"
     assert main.main(["import", str(weights), str(run), preprocess]) == 0

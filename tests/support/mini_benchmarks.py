@@ -17,7 +17,7 @@ def mini(name):
     """Returns the folder of a miniature benchmark; skips the test without it."""
     folder = PROTOCOLS / "mini" / name
     if not folder.is_dir():
-        pytest.skip(f"{folder} is not here")
+        pytest.skip(f"no {folder}: set QFACE_PROTOCOLS to the folder of mini/")
     return folder
 
 

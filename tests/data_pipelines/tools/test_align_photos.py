@@ -254,7 +254,7 @@ def yunet():
     pytest.importorskip("cv2")
     path = SHARED / "weights" / "yunet_2026may.onnx"
     if not path.is_file():
-        pytest.skip(f"no {path}")
+        pytest.skip(f"no detector: {path}, YuNet of OpenCV's model zoo")
     return YuNet(path, threshold=0.6)
 
 
