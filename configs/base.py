@@ -102,7 +102,14 @@ def keys() -> Group:
             ),
             "keep": Option(2, POSITIVE, "Most recent checkpoints that are kept."),
         },
-        "log": {"interval": Option(50, POSITIVE, "Updates between log lines.")},
+        "log": {
+            "interval": Option(50, POSITIVE, "Updates between log lines."),
+            "pictures": Option(
+                True, None,
+                "At the first step, draw training images, evaluation images and the "
+                "margin's gradient scaling term into RUN/samples, for the report.",
+            ),
+        },
         "own": {kind: {} for kind in OWN},
     }  # fmt: skip
 

@@ -73,3 +73,15 @@ def toy():
     from support.toy_evaluation import TOY
 
     return TOY
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory):
+    """A small run that nothing disturbed: its folder, config and results."""
+    from qface_jax.train import loop
+    from support.small_run import small
+
+    run = tmp_path_factory.mktemp("whole") / "run"
+    config = small("log.pictures=True")
+    with jax.numpy_dtype_promotion("standard"):
+        return run, config, loop.train(config, run)

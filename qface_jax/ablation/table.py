@@ -21,7 +21,14 @@ from qface_jax.settings import config as configs
 
 LOWEST = 2  # conditions whose best row is named
 # Keys that change no number, or are said otherwise.
-_MAY_DIFFER = ("seed", "data.path", "data.workers", "eval.path", "log.interval")
+_MAY_DIFFER = (
+    "seed",
+    "data.path",
+    "data.workers",
+    "eval.path",
+    "log.interval",
+    "log.pictures",
+)
 LastStep = Callable[[ConfigDict, int], int]
 
 

@@ -116,7 +116,7 @@ def train(
         # The batch of a step depends only on (seed, step): the two stay in lockstep.
         steps = range(first + 1, total + 1)
         for step, rows in zip(steps, monitor.waiting(batches), strict=True):
-            if step == 1 and hosts.first():
+            if step == 1 and config.log.pictures and hosts.first():
                 _draw_batch(config, run, rows, evaluation)
 
             # Step.

@@ -7,7 +7,7 @@ from qface_jax.data_pipelines.sources import source as sources
 from qface_jax.runs.checkpoint import Checkpoints
 from qface_jax.settings import config as configs
 from qface_jax.sharded import parallel
-from qface_jax.train.setup import build
+from support import shared_setup
 
 SMALL = (
     "total_steps=6",
@@ -24,6 +24,7 @@ SMALL = (
     "eval.batch_size=16",
     "checkpoint.interval=3",
     "log.interval=2",
+    "log.pictures=False",
 )
 
 
@@ -39,7 +40,9 @@ def small(*changes):
 
 def final_state(config, run):
     """State of the newest checkpoint of a run."""
-    setup = build(config, sources.training_source(config), parallel.make_mesh())
+    setup = shared_setup.build(
+        config, sources.training_source(config), parallel.make_mesh()
+    )
     with Checkpoints(run, keep=2) as checkpoints:
         return checkpoints.restore_latest(setup.abstract)
 

@@ -1,21 +1,18 @@
-"""One small run that many tests start from."""
+"""What the tests of whole runs share."""
 
-import jax
 import pytest
 
 from qface_jax.train import loop
-from support import recordio_writer
-from support.small_run import small
+from support import recordio_writer, shared_setup
 from support.user_types import types_as_users_have_them  # noqa: F401
 
 
-@pytest.fixture(scope="session")
-def whole_run(tmp_path_factory):
-    """A small run that nothing disturbed: its folder, config and results."""
-    run = tmp_path_factory.mktemp("whole") / "run"
-    config = small()
-    with jax.numpy_dtype_promotion("standard"):
-        return run, config, loop.train(config, run)
+@pytest.fixture(scope="session", autouse=True)
+def shared_steps():
+    """Runs of the same config in this process share their compiled step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "build", shared_setup.build)
+        yield
 
 
 @pytest.fixture(scope="session")
