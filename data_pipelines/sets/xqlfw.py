@@ -1,6 +1,7 @@
 """XQLFW: pairs of LFW photographs that differ in quality, as listed by its authors."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,14 +72,13 @@ def open_xqlfw(path: Path, *, folder: str = ALIGNED_NAME, name: str = "xqlfw") -
             f"{place}: got none of the {len(files):,} images of {LIST_NAME}, expected "
             f"files such as {stems[0]}.jpg"
         )
-    folds = listed.header[0] if len(listed.header) == 2 else 0
     counts = {
         "pairs": len(listed.issame),
         "same": int(listed.issame.sum()),
-        "folds": folds,
+        "folds": listed.folds,
         "images": len(stems),
     }
-    notes = _notes(counts, listed.header, missing, stems.tolist(), place)
+    notes = _notes(counts, listed.notes, missing, stems.tolist(), place)
     facts = {
         "list": str(path / LIST_NAME),
         "aligner": _aligner(place, folder),
@@ -98,7 +98,7 @@ def open_xqlfw(path: Path, *, folder: str = ALIGNED_NAME, name: str = "xqlfw") -
         first=rows[0::2],
         second=rows[1::2],
         issame=listed.issame,
-        folds=folds,
+        folds=listed.folds,
         counts=counts,
         expected=dict(PUBLISHED_COUNTS),
         missing=missing,
@@ -118,18 +118,12 @@ def _aligner(place: Path, folder: str) -> str:
 
 def _notes(
     counts: dict[str, int],
-    header: tuple[int, ...],
+    listed: Sequence[str],
     missing: list[int],
     stems: list[str],
     place: Path,
 ) -> list[str]:
-    notes = differences(counts, PUBLISHED_COUNTS)
-    declared = 2 * int(np.prod(header)) if header else counts["pairs"]
-    if declared != counts["pairs"]:
-        notes.append(
-            f"the first line of {LIST_NAME} declares {declared} pairs, the file has "
-            f"{counts['pairs']}"
-        )
+    notes = [*differences(counts, PUBLISHED_COUNTS), *listed]
     if missing:
         named = ", ".join(stems[row] for row in missing[:5])
         notes.append(
