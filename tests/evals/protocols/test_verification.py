@@ -6,7 +6,7 @@ from qface_jax.data_pipelines.sets import pair_sets
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals.measures import verification
 from qface_jax.evals.protocols.protocol import EvalSettings
-from qface_jax.evals.protocols.verification import rows_of
+from qface_jax.evals.protocols.verification_rows import rows_of
 from qface_jax.tables import PROTOCOLS
 
 
