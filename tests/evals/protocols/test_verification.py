@@ -1,5 +1,6 @@
 import pickle
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -19,10 +20,11 @@ from qface_jax.tables import PROTOCOLS
 from qface_jax.train import evaluation
 from support.hosts import on_hosts
 from support.image_files import encoded, noise
+from support.mini_benchmarks import expected, mini
 from support.published_lists import write_agedb, write_cfp
 
 
-def expected(toy, pair_set, side_first, side_second):
+def score_of(toy, pair_set, side_first, side_second):
     """Score of the pairs with the two images at the sides given."""
     first = np.concatenate([toy.embed(b) for b in pair_set.batches(side_first)])[0::2]
     second = np.concatenate([toy.embed(b) for b in pair_set.batches(side_second)])[1::2]
@@ -34,13 +36,13 @@ def test_the_right_images_are_degraded(toy):
     pair_set, result = toy.pairs(), toy.evaluate()
     assert [row.side for row in rows_of(result)] == [112, 28, 7]
     for row in rows_of(result):
-        assert row.cross == expected(toy, pair_set, 112, row.side)
-        assert row.same == expected(toy, pair_set, row.side, row.side)
+        assert row.cross == score_of(toy, pair_set, 112, row.side)
+        assert row.same == score_of(toy, pair_set, row.side, row.side)
     full, _, smallest = rows_of(result)
     assert full.cross == full.same
     assert smallest.cross != smallest.same
     # First image degraded would give another answer: the test can tell.
-    assert smallest.cross != expected(toy, pair_set, 7, 112)
+    assert smallest.cross != score_of(toy, pair_set, 7, 112)
 
 
 def test_means_are_over_all_resolutions(toy):
@@ -332,3 +334,37 @@ def test_published_lists(tmp_path, write, name, counts):
     warnings = " ".join(result.warnings)
     assert re.search(r"16 pairs instead of [67],000", warnings)
     assert gone.stem in warnings and "pairs are lost with" in warnings
+
+
+def test_the_miniature_list_with_an_image_missing_and_one_broken(tmp_path):
+    root = tmp_path / "xqlfw"
+    shutil.copytree(mini("xqlfw") / "xqlfw_aligned_112", root / "crops")
+    shutil.copy(mini("xqlfw") / "xqlfw_pairs.txt", root)
+    settings = EvalSettings(
+        path=str(root), folds=0, metric="cosine", flip=False, resolutions=(112,)
+    )
+    spec = "xqlfw_pairs.txt::crops"
+    whole = judged(PROTOCOLS["verification"].open(settings, spec), settings)
+    assert whole.manifest["pairs"] == expected("xqlfw")["pairs"]
+    assert whole.manifest["folds"] == expected("xqlfw")["folds"]
+    assert whole.manifest["whole"] is True and whole.warnings == []
+    missing, broken = sorted((root / "crops").rglob("*.jpg"))[::100]
+    missing.unlink()
+    broken.write_bytes(broken.read_bytes()[:500])
+    lines = (root / "xqlfw_pairs.txt").read_text().splitlines()[1:]
+    lost = sum(any(holds(line, file) for file in (missing, broken)) for line in lines)
+    protocol = PROTOCOLS["verification"].open(settings, spec)
+    result = judged(protocol, settings)
+    assert result.manifest["lost_pairs"] == lost > 0
+    assert result.manifest["whole"] is False
+    assert missing.stem in result.warnings[0]
+    write_examples(tmp_path, result, protocol.images, "crop")
+    assert (tmp_path / "samples" / "pairs_xqlfw_pairs.png").is_file()
+
+
+def holds(line, file):
+    """Whether a line `name i j` or `name i other j` names a file."""
+    names = line.split()
+    full = [names[0], names[1], names[0], names[2]] if len(names) == 3 else names
+    stems = [f"{full[k]}_{int(full[k + 1]):04d}" for k in (0, 2)]
+    return file.stem in stems
