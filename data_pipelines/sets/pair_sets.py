@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines.sets import agedb, cfp
+from qface_jax.data_pipelines.sets.benchmark_folder import aligner_of
 from qface_jax.data_pipelines.sets.pair_lists import (
     PairList,
     find_images,
@@ -146,7 +147,9 @@ class ListedPairs:
 
     def describe(self) -> dict:
         """Returns path, counts and what is odd about the list."""
-        aligned = self.landmarks is not None
+        aligner = aligner_of(self._folder) or "none"
+        if self.landmarks is not None:
+            aligner = f"qface; landmarks: five of the 68 points in {agedb.ENDING}"
         return {
             "set": self.name,
             "path": str(self._list_path),
@@ -155,7 +158,7 @@ class ListedPairs:
             "pairs": len(self.issame),
             "same": int(self.issame.sum()),
             "header": list(self.header),
-            "landmarks": f"five of the points in {agedb.ENDING}" if aligned else "none",
+            "aligner": aligner,
             "notes": list(self.notes),
         }
 

@@ -243,6 +243,8 @@ class Verification:
             "same_resolution": "both images of each pair degraded",
             "degradation": f"bicubic to side x side, bicubic to {FULL_SIDE}",
             "antialias": settings.antialias,
+            "aligner": self.describe().get("aligner", "as the file holds the faces"),
+            "resize": settings.resize,
             "colour_order": "RGB",
             "tar_at_far": "largest true accept rate over exact thresholds whose false "
             "accept rate is at most FAR, all pairs together, no interpolation",

@@ -56,7 +56,7 @@ def test_found_in_its_folder_and_aligned(tmp_path):
     eyes = (POINTS[36] + POINTS[39]) / 2, (POINTS[42] + POINTS[45]) / 2
     expected = np.stack([*eyes, POINTS[33], POINTS[48], POINTS[54]])
     np.testing.assert_allclose(pairs.landmarks, np.stack([expected] * 12))
-    assert "five of the points in .pts" in pairs.describe()["landmarks"]
+    assert "five of the 68 points in .pts" in pairs.describe()["aligner"]
     assert open_named(tmp_path / "AgeDB").issame.tolist() == pairs.issame.tolist()
 
 
@@ -81,6 +81,7 @@ def test_aligned_copies_need_no_landmarks(tmp_path):
     pairs = open_named(tmp_path, f"{agedb.LIST_NAME}::crops")
     assert pairs.landmarks is None and UsablePairs(pairs).transforms is None
     assert pairs.name == "04_FINAL_protocol_30_years"
+    assert pairs.describe()["aligner"] == "none"
 
 
 @pytest.mark.parametrize(
