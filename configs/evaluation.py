@@ -22,7 +22,9 @@ def agedb_cfp() -> ConfigDict:
     DIR holds AgeDB/ and cfp-dataset/. AgeDB is aligned by its own landmarks, CFP's
     photographs are not: `qface data align` places them.
     """
-    return _of(("agedb_30", "cfp_ff", "cfp_fp"))
+    config = _of(("agedb_30", "cfp_ff", "cfp_fp"))
+    config.eval.folds = 0  # those of the lists
+    return config
 
 
 def scface() -> ConfigDict:

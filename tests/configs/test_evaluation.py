@@ -28,4 +28,4 @@ def test_what_a_run_is_evaluated_with(name, protocol, sets, resize):
 def test_lists_in_the_layouts_of_their_authors():
     config = configs.load("eval_agedb_cfp")
     assert config.eval.protocol == "verification"
-    assert set(config.eval.sets) == set(PUBLISHED)
+    assert set(config.eval.sets) == set(PUBLISHED) and config.eval.folds == 0
