@@ -18,12 +18,14 @@ class UsablePairs(UsableImages):
     Attributes:
         issame: bool [p].
         folds: that the set is published with; 0: not known.
+        missing: numbers of the images that are known to be missing.
     """
 
     def __init__(self, pair_set: PairSet):
         """Takes the set; no image is read."""
         super().__init__(pair_set.name, getattr(pair_set, "landmarks", None))
         self.issame, self.folds = pair_set.issame, pair_set.folds
+        self.missing = list(getattr(pair_set, "missing", ()))
         self._pairs = pair_set
         self._sound = np.zeros(len(pair_set), bool)
 

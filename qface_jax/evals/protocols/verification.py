@@ -88,6 +88,20 @@ class Verification:
         """Returns facts of the set."""
         return self.images.describe()
 
+    def lost(self, unusable: np.ndarray) -> np.ndarray:
+        """Returns which pairs have an unusable image, bool [p].
+
+        Args:
+            unusable: of each image, bool [2p].
+
+        Raises:
+            DataError: no pair of a fold is left.
+        """
+        images = np.arange(len(unusable))
+        return lost_pairs.lost_pairs(
+            unusable, images[0::2], images[1::2], folds=self.folds, place=self.name
+        )
+
     def evaluate(self, embed: Embedder, share: Share) -> Result:
         """Embeds the set once per resolution and scores its pairs.
 
@@ -95,13 +109,7 @@ class Verification:
             DataError: no pair of a fold is left.
         """
         sides, unusable = self._compare(embed, share)
-        lost = lost_pairs.lost_pairs(
-            unusable,
-            np.arange(0, len(unusable), 2),
-            np.arange(1, len(unusable), 2),
-            folds=self.folds,
-            place=self.name,
-        )
+        lost = self.lost(unusable)
         rows = [self._row(one, lost, unusable) for one in sides]
         arrays = self._arrays(sides, lost)
         rate = self._settings.discard_fmr
@@ -120,7 +128,7 @@ class Verification:
             best="mean_cross",
             status=status,
             message=message,
-            headlines=verification_rows.headlines(rows),
+            headlines=verification_rows.headlines(rows, scalars),
             series=verification_rows.series(rows, manifest),
             tables=[
                 verification_rows.printed_table(self.name, manifest, rows, scalars),
@@ -262,7 +270,8 @@ def open_verification(settings: EvalSettings, name: str) -> Verification:
 
     Raises:
         ConfigError: the folds do not fit the pairs, or there is no such set.
-        DataError: the set cannot be read, or holds one kind of pairs only.
+        DataError: the set cannot be read, holds one kind of pairs only, or lacks all
+            images of a fold.
     """
     # TensorFlow, which draws the synthetic set, takes seconds to load.
     from qface_jax.data_pipelines.sets.pair_sets import open_pair_set
@@ -277,6 +286,8 @@ def open_verification(settings: EvalSettings, name: str) -> Verification:
             "identities; a constant answer would score 100 %: give both kinds"
         )
     verification.check_folds(pair_set.issame, protocol.folds, pair_set.name)
+    # Better known now than after hours of training.
+    protocol.lost(np.isin(np.arange(len(pair_set)), pair_set.missing))
     return protocol
 
 

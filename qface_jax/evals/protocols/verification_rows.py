@@ -78,7 +78,7 @@ def overall(rows: list[Row]) -> tuple[str, str]:
 
 def lost_wrong(
     rows: list[Row], lost: np.ndarray
-) -> dict[str, list[tuple[float, float] | None]]:
+) -> dict[str, list[list[float] | None]]:
     """Returns accuracy and its deviation by kind and row, lost pairs being wrong.
 
     Args:
@@ -92,8 +92,8 @@ def lost_wrong(
         return {}
     return {
         kind: [
-            None if row.score(kind) is None else with_lost_wrong(row.score(kind), lost)
-            for row in rows
+            score and list(with_lost_wrong(score, lost))
+            for score in (row.score(kind) for row in rows)
         ]
         for kind in KINDS
     }
@@ -102,7 +102,7 @@ def lost_wrong(
 def scalars(
     rows: list[Row],
     quality: dict[str, Any] | None,
-    wrong: dict[str, list[tuple[float, float] | None]],
+    wrong: dict[str, list[list[float] | None]],
 ) -> dict[str, float]:
     """Returns the numbers worth following, by name.
 
@@ -136,7 +136,7 @@ def _mean(scores: list[Score | None]) -> float | None:
     return float(np.mean([score.accuracy for score in scores]))
 
 
-def headlines(rows: list[Row]) -> list[Headline]:
+def headlines(rows: list[Row], scalars: dict[str, float]) -> list[Headline]:
     """Returns the largest and the smallest side, and the means."""
     largest, smallest = rows[0].side, rows[-1].side
     headlines = [Headline(f"cross_{largest}", f"at {largest} px")]
@@ -144,7 +144,9 @@ def headlines(rows: list[Row]) -> list[Headline]:
         label = f"{largest} against {smallest} px"
         headlines.append(Headline(f"cross_{smallest}", label))
     means = [Headline(f"mean_{k}", f"mean, {t.lower()}") for k, t in KINDS.items()]
-    return [*headlines, *means]
+    name = "mean_cross_lost_wrong"
+    lost = [Headline(name, "mean, cross-resolution, lost pairs wrong")]
+    return [*headlines, *means, *(lost if name in scalars else [])]
 
 
 def series(rows: list[Row], manifest: dict[str, Any]) -> list[Series]:
@@ -220,7 +222,7 @@ def printed_table(
 
 def lost_tables(
     rows: list[Row],
-    wrong: dict[str, list[tuple[float, float] | None]],
+    wrong: dict[str, list[list[float] | None]],
     scalars: dict[str, float],
 ) -> list[Table]:
     """Returns the accuracies with lost pairs counted as wrong; [] without lost ones."""

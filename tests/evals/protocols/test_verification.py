@@ -1,3 +1,4 @@
+import json
 import pickle
 import re
 import shutil
@@ -234,6 +235,10 @@ def test_lost_pairs_are_left_out_and_counted_as_wrong(toy):
     text = result_text(result)
     assert "20 different, 2 lost)" in text and "Lost pairs counted as wrong" in text
     assert "lost" not in result_text(whole)
+    labels = [headline.label for headline in result.headlines]
+    assert labels[-1] == "mean, cross-resolution, lost pairs wrong"
+    read = results.from_json(json.loads(json.dumps(results.to_json(result))), {})
+    assert read == result
 
 
 def test_arrays_and_norms_are_of_the_pairs_that_are_left(toy):
@@ -368,3 +373,12 @@ def holds(line, file):
     full = [names[0], names[1], names[0], names[2]] if len(names) == 3 else names
     stems = [f"{full[k]}_{int(full[k + 1]):04d}" for k in (0, 2)]
     return file.stem in stems
+
+
+def test_a_fold_without_images_is_refused_when_the_set_is_opened(tmp_path):
+    write_cfp(tmp_path, folds=3, pairs=2)
+    for person in ("003", "004"):  # whom fold 3 begins with
+        shutil.rmtree(tmp_path / "Data" / "Images" / person)
+    settings = EvalSettings(path=str(tmp_path), folds=0)
+    with pytest.raises(DataError, match="cfp_ff: got no usable pair of fold 3 of 3"):
+        PROTOCOLS["verification"].open(settings, "cfp_ff")
