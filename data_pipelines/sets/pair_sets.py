@@ -15,7 +15,11 @@ from qface_jax.data_pipelines.sets.pair_lists import (
     read_pair_list,
 )
 from qface_jax.data_pipelines.sets.pair_pickle import load_pair_pickle
-from qface_jax.data_pipelines.tools.known_sets import KNOWN_FOLDS, KNOWN_PAIR_COUNTS
+from qface_jax.data_pipelines.tools.known_sets import (
+    KNOWN_FOLDS,
+    KNOWN_LIST_COUNTS,
+    KNOWN_PAIR_COUNTS,
+)
 from qface_jax.errors import ConfigError, DataError
 
 LIST_SEPARATOR = "::"
@@ -48,14 +52,9 @@ class PickledPairs:
         self.name = path.stem
         self._path = path
         self._images, self.issame = load_pair_pickle(path)
-        self.notes = []
         known = KNOWN_PAIR_COUNTS.get(self.name)
         self.folds = KNOWN_FOLDS if known == len(self.issame) else 0
-        if known is not None and known != len(self.issame):
-            self.notes.append(
-                f"{self.name} is published with {known} pairs, the file has "
-                f"{len(self.issame)}"
-            )
+        self.notes = _other_count(self.name, known, len(self.issame))
 
     def __len__(self) -> int:
         return len(self._images)
@@ -122,7 +121,12 @@ class ListedPairs:
         self.landmarks = None
         if list_path.suffix == agedb.SUFFIX:
             self.landmarks = agedb.read_landmarks(folder, listed.stems)
-        self.notes = list(listed.notes)
+        known = KNOWN_LIST_COUNTS.get(list_path.stem)
+        if known == len(self.issame):
+            self.folds = self.folds or KNOWN_FOLDS
+        self.notes = [
+            *listed.notes, *_other_count(list_path.name, known, len(self.issame))
+        ]  # fmt: skip
         if absent:
             shown = ", ".join(absent[:_SHOWN])
             self.notes.append(
@@ -161,6 +165,13 @@ class ListedPairs:
             "aligner": aligner,
             "notes": list(self.notes),
         }
+
+
+def _other_count(name: str, known: int | None, pairs: int) -> list[str]:
+    """Returns a sentence where a set has not as many pairs as published; else []."""
+    if known in (None, pairs):
+        return []
+    return [f"{name} is published with {known} pairs, the file has {pairs}"]
 
 
 def _read(list_path: Path) -> PairList:

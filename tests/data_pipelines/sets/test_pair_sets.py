@@ -238,6 +238,24 @@ def test_pairs_list_with_missing_images(tmp_path):
         pairs.fetch(np.array([8]))
 
 
+def test_a_list_of_known_name_with_another_count(tmp_path):
+    spec = write_list(tmp_path, PAIRS)
+    (tmp_path / "pairs.txt").rename(tmp_path / "pair_SLLFW.txt")
+    pairs = open_set(spec.replace("pairs.txt", "pair_SLLFW.txt"))
+    (note,) = pairs.describe()["notes"]
+    assert note == "pair_SLLFW.txt is published with 6000 pairs, the file has 4"
+    assert pairs.folds == 0
+
+
+def test_a_whole_list_of_known_name_has_ten_folds(tmp_path):
+    lines = [f"Ann_0001.jpg {label}\n" * 2 for label in (1, 0) for _ in range(3000)]
+    (tmp_path / "Ann_0001.jpg").touch()
+    (tmp_path / "pairs_CALFW.txt").write_text("".join(lines))
+    pairs = open_set(f"{tmp_path}/pairs_CALFW.txt::{tmp_path}")
+    assert pairs.folds == 10 and pairs.notes == []
+    assert pairs.issame.reshape(10, 600).sum(axis=1).tolist() == [300] * 10
+
+
 def test_pairs_list_without_any_image(tmp_path):
     with pytest.raises(DataError, match=r"got none of the 4 images of pairs\.txt"):
         open_set(write_list(tmp_path, PAIRS, images=()))
