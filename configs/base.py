@@ -319,7 +319,8 @@ def _eval() -> Group:
         "sets": Option(
             ("synthetic",), None,
             "Benchmarks: SET, or PROTOCOL=SET. A set of protocol verification is "
-            "'synthetic', a .bin file, or 'pairs.txt::image folder'.",
+            "'synthetic', a .bin file, 'pairs.txt::image folder', agedb_30, cfp_ff or "
+            "cfp_fp.",
             str,
         ),
         "quality_scores": Option(

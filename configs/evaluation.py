@@ -16,6 +16,17 @@ def lfw_family() -> ConfigDict:
     return _of(adaface.LFW_FAMILY)
 
 
+def agedb_cfp() -> ConfigDict:
+    """Returns AgeDB-30, CFP-FF and CFP-FP in the layouts of their authors.
+
+    DIR holds AgeDB/ and cfp-dataset/. AgeDB is aligned by its own landmarks, CFP's
+    photographs are not: `qface data align` places them.
+    """
+    config = _of(("agedb_30", "cfp_ff", "cfp_fp"))
+    config.eval.folds = 0  # those of the lists
+    return config
+
+
 def scface() -> ConfigDict:
     """Returns SCface: mugshots against frames at three distances."""
     return _of(("SCface_database",), "scface")
@@ -118,6 +129,7 @@ def _of(sets: tuple[str, ...], protocol: str = "verification") -> ConfigDict:
 
 CONFIGS: dict[str, Callable[[], ConfigDict]] = {
     "eval_lfw_family": lfw_family,
+    "eval_agedb_cfp": agedb_cfp,
     "eval_scface": scface,
     "eval_xqlfw": xqlfw,
     "eval_ijbb": ijbb,

@@ -1,11 +1,14 @@
 """Folders of a benchmark as it is published: where they are, what is in them."""
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from qface_jax.data_pipelines.stream.picture import IMAGE_SUFFIXES
 from qface_jax.errors import DataError
+
+ALIGN_REPORT = "align.json"  # what `qface data align` writes beside its crops
 
 
 def folder_with(base: Path, parts: Sequence[str], inner: str) -> Path:
@@ -83,6 +86,15 @@ def listed_files(folder: Path, names: Sequence[str]) -> tuple[list[str], int]:
         f"{folder.name}/{file or name}" for file, name in zip(found, names, strict=True)
     ]
     return files, found.count(None)
+
+
+def aligner_of(folder: Path) -> str | None:
+    """Returns what placed the faces of a folder, where `qface data align` wrote it."""
+    try:
+        plan = json.loads((folder / ALIGN_REPORT).read_text("utf-8"))["plan"]
+        return f"{plan['aligner']}; landmarks: {plan['detector']['name']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def differences(counts: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:

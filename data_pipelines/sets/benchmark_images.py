@@ -1,4 +1,4 @@
-"""The images of a benchmark, as files below one folder.
+"""The images of a benchmark, of which some may be unusable.
 
 What cannot be read or aligned does not end an evaluation: published test sets have
 such images, and to leave them out would raise the result. They come as black pictures
@@ -14,18 +14,86 @@ import numpy as np
 
 from qface_jax.data_pipelines.stream import picture
 from qface_jax.data_pipelines.stream.picture import PictureError
+from qface_jax.errors import DataError
 
 
-class BenchmarkImages:
-    """Encoded images by number.
+class UsableImages:
+    """Encoded images by number; those that cannot be used are black.
 
     Attributes:
         name: of the set.
+        landmarks: float32 [n, 5, 2] or [n, 4, 2], px of the picture; None: the pictures
+            are aligned, or resized as a whole.
+        failures: number of each image that could not be used so far, and why.
+    """
+
+    def __init__(self, name: str, landmarks: np.ndarray | None = None):
+        """Takes name and landmarks; no image is read."""
+        self.name, self.landmarks = name, landmarks
+        self.failures: dict[int, str] = {}
+
+    @functools.cached_property
+    def transforms(self) -> np.ndarray | None:
+        """From px of each picture to px of its crop, float64 [n, 2, 3]; NaN: cannot be.
+
+        None where there are no landmarks.
+        """
+        if self.landmarks is None:
+            return None
+        # TensorFlow, which warps pictures, takes seconds to load.
+        from qface_jax.data_pipelines.stream.alignment import similarity
+
+        return similarity(self.landmarks)
+
+    def fetch(self, indices: Sequence[int]) -> list[bytes]:
+        """Returns the content of some images; thread-safe.
+
+        Those that cannot be used are replaced by a black picture.
+        """
+        return [self._encoded(int(index)) for index in indices]
+
+    def read(self, index: int) -> bytes:
+        """Returns the content of an image.
+
+        Raises:
+            OSError: it cannot be read.
+            DataError: likewise, or it is no picture.
+        """
+        raise NotImplementedError
+
+    def place(self, index: int) -> str:
+        """Returns where an image comes from, for messages."""
+        raise NotImplementedError
+
+    def _encoded(self, index: int) -> bytes:
+        reason = self._unaligned(index)
+        if reason is None:
+            try:
+                content = picture.read(self.read(index))
+                picture.pixels(content)  # some damage shows in the decoder only
+                return content.encoded
+            except PictureError as error:
+                reason = str(error)
+            except (DataError, OSError, ValueError) as error:
+                # ValueError: no file can have such a name.
+                reason = f"cannot be read: {getattr(error, 'strerror', error)}"
+        self.failures[index] = f"{self.place(index)}: {reason}"
+        return picture.black()
+
+    def _unaligned(self, index: int) -> str | None:
+        """Says why the face cannot be placed; None: it can, or need not be."""
+        if self.transforms is None or np.isfinite(self.transforms[index]).all():
+            return None
+        points = " ".join(f"{v:g}" for v in np.ravel(self.landmarks[index]))
+        return f"landmarks: got {points}, expected distinct points of a face"
+
+
+class BenchmarkImages(UsableImages):
+    """Files below one folder.
+
+    Attributes:
         folder: that the files lie below.
         files: paths within it.
-        landmarks: float32 [n, 5, 2] or [n, 4, 2], px of the file; None: the files are
-            aligned, or resized as a whole.
-        failures: number of each image that could not be used so far, and why.
     """
 
     def __init__(
@@ -46,33 +114,20 @@ class BenchmarkImages:
             landmarks: of each file, or None.
             facts: fit for JSON, for `describe`.
         """
-        self.name, self.folder, self.files = name, folder, files
-        self.landmarks = landmarks
-        self.failures: dict[int, str] = {}
+        super().__init__(name, landmarks)
+        self.folder, self.files = folder, files
         self._facts = dict(facts or {})
 
     def __len__(self) -> int:
         return len(self.files)
 
-    @functools.cached_property
-    def transforms(self) -> np.ndarray | None:
-        """From px of each file to px of its crop, float64 [n, 2, 3]; NaN: impossible.
+    def read(self, index: int) -> bytes:
+        """Returns the content of a file."""
+        return picture.read_file(self.folder / self.files[index])
 
-        None where the files have no landmarks.
-        """
-        if self.landmarks is None:
-            return None
-        # TensorFlow, which warps pictures, takes seconds to load.
-        from qface_jax.data_pipelines.stream.alignment import similarity
-
-        return similarity(self.landmarks)
-
-    def fetch(self, indices: Sequence[int]) -> list[bytes]:
-        """Returns the content of some files; thread-safe.
-
-        Those that cannot be used are replaced by a black picture.
-        """
-        return [self._encoded(int(index)) for index in indices]
+    def place(self, index: int) -> str:
+        """Returns the path of a file."""
+        return str(self.folder / self.files[index])
 
     def describe(self) -> dict:
         """Returns name, folder, number of images and the facts."""
@@ -86,25 +141,3 @@ class BenchmarkImages:
         if self.landmarks is not None:
             digest.update(np.ascontiguousarray(self.landmarks).tobytes())
         return digest.hexdigest()
-
-    def _encoded(self, index: int) -> bytes:
-        path = self.folder / self.files[index]
-        reason = self._unaligned(index)
-        if reason is None:
-            try:
-                content = picture.read(picture.read_file(path))
-                picture.pixels(content)  # some damage shows in the decoder only
-                return content.encoded
-            except PictureError as error:
-                reason = str(error)
-            except (OSError, ValueError) as error:  # no file can have such a name
-                reason = f"cannot be read: {getattr(error, 'strerror', error)}"
-        self.failures[index] = f"{path}: {reason}"
-        return picture.black()
-
-    def _unaligned(self, index: int) -> str | None:
-        """Says why the face cannot be placed; None: it can, or need not be."""
-        if self.transforms is None or np.isfinite(self.transforms[index]).all():
-            return None
-        points = " ".join(f"{v:g}" for v in np.ravel(self.landmarks[index]))
-        return f"landmarks: got {points}, expected distinct points of a face"

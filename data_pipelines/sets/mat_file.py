@@ -7,9 +7,9 @@ damaged ones, so the few kinds of values that are needed are read here.
 import math
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,9 @@ _NUMBERS = {
 }  # fmt: skip
 _TEXTS = {1: "latin-1", 2: "utf-8", 16: "utf-8"}
 _WIDE_TEXTS = (4, 17)  # two bytes each
-_CELL, _CHAR, _NUMERIC = 1, 4, range(6, 16)  # classes of matrices
+_CELL, _STRUCT, _CHAR, _NUMERIC = 1, 2, 4, range(6, 16)  # classes of matrices
 _LARGEST = 1 << 28  # bytes of one variable; the lists of faces have some millions
+_DEEPEST = 16  # cells within cells
 
 
 class _DamagedError(Exception):
@@ -44,6 +45,23 @@ class LabelledNames(NamedTuple):
     ids: np.ndarray
 
 
+class Nested(NamedTuple):
+    """A value that may hold others.
+
+    Attributes:
+        shape: of the array.
+        children: of a cell array its cells, of a struct its fields, element by
+            element, both by column as MATLAB counts; [] of what holds no others.
+        text: of an array of letters; "" of what is none.
+        values: of an array of numbers; None of what is none.
+    """
+
+    shape: tuple[int, ...]
+    children: list["Nested"]
+    text: str = ""
+    values: np.ndarray | None = None
+
+
 def read_labels(path: Path, names: str, ids: str) -> LabelledNames:
     """Reads a list of image names and their identities.
 
@@ -57,7 +75,7 @@ def read_labels(path: Path, names: str, ids: str) -> LabelledNames:
             fit together; a name is there twice or is no plain file name.
     """
     listed = read_names(path, names)[:, 0].tolist()
-    numbers = _variable(path, ids)
+    numbers = _variable(path, ids, _values)
     if numbers.dtype.kind not in "iuf" or numbers.size != len(listed):
         raise DataError(
             f"{path}: {ids} must hold a number for each of the {len(listed)} names of "
@@ -88,7 +106,7 @@ def read_names(path: Path, names: str, columns: int = 1) -> np.ndarray:
     Raises:
         DataError: as of `read_labels`.
     """
-    table = _variable(path, names)
+    table = _variable(path, names, _values)
     if columns == 1 and table.ndim == 2 and 1 in table.shape:
         table = table.reshape(-1, 1)
     if table.dtype.kind != "U" or table.ndim != 2 or table.shape[1] != columns:
@@ -108,8 +126,21 @@ def read_names(path: Path, names: str, columns: int = 1) -> np.ndarray:
     return table
 
 
-def _variable(path: Path, name: str) -> np.ndarray:
-    """Returns one variable: str or numbers, of its shape."""
+def read_nested(path: Path, name: str) -> Nested:
+    """Reads a variable whose cells and structs hold others.
+
+    Args:
+        path: of the file.
+        name: of the variable.
+
+    Raises:
+        DataError: the file is missing or damaged, or has no such variable.
+    """
+    return _variable(path, name, _nested)
+
+
+def _variable(path: Path, name: str, value: Callable[["_Matrix"], Any]) -> Any:
+    """Returns what `value` makes of one variable."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -118,7 +149,7 @@ def _variable(path: Path, name: str) -> np.ndarray:
     try:
         for matrix in _matrices(content):
             if matrix.name == name:
-                return _values(matrix)
+                return value(matrix)
             others.append(matrix.name)
     except _DamagedError as error:
         raise DataError(
@@ -225,6 +256,10 @@ def _values(matrix: _Matrix) -> np.ndarray:
             raise _DamagedError(f"{matrix.count:,} cells do not fit into {matrix.name}")
         cells = [_text(*matrix.elements.next(), matrix) for _ in range(matrix.count)]
         return np.array(cells, np.str_).reshape(matrix.shape, order="F")
+    return _numbers(matrix)
+
+
+def _numbers(matrix: _Matrix) -> np.ndarray:
     if matrix.kind not in _NUMERIC:
         raise _DamagedError(f"{matrix.name} holds neither numbers nor cells")
     kind, held = matrix.elements.next()
@@ -235,25 +270,60 @@ def _values(matrix: _Matrix) -> np.ndarray:
     return numbers.astype(stored).reshape(matrix.shape, order="F")
 
 
+def _nested(matrix: _Matrix, depth: int = 0) -> Nested:
+    """Returns a value with all that it holds."""
+    shape = tuple(matrix.shape)
+    if depth > _DEEPEST:
+        raise _DamagedError(f"more than {_DEEPEST} cells lie within each other")
+    if matrix.kind == _CHAR:
+        return Nested(shape, [], text=_letters(matrix, matrix.name))
+    if matrix.kind not in (_CELL, _STRUCT):
+        return Nested(shape, [], values=_numbers(matrix))
+    count, elements = matrix.count, matrix.elements
+    if matrix.kind == _STRUCT:
+        _, length = elements.next()
+        _, names = elements.next()
+        size = int.from_bytes(length, "little" if elements.order == "<" else "big")
+        if not size or len(names) % size:
+            raise _DamagedError(f"{matrix.name} has fields without names")
+        count *= len(names) // size
+    if count > elements.left // 8:
+        raise _DamagedError(f"{count:,} values do not fit into {matrix.name}")
+    children = []
+    for _ in range(count):
+        kind, held = elements.next()
+        if kind != _MATRIX:
+            raise _DamagedError(f"a value in {matrix.name} is of kind {kind}")
+        if len(held):
+            children.append(_nested(_matrix(held, elements.order), depth + 1))
+        else:  # MATLAB writes an empty array without even its class
+            children.append(Nested((0, 0), []))
+    return Nested(shape, children)
+
+
 def _text(kind: int, held: memoryview, of: _Matrix) -> str:
     """Returns the text in a cell: one row of letters."""
     if kind != _MATRIX:
         raise _DamagedError(f"a cell of {of.name} is of kind {kind}")
     if not len(held):
         return ""
-    matrix = _matrix(held, of.elements.order)
+    return _letters(_matrix(held, of.elements.order), of.name)
+
+
+def _letters(matrix: _Matrix, name: str) -> str:
+    """Returns one row of letters; `name` is of what holds them."""
     if matrix.kind != _CHAR or (matrix.count and matrix.shape[0] != 1):
-        raise _DamagedError(f"a cell of {of.name} is no line of text")
+        raise _DamagedError(f"a cell of {name} is no line of text")
     if not matrix.count:
         return ""
     kind, held = matrix.elements.next()
     coding = _TEXTS.get(kind)
     if kind in _WIDE_TEXTS:
-        coding = "utf-16-le" if of.elements.order == "<" else "utf-16-be"
+        coding = "utf-16-le" if matrix.elements.order == "<" else "utf-16-be"
     try:
         text = bytes(held).decode(coding or "")
     except (LookupError, UnicodeDecodeError) as error:
-        raise _DamagedError(f"a cell of {of.name} holds no text: {error}") from error
+        raise _DamagedError(f"a cell of {name} holds no text: {error}") from error
     if len(text) != matrix.count:
-        raise _DamagedError(f"a cell of {of.name} does not hold {matrix.count} letters")
+        raise _DamagedError(f"a cell of {name} does not hold {matrix.count} letters")
     return text

@@ -6,8 +6,10 @@ first line of one or two counts may stand above. Or each image has a line of its
 CPLFW).
 """
 
+import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,11 +31,15 @@ class PairList(NamedTuple):
         issame: bool [p].
         header: counts of the first line: (folds, pairs of each kind in a fold), one
             count, or none.
+        folds: that the list is divided into; 0: it does not say.
+        notes: what is not as published, in sentences.
     """
 
     stems: list[str]
     issame: np.ndarray
     header: tuple[int, ...]
+    folds: int = 0
+    notes: Sequence[str] = ()
 
 
 def read_pair_list(path: Path) -> PairList:
@@ -64,7 +70,14 @@ def read_pair_list(path: Path) -> PairList:
         )
     read = _two_lines if _is_labelled_file(rows[0][1]) else _one_line
     stems, issame = read(path, rows)
-    return PairList(stems, np.asarray(issame), header)
+    notes = []
+    if header and 2 * math.prod(header) != len(issame):
+        notes.append(
+            f"the first line of {path.name} declares {2 * math.prod(header)} pairs, "
+            f"the file has {len(issame)}"
+        )
+    folds = header[0] if len(header) == 2 else 0
+    return PairList(stems, np.asarray(issame), header, folds, notes)
 
 
 def find_images(folder: Path, stems: list[str]) -> list[str | None]:

@@ -7,9 +7,19 @@ from typing import Protocol
 import numpy as np
 from ml_collections import ConfigDict
 
-from qface_jax.data_pipelines.sets.pair_lists import find_images, read_pair_list
+from qface_jax.data_pipelines.sets import agedb, cfp
+from qface_jax.data_pipelines.sets.benchmark_folder import aligner_of
+from qface_jax.data_pipelines.sets.pair_lists import (
+    PairList,
+    find_images,
+    read_pair_list,
+)
 from qface_jax.data_pipelines.sets.pair_pickle import load_pair_pickle
-from qface_jax.data_pipelines.tools.known_sets import KNOWN_FOLDS, KNOWN_PAIR_COUNTS
+from qface_jax.data_pipelines.tools.known_sets import (
+    KNOWN_FOLDS,
+    KNOWN_LIST_COUNTS,
+    KNOWN_PAIR_COUNTS,
+)
 from qface_jax.errors import ConfigError, DataError
 
 LIST_SEPARATOR = "::"
@@ -42,14 +52,9 @@ class PickledPairs:
         self.name = path.stem
         self._path = path
         self._images, self.issame = load_pair_pickle(path)
-        self.notes = []
         known = KNOWN_PAIR_COUNTS.get(self.name)
         self.folds = KNOWN_FOLDS if known == len(self.issame) else 0
-        if known is not None and known != len(self.issame):
-            self.notes.append(
-                f"{self.name} is published with {known} pairs, the file has "
-                f"{len(self.issame)}"
-            )
+        self.notes = _other_count(self.name, known, len(self.issame))
 
     def __len__(self) -> int:
         return len(self._images)
@@ -71,31 +76,63 @@ class PickledPairs:
 
 
 class ListedPairs:
-    """The pairs of a text list over a folder of images."""
+    """The pairs of a list over a folder of images.
 
-    def __init__(self, list_path: Path, folder: Path):
-        """Reads the list and finds every image.
+    Attributes:
+        landmarks: of each image, float32 [2p, 5, 2], px; None: they are not known.
+        missing: numbers of the images that are not in the folder; `fetch` refuses
+            them.
+    """
+
+    def __init__(self, list_path: Path, folder: Path, name: str = ""):
+        """Reads the list and finds its images.
 
         Args:
-            list_path: in one of the forms of `pair_lists`.
-            folder: of the images, in .jpg or .png.
+            list_path: text in one of the forms of `pair_lists`, the .mat file of AgeDB,
+                or the folder `Protocol/Split/FF` or `FP` of CFP.
+            folder: of the images, with any ending of pictures.
+            name: of the set; "": that of the list.
 
         Raises:
-            DataError: where a line has another form, or images are missing.
+            DataError: where a line has another form, or none of the images is there.
         """
-        self.name = list_path.stem
+        self.name = name or list_path.stem
         self._list_path, self._folder = list_path, folder
-        stems, self.issame, self.header = read_pair_list(list_path)
-        self._paths = _files_of(list_path, folder, stems)
-        self.folds = self.header[0] if len(self.header) == 2 else 0
-        self.notes = []
-        if self.header:
-            declared = 2 * int(np.prod(self.header))
-            if declared != len(self.issame):
-                self.notes.append(
-                    f"the first line declares {declared} pairs, the file has "
-                    f"{len(self.issame)}"
-                )
+        listed = _read(list_path)
+        self.issame, self.header, self.folds = (
+            listed.issame,
+            listed.header,
+            listed.folds,
+        )
+        files = find_images(folder, listed.stems)
+        self.missing = [row for row, file in enumerate(files) if file is None]
+        absent = list(dict.fromkeys(listed.stems[row] for row in self.missing))
+        distinct = len(set(listed.stems))
+        if len(absent) == distinct:
+            raise DataError(
+                f"{folder}: got none of the {distinct:,} images of {list_path.name}, "
+                f"expected files such as {absent[0]}.jpg; give their folder: "
+                "LIST::FOLDER in eval.sets"
+            )
+        self._paths = [
+            folder / (file or f"{stem}.jpg")
+            for file, stem in zip(files, listed.stems, strict=True)
+        ]
+        self.landmarks = None
+        if list_path.suffix == agedb.SUFFIX:
+            self.landmarks = agedb.read_landmarks(folder, listed.stems)
+        known = KNOWN_LIST_COUNTS.get(list_path.stem)
+        if known == len(self.issame):
+            self.folds = self.folds or KNOWN_FOLDS
+        self.notes = [
+            *listed.notes, *_other_count(list_path.name, known, len(self.issame))
+        ]  # fmt: skip
+        if absent:
+            shown = ", ".join(absent[:_SHOWN])
+            self.notes.append(
+                f"{len(absent):,} of {distinct:,} images are not in {folder}: {shown}"
+                f"{', ...' if len(absent) > _SHOWN else ''}"
+            )
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -114,6 +151,9 @@ class ListedPairs:
 
     def describe(self) -> dict:
         """Returns path, counts and what is odd about the list."""
+        aligner = aligner_of(self._folder) or "none"
+        if self.landmarks is not None:
+            aligner = f"qface; landmarks: five of the 68 points in {agedb.ENDING}"
         return {
             "set": self.name,
             "path": str(self._list_path),
@@ -122,29 +162,53 @@ class ListedPairs:
             "pairs": len(self.issame),
             "same": int(self.issame.sum()),
             "header": list(self.header),
+            "aligner": aligner,
             "notes": list(self.notes),
         }
 
 
-def _files_of(list_path: Path, folder: Path, stems: list[str]) -> list[Path]:
-    files = find_images(folder, stems)
-    lost = [stem for stem, file in zip(stems, files, strict=True) if file is None]
-    missing = list(dict.fromkeys(lost))
-    if missing:
-        shown = ", ".join(missing[:_SHOWN])
-        raise DataError(
-            f"{folder}: {len(missing)} of {len(set(stems))} images of "
-            f"{list_path.name} are missing (.jpg or .png): {shown}"
-            f"{', ...' if len(missing) > _SHOWN else ''}"
-        )
-    return [folder / file for file in files]
+def _other_count(name: str, known: int | None, pairs: int) -> list[str]:
+    """Returns a sentence where a set has not as many pairs as published; else []."""
+    if known in (None, pairs):
+        return []
+    return [f"{name} is published with {known} pairs, the file has {pairs}"]
+
+
+def _read(list_path: Path) -> PairList:
+    if list_path.suffix == agedb.SUFFIX:
+        return agedb.read_splits(list_path)
+    if list_path.is_dir():
+        return cfp.read_split(list_path)
+    return read_pair_list(list_path)
+
+
+# Name of a set that is found by itself in the folder of the files -> folder that its
+# authors packed it in, list, images.
+PUBLISHED = {
+    "agedb_30": ("AgeDB", agedb.LIST_NAME, agedb.FOLDER),
+    "cfp_ff": ("cfp-dataset", f"{cfp.SPLITS}/FF", cfp.FOLDER),
+    "cfp_fp": ("cfp-dataset", f"{cfp.SPLITS}/FP", cfp.FOLDER),
+}
+
+
+def _published(name: str, base: Path) -> ListedPairs:
+    """Opens a set in the layout of its authors, in a folder or the one it holds."""
+    packed, pairs, images = PUBLISHED[name]
+    for root in (base, base / packed):
+        if (root / pairs).exists():
+            return ListedPairs(root / pairs, root / images, name)
+    raise DataError(
+        f"{base}: has neither {pairs} nor {packed}/{pairs}, the list of pairs of "
+        f"{name}; give the folder that holds it, --config.eval.path=DIR"
+    )
 
 
 def open_pair_set(spec: str, eval_config: ConfigDict) -> PairSet:
     """Opens a verification set; what is odd about it is logged.
 
     Args:
-        spec: "synthetic", a `.bin` file, or "pairs.txt::image folder".
+        spec: "synthetic", a `.bin` file, "LIST::image folder" with a list as of
+            `ListedPairs`, or a key of PUBLISHED.
         eval_config: the group `eval` of a config; `path` (folder of the files, '' for
             this one) and `synthetic` are read.
 
@@ -163,12 +227,14 @@ def open_pair_set(spec: str, eval_config: ConfigDict) -> PairSet:
         pairs = ListedPairs(
             base / Path(list_path).expanduser(), base / Path(folder).expanduser()
         )
+    elif spec in PUBLISHED:
+        pairs = _published(spec, base)
     elif spec.endswith(".bin"):
         pairs = PickledPairs(base / Path(spec).expanduser())
     else:
         raise ConfigError(
-            f"eval.sets: got {spec!r}, must be 'synthetic', a .bin file or "
-            "'pairs.txt::image folder'"
+            f"eval.sets: got {spec!r}, must be 'synthetic', a .bin file, "
+            f"'pairs.txt::image folder' or one of {', '.join(PUBLISHED)}"
         )
     for note in pairs.describe()["notes"]:
         _log.warning("%s: %s", spec, note)

@@ -1,19 +1,18 @@
 """XQLFW: pairs of LFW photographs that differ in quality, as listed by its authors."""
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from qface_jax.data_pipelines.sets.benchmark_folder import differences
+from qface_jax.data_pipelines.sets.benchmark_folder import aligner_of, differences
 from qface_jax.data_pipelines.sets.benchmark_images import BenchmarkImages
 from qface_jax.data_pipelines.sets.pair_lists import find_images, read_pair_list
 from qface_jax.errors import DataError
 
 LIST_NAME = "xqlfw_pairs.txt"
 ALIGNED_NAME = "xqlfw_aligned_112"  # of the copies of 112 px
-ALIGN_REPORT = "align.json"  # what `qface data align` writes beside its crops
 PUBLISHED_COUNTS = {"pairs": 6000, "same": 3000, "folds": 10, "images": 7263}
 
 
@@ -71,17 +70,19 @@ def open_xqlfw(path: Path, *, folder: str = ALIGNED_NAME, name: str = "xqlfw") -
             f"{place}: got none of the {len(files):,} images of {LIST_NAME}, expected "
             f"files such as {stems[0]}.jpg"
         )
-    folds = listed.header[0] if len(listed.header) == 2 else 0
     counts = {
         "pairs": len(listed.issame),
         "same": int(listed.issame.sum()),
-        "folds": folds,
+        "folds": listed.folds,
         "images": len(stems),
     }
-    notes = _notes(counts, listed.header, missing, stems.tolist(), place)
+    notes = _notes(counts, listed.notes, missing, stems.tolist(), place)
+    by_authors = "none"
+    if folder == ALIGNED_NAME:
+        by_authors = "MTCNN, copies of XQLFW's authors"
     facts = {
         "list": str(path / LIST_NAME),
-        "aligner": _aligner(place, folder),
+        "aligner": aligner_of(place) or by_authors,
         "missing": len(missing),
         "counts": counts,
         "expected": dict(PUBLISHED_COUNTS),
@@ -98,7 +99,7 @@ def open_xqlfw(path: Path, *, folder: str = ALIGNED_NAME, name: str = "xqlfw") -
         first=rows[0::2],
         second=rows[1::2],
         issame=listed.issame,
-        folds=folds,
+        folds=listed.folds,
         counts=counts,
         expected=dict(PUBLISHED_COUNTS),
         missing=missing,
@@ -106,30 +107,14 @@ def open_xqlfw(path: Path, *, folder: str = ALIGNED_NAME, name: str = "xqlfw") -
     )
 
 
-def _aligner(place: Path, folder: str) -> str:
-    """Returns what placed the faces: the folder's own word, where it has one."""
-    try:
-        plan = json.loads((place / ALIGN_REPORT).read_text("utf-8"))["plan"]
-        return f"{plan['aligner']}; landmarks: {plan['detector']['name']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return "MTCNN, copies of XQLFW's authors" if folder == ALIGNED_NAME else "none"
-
-
 def _notes(
     counts: dict[str, int],
-    header: tuple[int, ...],
+    listed: Sequence[str],
     missing: list[int],
     stems: list[str],
     place: Path,
 ) -> list[str]:
-    notes = differences(counts, PUBLISHED_COUNTS)
-    declared = 2 * int(np.prod(header)) if header else counts["pairs"]
-    if declared != counts["pairs"]:
-        notes.append(
-            f"the first line of {LIST_NAME} declares {declared} pairs, the file has "
-            f"{counts['pairs']}"
-        )
+    notes = [*differences(counts, PUBLISHED_COUNTS), *listed]
     if missing:
         named = ", ".join(stems[row] for row in missing[:5])
         notes.append(

@@ -206,7 +206,10 @@ def _even_rows(n: int, count: int) -> np.ndarray:
 
 
 def _equal(pairs: PairSet, index: int) -> bool:
-    first, second = pairs.fetch(np.asarray([2 * index, 2 * index + 1]))
+    try:
+        first, second = pairs.fetch(np.asarray([2 * index, 2 * index + 1]))
+    except DataError:
+        return False  # one of them is missing
     return first == second
 
 

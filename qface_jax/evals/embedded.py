@@ -68,6 +68,8 @@ def diagnose(
     blocks = range(0, len(features), _BLOCK)
     finite = share.gather(np.isfinite(features).all(axis=1))
     count = len(finite)
+    if not count:
+        return Health("collapsed", "no image could be read: nothing can be compared")
     bad = np.flatnonzero(~finite)
     if len(bad):
         named = ", ".join(map(str, bad[:_NAMED])) + (

@@ -89,7 +89,8 @@ class Curve:
         title: above it.
         lines: in it.
         xlabel: of the horizontal axis, where the kind does not say it.
-        ylabel: of the vertical axis, likewise.
+        ylabel: of the vertical axis, likewise; of a histogram what is counted, such as
+            "pairs, %".
         logarithmic: axes of kind "line" that are so: "", "x", "y" or "xy".
     """
 
@@ -155,12 +156,12 @@ class Series:
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """A pair of images to look at.
+    """Images to look at side by side: a pair, or a probe and whom it found.
 
     Attributes:
         group: heading that it stands under, such as "worst false matches".
-        score: of the pair.
-        images: numbers of both in the protocol's images.
+        score: of the pair, or of what the probe found.
+        images: their numbers in the protocol's images; equally many within a group.
     """
 
     group: str
@@ -186,7 +187,7 @@ class Result:
         series: by which runs are compared; [] : by the headlines.
         tables: for reading.
         curves: for the page.
-        examples: pairs to look at, group by group.
+        examples: images to look at, group by group.
         warnings: sentences that a reader must not miss.
         manifest: everything that the numbers depend on besides the model: counts,
             options, versions. Equal manifests make results comparable.

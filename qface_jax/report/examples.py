@@ -1,4 +1,4 @@
-"""Pictures of the pairs that an evaluation gave as examples."""
+"""Pictures of the pairs and probes that an evaluation gave as examples."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from qface_jax.data_pipelines.tools.sheet import Band, write_sheet
 from qface_jax.evals.results import Result, result_path
 from qface_jax.runs.run_folder import SAMPLES
 
-_COLUMNS = 6
+_FACES = 12  # in a row of the sheet
 
 
 def write_examples(run: Path, result: Result, images: Any, resize: str) -> None:
-    """Writes `RUN/samples/pairs_<set>.png`: both images of each pair, and its score.
+    """Writes `RUN/samples/pairs_<set>.png`: the images of each example, and its score.
 
     Nothing is written where the result has no examples.
 
@@ -29,8 +29,9 @@ def write_examples(run: Path, result: Result, images: Any, resize: str) -> None:
     bands = []
     for group in dict.fromkeys(example.group for example in result.examples):
         of_group = [one for one in result.examples if one.group == group]
-        for first in range(0, len(of_group), _COLUMNS):
-            row = of_group[first : first + _COLUMNS]
+        columns = max(_FACES // len(of_group[0].images), 1)
+        for first in range(0, len(of_group), columns):
+            row = of_group[first : first + columns]
             bands.append(
                 Band(
                     "" if first else f"{result.set}: {group}",

@@ -148,7 +148,9 @@ def discard_plot(title: str, lines: Sequence[Line]) -> str:
 
 
 @matplotlib.rc_context(_STYLE)
-def histogram_plot(title: str, xlabel: str, series: dict[str, np.ndarray]) -> str:
+def histogram_plot(
+    title: str, xlabel: str, ylabel: str, series: dict[str, np.ndarray]
+) -> str:
     """Draws the share of values per bin, one outline per entry, on common bins."""
     figure, axes = _figure()
     values = np.concatenate([np.ravel(v) for v in series.values()])
@@ -164,7 +166,7 @@ def histogram_plot(title: str, xlabel: str, series: dict[str, np.ndarray]) -> st
         share = 100 * counts / max(len(of_label), 1)
         axes.stairs(share, edges, color=colour, label=_name(label), linewidth=1.5)
         axes.stairs(share, edges, color=colour, fill=True, alpha=0.10)
-    axes.set(xlabel=xlabel, ylabel="images, %")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.set_ylim(bottom=0)
     return _titled(figure, axes, title, len(series))
 
@@ -215,7 +217,10 @@ KINDS: dict[str, Callable[[Curve, Sequence[Line]], str]] = {
     "roc": lambda curve, lines: roc_plot(curve.title, lines),
     "discard": lambda curve, lines: discard_plot(curve.title, lines),
     "histogram": lambda curve, lines: histogram_plot(
-        curve.title, curve.xlabel, {line.label: line.y for line in lines}
+        curve.title,
+        curve.xlabel,
+        curve.ylabel or "images, %",  # results of older versions do not say it
+        {line.label: line.y for line in lines},
     ),
     "det": lambda curve, lines: det_plot(curve.title, lines),
     "line": line_plot,

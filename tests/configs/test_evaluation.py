@@ -2,6 +2,7 @@
 
 import pytest
 
+from qface_jax.data_pipelines.sets.pair_sets import PUBLISHED
 from qface_jax.settings import config as configs
 from qface_jax.train import evaluation
 
@@ -22,3 +23,9 @@ def test_what_a_run_is_evaluated_with(name, protocol, sets, resize):
     settings = evaluation.settings(config, protocol)
     assert settings.resize == resize and settings.flip and settings.path == "/x"
     assert settings.options["ties"] == "pessimistic"
+
+
+def test_lists_in_the_layouts_of_their_authors():
+    config = configs.load("eval_agedb_cfp")
+    assert config.eval.protocol == "verification"
+    assert set(config.eval.sets) == set(PUBLISHED) and config.eval.folds == 0

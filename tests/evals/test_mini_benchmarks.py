@@ -203,3 +203,22 @@ def test_xqlfw(case, key):
         close("std", got["std"], expected["std"], within)
         mean = sum(thresholds) / len(thresholds)
         close("threshold", mean, expected["mean_threshold"], 0.01)
+
+
+def test_the_list_of_xqlfw_by_verification(case):
+    expected = case.expected["xqlfw"]["flip"]
+    result, embedded = case.evaluate(
+        "eval_lfw_family",
+        mini("xqlfw"),
+        "--config.eval.sets=('xqlfw_pairs.txt::xqlfw_aligned_112',)",
+        "--config.eval.metric=cosine",
+        "--config.eval.resolutions=(112,)",
+    )
+    manifest, got = result["manifest"], result["details"]["rows"][0]["cross"]
+    assert embedded == 2 * expected["pairs"] and manifest["whole"] is True
+    assert manifest["pairs"] == expected["pairs"] and manifest["folds"] == 10
+    with compared("xqlfw by verification") as close:
+        within = ITEMS / expected["pairs"]
+        close("accuracy", got["accuracy"], expected["accuracy"], within)
+        close("std", got["std"], expected["std"], within)
+    assert {len(one["images"]) for one in result["examples"]} == {2}

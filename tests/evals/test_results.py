@@ -6,7 +6,7 @@ import pytest
 
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import results
-from qface_jax.evals.protocols.verification import rows_of
+from qface_jax.evals.protocols.verification_rows import rows_of
 from qface_jax.evals.text_table import result_text
 
 

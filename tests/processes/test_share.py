@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from qface_jax.evals.protocols.verification import rows_of
+from qface_jax.evals.protocols.verification_rows import rows_of
 from qface_jax.processes.share import ALONE, Share
 
 

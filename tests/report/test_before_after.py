@@ -9,7 +9,7 @@ import pytest
 
 from qface_jax.evals import results
 from qface_jax.evals.measures.roc import roc
-from qface_jax.evals.protocols.verification import rows_of
+from qface_jax.evals.protocols.verification_rows import rows_of
 from qface_jax.evals.text_table import percent_and_spread
 from qface_jax.report import before_after, figures
 from qface_jax.report.before_after import change_table, matching

@@ -1,5 +1,7 @@
 """Pictures of the pairs that an evaluation gave as examples."""
 
+import base64
+
 import numpy as np
 from PIL import Image
 
@@ -7,6 +9,7 @@ from qface_jax.data_pipelines.sets.benchmark_images import BenchmarkImages
 from qface_jax.data_pipelines.stream.alignment import template
 from qface_jax.evals.results import Example, Result, from_json, to_json
 from qface_jax.report.examples import write_examples
+from qface_jax.report.page import write_report
 
 COLOURS = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
 
@@ -33,6 +36,22 @@ def test_both_pictures_of_a_pair_stand_on_the_sheet(tmp_path):
     write_examples(tmp_path, result([[2, 0]]), pictures(tmp_path / "set"), "crop")
     sheet = tmp_path / "samples" / "pairs_colours.png"
     assert colours_in(sheet) == {COLOURS[2], COLOURS[0]}
+
+
+def test_a_probe_stands_beside_whom_it_found_and_its_mate_on_the_page(tmp_path):
+    found = [Example("worst misses", 0.5, [0, 1, 2])]
+    pairs = [Example("worst false matches", 0.25, [2, 0])]
+    write_examples(
+        tmp_path,
+        Result("colours", {}, examples=found + pairs),
+        pictures(tmp_path / "set"),
+        "crop",
+    )
+    sheet = tmp_path / "samples" / "pairs_colours.png"
+    assert colours_in(sheet) == set(COLOURS)
+    page = write_report(tmp_path).read_text("utf-8")
+    assert "pairs colours" in page
+    assert base64.b64encode(sheet.read_bytes()).decode() in page
 
 
 def test_faces_with_landmarks_are_aligned(tmp_path):

@@ -328,7 +328,7 @@ def pictures(
     for name in scores_of(arrays, sides):
         lines = [Line(f"{side} px", f"{array_name(name)}_{side}") for side in sides]
         text = f"{title(name)}, by resolution"
-        drawn.append(Picture("histogram", text, lines, title(name)))
+        drawn.append(Picture("histogram", text, lines, title(name), "images, %"))
     lines = []
     for name, drawn_curve in curves(arrays, sides, fmr=fmr).items():
         x, y = drawn_curve.thinned()

@@ -15,6 +15,9 @@ TIES_OPTION = Option(
     "Where gallery entries that score like the mate stand: before it, after it, or in "
     "the order of the gallery.",
 )  # fmt: skip
+# Headings of the worst probes; strangers are those whom the gallery does not have.
+MISSED = "worst misses: the probe, whom it found, its true mate"
+STRANGERS = "worst strangers: the probe, and whom it was taken for"
 STRETCH = "stretch"  # how pictures that are not aligned are published
 
 
@@ -97,7 +100,7 @@ def score_histogram(arrays: Mapping[str, str], title: str) -> Curve:
         title: above it.
     """
     lines = [Line(label, name) for label, name in arrays.items()]
-    return Curve("histogram", title, lines, "cosine of probe and gallery")
+    return Curve("histogram", title, lines, "cosine of probe and gallery", "probes, %")
 
 
 def cmc_curve(lines: Sequence[Line]) -> Curve:

@@ -16,6 +16,7 @@ from qface_jax.data_pipelines.sets import ijb as lists_of_ijb
 from qface_jax.data_pipelines.sets.benchmark_images import BenchmarkImages
 from qface_jax.data_pipelines.sets.ijb import Edition, Lists
 from qface_jax.errors import DataError
+from qface_jax.evals import examples
 from qface_jax.evals.embedded import Health, diagnose
 from qface_jax.evals.measures import rates
 from qface_jax.evals.measures.pair_scores import scorer
@@ -287,7 +288,7 @@ class Ijb:
     def _worst(self, scores: np.ndarray) -> dict[str, list[dict[str, Any]]]:
         """Returns the worst pairs with their most confident image each."""
         lists = self._lists
-        pairs = ijb_verification.worst(scores, lists.genuine)
+        pairs = examples.worst(scores, lists.genuine)
 
         def shown(pair: int) -> dict[str, Any]:
             templates = (int(lists.left[pair]), int(lists.right[pair]))

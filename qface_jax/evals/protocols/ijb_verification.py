@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from qface_jax.evals.text_table import exponent, percent
 
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 PUBLISHED_RULE = "nearest_vertex"
-WORST = 12  # false matches and false non-matches that are named
 _SAMPLE = 2000  # scores of each kind in the histogram, evenly spaced in their order
 
 
@@ -45,18 +44,6 @@ class Verified:
         return self.at_most if rule == "at_most" else self.published
 
 
-class Worst(NamedTuple):
-    """Pairs that are scored most wrongly.
-
-    Attributes:
-        false_matches: numbers of the impostor pairs that score highest.
-        false_nonmatches: numbers of the genuine pairs that score lowest.
-    """
-
-    false_matches: np.ndarray
-    false_nonmatches: np.ndarray
-
-
 def verify(scores: Scores, variant: str) -> Verified:
     """Returns the rates of the pairs' scores under one variant."""
     return Verified(
@@ -68,26 +55,6 @@ def verify(scores: Scores, variant: str) -> Verified:
         rates.tar_at_far(scores, FARS),
         rates.tar_at_far(scores, FARS, rule=PUBLISHED_RULE),
     )
-
-
-def worst(scores: np.ndarray, genuine: np.ndarray) -> Worst:
-    """Returns the pairs that are scored most wrongly, the worst first.
-
-    Args:
-        scores: of the pairs, [p].
-        genuine: whether they are of one person, bool [p].
-    """
-    wrong = np.where(genuine, np.inf, -scores)
-    matches = _smallest(wrong, WORST)
-    wrong = np.where(genuine, scores, np.inf)
-    return Worst(matches, _smallest(wrong, WORST))
-
-
-def _smallest(values: np.ndarray, count: int) -> np.ndarray:
-    count = min(count, len(values))
-    rows = np.argpartition(values, count - 1)[:count] if count else np.empty(0, int)
-    rows = rows[np.lexsort((rows, values[rows]))]
-    return rows[np.isfinite(values[rows])]
 
 
 def scalars(verified: Verified, rule: str) -> dict[str, float]:
@@ -262,7 +229,13 @@ def curves(names: Sequence[str], arrays: dict[str, np.ndarray]) -> list[Curve]:
         *([Curve("roc", "ROC of pairs of templates", rocs)] if rocs else []),
         *([Curve("det", "DET of pairs of templates", dets)] if dets else []),
         *([Curve("discard", title, discards)] if "discarded" in arrays else []),
-        Curve("histogram", f"Scores of the pairs, {names[0]}", kinds, xlabel="cosine"),
+        Curve(
+            "histogram",
+            f"Scores of the pairs, {names[0]}",
+            kinds,
+            xlabel="cosine",
+            ylabel="pairs, %",
+        ),
     ]
 
 

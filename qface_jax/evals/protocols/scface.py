@@ -35,6 +35,7 @@ from qface_jax.evals.protocols.scface_search import (
     Verified,
     search_distances,
     verify,
+    worst_frames,
 )
 from qface_jax.evals.protocols.unit_features import (
     gathered,
@@ -154,6 +155,7 @@ class ScfaceProtocol:
                 _published_table(searches["a"]),
             ],
             curves=_curves(searches),
+            examples=worst_frames(vectors, rows),
             warnings=[*result.warnings, *(ties if differ else [])],
             details={
                 "searches": {

@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qface_jax.data_pipelines.sets.scface import DISTANCES, MUGSHOT, Annotations
+from qface_jax.evals import examples
 from qface_jax.evals.measures import rates, search
+from qface_jax.evals.protocols.identification import MISSED
+from qface_jax.evals.results import Example
 
 RANKS = (1, 5, 10, 20)
 COMBINED = 0  # in place of a distance: all of them
@@ -116,6 +119,27 @@ def search_distances(
             )
         )
     return tables
+
+
+def worst_frames(vectors: np.ndarray, rows: Annotations) -> list[Example]:
+    """Returns the frames that lie furthest from their mugshots, in protocol A.
+
+    Args:
+        vectors: unit, zero for an unusable image, [n, d].
+        rows: of the same images, as of `Scface.rows`.
+    """
+    mugshots = np.flatnonzero(rows.cameras == MUGSHOT)
+    frames = np.flatnonzero(rows.cameras != MUGSHOT)
+    gallery = vectors[mugshots], rows.subjects[mugshots]
+    found = search.search(*gallery, vectors[frames], rows.subjects[frames])
+    worst = examples.missed(found.mate, found.nonmate)
+    chosen = frames[worst]
+    near = examples.nearest(*gallery, vectors[chosen], rows.subjects[chosen])
+    return examples.of_probes(
+        MISSED,
+        found.nonmate[worst],
+        (chosen, mugshots[near.other], mugshots[near.mate]),
+    )
 
 
 def verify(vectors: np.ndarray, rows: Annotations, distance: int) -> Verified:

@@ -13,7 +13,7 @@ from qface_jax.evals.protocols.identification import (
     rates_table,
     score_histogram,
 )
-from qface_jax.evals.results import Column, Curve, Headline, Line, Table
+from qface_jax.evals.results import Column, Curve, Example, Headline, Line, Table
 
 FPIRS = (0.3, 0.2, 0.1, 0.01)
 FARS = (0.3, 0.1, 0.01, 0.001)
@@ -38,6 +38,7 @@ class Section:
     headlines: list[Headline] = dataclasses.field(default_factory=list)
     tables: list[Table] = dataclasses.field(default_factory=list)
     curves: list[Curve] = dataclasses.field(default_factory=list)
+    examples: list[Example] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
     arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)

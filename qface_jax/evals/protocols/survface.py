@@ -11,6 +11,7 @@ import numpy as np
 
 from qface_jax.data_pipelines.sets.survface import EXPECTED, open_survface
 from qface_jax.errors import ConfigError
+from qface_jax.evals import examples
 from qface_jax.evals.embedded import Health
 from qface_jax.evals.measures import verification
 from qface_jax.evals.measures.identity_templates import identity_templates
@@ -25,12 +26,13 @@ from qface_jax.evals.protocols.surveillance import (
     verified,
 )
 from qface_jax.evals.protocols.unit_features import (
+    UnitFeatures,
     gathered,
     unit_features,
     worst,
     worst_health,
 )
-from qface_jax.evals.results import Result
+from qface_jax.evals.results import Example, Result
 from qface_jax.processes.share import Share
 
 PARTS = ("all", "identification", "verification")
@@ -139,7 +141,51 @@ class SurvFace:
         answers = Answers(
             result.mate[:m], ranks(result, self._ties)[:m], result.nonmate[m:]
         )
-        return _Half(health, unusable, identified(answers, len(templates)))
+        section = identified(answers, len(templates))
+        numbers = _first_images(gallery, self._set.gallery_ids, len(templates), share)
+        shown = self._worst_probes(templates, numbers, probes, result, share)
+        return _Half(health, unusable, dataclasses.replace(section, examples=shown))
+
+    def _worst_probes(
+        self,
+        templates: np.ndarray,
+        numbers: np.ndarray,
+        probes: UnitFeatures,
+        result: SearchResult,
+        share: Share,
+    ) -> list[Example]:
+        """Returns the worst misses, and the strangers who were surest taken for one.
+
+        Args:
+            templates: of everyone on the watch list, [t, d].
+            numbers: of an image of each template, [t].
+            probes: this host's, mated ones before strangers.
+            result: what all of them found.
+            share: this host's part.
+        """
+        m = len(self._set.probe_ids)
+        missed = examples.missed(result.mate[:m], result.nonmate[:m])
+        strangers = examples.lowest(-result.nonmate[m:])
+        worst = np.concatenate([missed, m + strangers])
+        ids = np.full(len(worst), NOBODY)
+        ids[: len(missed)] = self._set.probe_ids[missed]
+        # Each host has the features of its own probes.
+        mine = np.isin(worst, probes.rows)
+        vectors = np.zeros((len(worst), templates.shape[1]))
+        vectors[mine] = probes.vectors[worst[mine] - probes.rows.start]
+        vectors = share.gather(vectors[None]).sum(axis=0)
+        found = examples.nearest(templates, np.arange(len(templates)), vectors, ids)
+        shown, score = self._probes.start + worst, result.nonmate[worst]
+        other, k = numbers[found.other], len(missed)
+        mate = numbers[found.mate[:k]]
+        return [
+            *examples.of_probes(
+                identification.MISSED, score[:k], (shown[:k], other[:k], mate)
+            ),
+            *examples.of_probes(
+                identification.STRANGERS, score[k:], (shown[k:], other[k:])
+            ),
+        ]
 
     def _verify(self, embed: Embedder, share: Share) -> _Half:
         mine = unit_features(embed, self.images, self._pairs, share)
@@ -148,15 +194,21 @@ class SurvFace:
         health = worst_health([mine], share)
         if health.status == "non_finite":
             return _Half(health, unusable, Section())
-        kinds = []
-        for pairs in (self._set.positive, self._set.negative):
+        kinds, both = [], (self._set.positive, self._set.negative)
+        for pairs in both:
             first, second = (pairs - self._pairs.start).T
             squared = verification.distances(
                 images.vectors[first], images.vectors[second], metric="euclidean"
             )
             unread = images.unusable[first] | images.unusable[second]
             kinds.append(np.where(unread, _UNREADABLE, np.sqrt(squared)))
-        return _Half(health, unusable, verified(PairDistances(*kinds)))
+        section, dist = verified(PairDistances(*kinds)), np.concatenate(kinds)
+        shown = examples.of_pairs(
+            np.where(dist == _UNREADABLE, np.nan, 1 - dist**2 / 2),
+            np.arange(len(dist)) < len(kinds[0]),
+            np.concatenate(both),
+        )
+        return _Half(health, unusable, dataclasses.replace(section, examples=shown))
 
     def _manifest(self, unusable: dict[str, int]) -> dict[str, Any]:
         counts = {name: self._set.counts[name] for name in EXPECTED}
@@ -181,6 +233,23 @@ class SurvFace:
             "accuracy": "10 folds of n // 10 pairs of each kind, on that grid",
             **identification.scoring(self._ties),
         }
+
+
+def _first_images(
+    gallery: UnitFeatures, ids: np.ndarray, people: int, share: Share
+) -> np.ndarray:
+    """Returns the number of an image of each identity that could be used, int64 [t].
+
+    Args:
+        gallery: this host's part.
+        ids: identity of each gallery image, of all hosts, [g].
+        people: identities.
+        share: this host's part.
+    """
+    usable = np.flatnonzero(~share.gather(gallery.unusable))
+    numbers = np.zeros(people, np.int64)
+    numbers[ids[usable][::-1]] = usable[::-1]  # the first of each is written last
+    return numbers
 
 
 def _joined(result: Result, section: Section) -> Result:

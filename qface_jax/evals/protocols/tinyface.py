@@ -4,6 +4,7 @@ Z. Cheng, X. Zhu, S. Gong: Low-Resolution Face Recognition, ACCV 2018. Average p
 and ranks as of the official evaluation, on unit features.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from qface_jax.data_pipelines.sets.tinyface import (
     TinyFaceSet,
     open_tinyface,
 )
+from qface_jax.evals import examples
 from qface_jax.evals.embedded import Health
 from qface_jax.evals.measures.cmc import average_precision, cmc, first_ranks
 from qface_jax.evals.measures.search import TIES, Mates, rank_mates
@@ -28,6 +30,7 @@ from qface_jax.evals.protocols.unit_features import (
 from qface_jax.evals.results import (
     PAGE,
     Column,
+    Example,
     Headline,
     Line,
     Result,
@@ -101,7 +104,33 @@ class TinyFace:
         mates = self._ranked(gallery, g, vectors, share)
         listed = self._set.counts["gallery_match"]
         without = self._ranked(gallery, listed, vectors, share)
-        return self._result({"": mates, _WITHOUT: without}, health, warnings, manifest)
+        result = self._result(
+            {"": mates, _WITHOUT: without}, health, warnings, manifest
+        )
+        shown = self._examples(gallery, mates, vectors, share)
+        return dataclasses.replace(result, examples=shown)
+
+    def _examples(
+        self, gallery: UnitFeatures, mates: Mates, probes: np.ndarray, share: Share
+    ) -> list[Example]:
+        """Returns the worst probes: whom they found, and their true mates."""
+        best = np.full(len(probes), -np.inf)
+        first = np.flatnonzero(np.diff(mates.probe, prepend=-1))
+        best[mates.probe[first]] = mates.score[first]
+        worst = examples.missed(best, mates.nonmate)
+        rows = gallery.rows
+        found = examples.nearest(
+            gallery.vectors,
+            self._set.gallery_ids[rows.start : rows.stop],
+            probes[worst],
+            self._set.probe_ids[worst],
+            share=share,
+        )
+        return examples.of_probes(
+            identification.MISSED,
+            mates.nonmate[worst],
+            (len(self._set.gallery_ids) + worst, found.other, found.mate),
+        )
 
     def _ranked(
         self, gallery: UnitFeatures, size: int, probes: np.ndarray, share: Share

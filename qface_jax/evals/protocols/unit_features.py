@@ -82,7 +82,4 @@ def worst(judged: Sequence[Health]) -> Health:
 
 def _health(part: UnitFeatures, share: Share) -> Health:
     vectors = part.vectors[~part.unusable]
-    count = int(share.gather(np.array([len(vectors)])).sum())
-    if not count:
-        return Health("collapsed", "no image could be read: nothing can be compared")
     return diagnose(vectors, resolution=RESOLUTION, share=share)

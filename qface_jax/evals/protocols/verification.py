@@ -1,17 +1,21 @@
-"""Verification at every resolution: one image of each pair degraded, and both."""
+"""Verification at every resolution: one image of each pair degraded, and both.
+
+Pairs with an image that is missing, unreadable or cannot be aligned are lost: the
+accuracy is of the others, and beside it the lost ones are counted as wrong.
+"""
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from qface_jax.errors import ConfigError, DataError
+from qface_jax.evals import examples, lost_pairs
 from qface_jax.evals.embedded import Embedded, Health, diagnose
 from qface_jax.evals.measures import error_discard, verification
 from qface_jax.evals.measures.quality_scores import NORM, array_name
-from qface_jax.evals.measures.roc import FARS, TarAtFar, roc
-from qface_jax.evals.measures.verification import Score
+from qface_jax.evals.protocols import verification_rows
 from qface_jax.evals.protocols.protocol import (
     FULL_SIDE,
     Embedder,
@@ -20,49 +24,27 @@ from qface_jax.evals.protocols.protocol import (
     ImageSet,
     ProtocolEntry,
 )
-from qface_jax.evals.results import (
-    PAGE,
-    TERMINAL,
-    Column,
-    Curve,
-    Headline,
-    Line,
-    Result,
-    Series,
-    Table,
-)
-from qface_jax.evals.text_table import exponent
+from qface_jax.evals.protocols.verification_rows import Row
+from qface_jax.evals.results import Example, Result
 from qface_jax.processes.share import Share
 
 DEFAULT_FOLDS = 10  # of a set that is published without
 
-_SEVERITY = ("ok", "collapsed", "non_finite")
-_KINDS = {"cross": "Cross-resolution", "same": "Same resolution"}
 
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One resolution.
+class Side(NamedTuple):
+    """The images as they are seen at one resolution, of all hosts.
 
     Attributes:
-        side: of the degraded image, px.
-        status: "ok", "collapsed" or "non_finite", of the embeddings at this side.
-        message: what is wrong with them; empty when ok.
-        cross: second image of each pair degraded; None where nothing can be compared.
-        same: both images degraded; None likewise.
-        norms: mean, std, min, max of the feature norms at this side; None likewise.
+        side: px.
+        health: of the features.
+        dist: distances of the pairs by kind, [p] each, as far as they can be taken.
+        scores: quality of each image by name, [2p] each.
     """
 
     side: int
-    status: str
-    message: str
-    cross: Score | None
-    same: Score | None
-    norms: dict[str, float] | None
-
-    def score(self, kind: str) -> Score | None:
-        """Returns the score of a key of `_KINDS`."""
-        return self.cross if kind == "cross" else self.same
+    health: Health
+    dist: dict[str, np.ndarray]
+    scores: dict[str, np.ndarray]
 
 
 class PairSet(ImageSet):
@@ -106,72 +88,141 @@ class Verification:
         """Returns facts of the set."""
         return self.images.describe()
 
+    def lost(self, unusable: np.ndarray) -> np.ndarray:
+        """Returns which pairs have an unusable image, bool [p].
+
+        Args:
+            unusable: of each image, bool [2p].
+
+        Raises:
+            DataError: no pair of a fold is left.
+        """
+        images = np.arange(len(unusable))
+        return lost_pairs.lost_pairs(
+            unusable, images[0::2], images[1::2], folds=self.folds, place=self.name
+        )
+
     def evaluate(self, embed: Embedder, share: Share) -> Result:
-        """Embeds the set once per resolution and scores its pairs."""
-        rows, arrays = self._score_sides(embed, share)
+        """Embeds the set once per resolution and scores its pairs.
+
+        Raises:
+            DataError: no pair of a fold is left.
+        """
+        sides, unusable = self._compare(embed, share)
+        lost = self.lost(unusable)
+        rows = [self._row(one, lost, unusable) for one in sides]
+        arrays = self._arrays(sides, lost)
         rate = self._settings.discard_fmr
         quality = error_discard.judge(arrays, self._sides, fmr=rate)
         arrays["discard_fmr"] = np.float64(rate)
-        warnings = [] if quality is None else error_discard.warnings(quality)
-        status, message = _overall(rows)
-        scalars = _scalars(rows, quality)
-        manifest = self._manifest()
+        warnings = [*self._notes(), *lost_pairs.warnings(lost, unusable)]
+        if quality is not None:
+            warnings += error_discard.warnings(quality)
+        status, message = verification_rows.overall(rows)
+        wrong = verification_rows.lost_wrong(rows, lost)
+        scalars = verification_rows.scalars(rows, quality, wrong)
+        manifest = self._manifest(lost, unusable)
         return Result(
             set=self.name,
             scalars=scalars,
             best="mean_cross",
             status=status,
             message=message,
-            headlines=_headlines(rows),
-            series=_series(rows, manifest),
+            headlines=verification_rows.headlines(rows, scalars),
+            series=verification_rows.series(rows, manifest),
             tables=[
-                _printed_table(self.name, manifest, rows, scalars),
+                verification_rows.printed_table(self.name, manifest, rows, scalars),
+                *verification_rows.lost_tables(rows, wrong, scalars),
                 *([] if quality is None else [error_discard.table(quality)]),
-                _page_table(rows, scalars),
+                verification_rows.page_table(rows, scalars),
                 *([] if quality is None else [error_discard.page_table(quality)]),
             ],
             curves=[
                 *error_discard.pictures(arrays, self._sides, fmr=rate),
-                *_rocs(arrays, self._sides),
+                *verification_rows.rocs(arrays, self._sides),
             ],
+            examples=self._examples(sides[0], lost),
             warnings=warnings,
             manifest=manifest,
             details={
                 "rows": [dataclasses.asdict(row) for row in rows],
                 "quality": quality,
+                "lost_wrong": wrong,
             },
             arrays=arrays,
         )
 
-    def _score_sides(
-        self, embed: Embedder, share: Share
-    ) -> tuple[list[Row], dict[str, np.ndarray]]:
-        """Returns the rows and the arrays of the pictures."""
-        issame, metric = self._issame, self._settings.metric
-        rows, arrays, full = [], {"issame": issame}, None
-        pairs = share.pairs(len(issame))
+    def _compare(self, embed: Embedder, share: Share) -> tuple[list[Side], np.ndarray]:
+        """Returns what is seen at each side, and which images are unusable [2p]."""
+        pairs = share.pairs(len(self._issame))
         images = range(2 * pairs.start, 2 * pairs.stop)
-        most = 2 * share.most_pairs(len(issame))
+        most = 2 * share.most_pairs(len(self._issame))
+        resolution = self._metric.step / self._metric.factor
+        sides, full, unusable = [], None, np.zeros(len(images), bool)
         for side in self._sides:
             embedded = embed(ImageRequest(self.images, images, most, side))
-            resolution = self._metric.step / self._metric.factor
-            health = diagnose(embedded.features, resolution=resolution, share=share)
+            unusable[embedded.unusable] = True
+            usable = np.delete(embedded.features, embedded.unusable, axis=0)
+            health = diagnose(usable, resolution=resolution, share=share)
             full = full or (embedded, health)
-            dist = _distances(full, (embedded, health), metric, share)
+            dist = _distances(full, (embedded, health), self._settings.metric, share)
             scores = {
                 name: share.gather(values) for name, values in embedded.scores.items()
             }
-            rows.append(
-                _row(side, health, dist, scores[NORM], issame, metric, self.folds)
-            )
-            for kind, values in dist.items():
-                arrays[f"{kind}_{side}"] = values.astype(np.float32)
-            for name, values in scores.items():
-                key = f"{array_name(name)}_{side}"
-                arrays[key] = values.astype(np.float32)
-        return rows, arrays
+            sides.append(Side(side, health, dist, scores))
+        return sides, share.gather(unusable)
 
-    def _manifest(self) -> dict[str, Any]:
+    def _row(self, one: Side, lost: np.ndarray, unusable: np.ndarray) -> Row:
+        """Scores one resolution."""
+        scores = {
+            kind: verification.score(
+                values,
+                self._issame,
+                metric=self._settings.metric,
+                folds=self.folds,
+                lost=lost,
+            )
+            for kind, values in one.dist.items()
+        }
+        broken = one.health.status == "non_finite"
+        return Row(
+            side=one.side,
+            status=one.health.status,
+            message=one.health.message,
+            cross=scores.get("cross"),
+            same=scores.get("same"),
+            norms=None if broken else _summary(one.scores[NORM][~unusable]),
+        )
+
+    def _arrays(self, sides: list[Side], lost: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns what the pictures are drawn of: the pairs that are left."""
+        left, images = ~lost, np.repeat(~lost, 2)
+        arrays = {"issame": self._issame[left]}
+        if lost.any():
+            arrays["lost"] = lost
+        for one in sides:
+            for kind, values in one.dist.items():
+                arrays[f"{kind}_{one.side}"] = values[left].astype(np.float32)
+            for name, values in one.scores.items():
+                key = f"{array_name(name)}_{one.side}"
+                arrays[key] = values[images].astype(np.float32)
+        return arrays
+
+    def _examples(self, full: Side, lost: np.ndarray) -> list[Example]:
+        """Returns the worst pairs at full resolution, by their cosine."""
+        if "same" not in full.dist:
+            return []
+        cosine = 1 - full.dist["same"] / (2 * self._metric.factor)
+        # Of lost pairs there is nothing to look at.
+        cosine[lost] = np.nan
+        images = np.arange(2 * len(lost)).reshape(-1, 2)
+        return examples.of_pairs(cosine, self._issame, images)
+
+    def _notes(self) -> list[str]:
+        """Returns what is odd about the set, in sentences."""
+        return list(self.describe().get("notes", ()))
+
+    def _manifest(self, lost: np.ndarray, unusable: np.ndarray) -> dict[str, Any]:
         """Returns everything that the numbers depend on besides the model."""
         settings, grid, issame = self._settings, self._metric, self._issame
         plain = "raw feature of the image, normalised"
@@ -182,6 +233,9 @@ class Verification:
             "pairs": len(issame),
             "same": int(issame.sum()),
             "different": int((~issame).sum()),
+            "lost_pairs": int(lost.sum()),
+            "unusable": int(unusable.sum()),
+            "whole": not self._notes() and not unusable.any(),
             "folds": self.folds,
             "metric": settings.metric,
             "metric_description": grid.description,
@@ -197,6 +251,8 @@ class Verification:
             "same_resolution": "both images of each pair degraded",
             "degradation": f"bicubic to side x side, bicubic to {FULL_SIDE}",
             "antialias": settings.antialias,
+            "aligner": self.describe().get("aligner", "as the file holds the faces"),
+            "resize": settings.resize,
             "colour_order": "RGB",
             "tar_at_far": "largest true accept rate over exact thresholds whose false "
             "accept rate is at most FAR, all pairs together, no interpolation",
@@ -214,12 +270,14 @@ def open_verification(settings: EvalSettings, name: str) -> Verification:
 
     Raises:
         ConfigError: the folds do not fit the pairs, or there is no such set.
-        DataError: the set cannot be read, or holds one kind of pairs only.
+        DataError: the set cannot be read, holds one kind of pairs only, or lacks all
+            images of a fold.
     """
     # TensorFlow, which draws the synthetic set, takes seconds to load.
     from qface_jax.data_pipelines.sets.pair_sets import open_pair_set
+    from qface_jax.data_pipelines.sets.usable_pairs import UsablePairs
 
-    pair_set = open_pair_set(name, settings)
+    pair_set = UsablePairs(open_pair_set(name, settings))
     protocol = Verification(settings, pair_set)
     if np.all(pair_set.issame) or not np.any(pair_set.issame):
         kind = "same" if np.all(pair_set.issame) else "different"
@@ -228,27 +286,14 @@ def open_verification(settings: EvalSettings, name: str) -> Verification:
             "identities; a constant answer would score 100 %: give both kinds"
         )
     verification.check_folds(pair_set.issame, protocol.folds, pair_set.name)
+    # Better known now than after hours of training.
+    protocol.lost(np.isin(np.arange(len(pair_set)), pair_set.missing))
     return protocol
 
 
 PROTOCOL = ProtocolEntry(
     open_verification, "verification of pairs at every resolution, cross and same"
 )
-
-
-def rows_of(result: Result) -> list[Row]:
-    """Returns what a result of this protocol says of each resolution."""
-
-    def score(fields: dict[str, Any] | None) -> Score | None:
-        if fields is None:
-            return None
-        points = [TarAtFar(**point) for point in fields["tar_at_far"]]
-        return Score(**fields | {"tar_at_far": points})
-
-    return [
-        Row(**row | {kind: score(row[kind]) for kind in _KINDS})
-        for row in result.details["rows"]
-    ]
 
 
 def check_resolutions(resolutions: Sequence[int]) -> list[int]:
@@ -288,30 +333,6 @@ def _distances(
     return dist
 
 
-def _row(
-    side: int,
-    health: Health,
-    dist: dict[str, np.ndarray],
-    norms: np.ndarray,
-    issame: np.ndarray,
-    metric: str,
-    folds: int,
-) -> Row:
-    """Scores one resolution."""
-    scores = {
-        kind: verification.score(values, issame, metric=metric, folds=folds)
-        for kind, values in dist.items()
-    }
-    return Row(
-        side=side,
-        status=health.status,
-        message=health.message,
-        cross=scores.get("cross"),
-        same=scores.get("same"),
-        norms=None if health.status == "non_finite" else _summary(norms),
-    )
-
-
 def _summary(norms: np.ndarray) -> dict[str, float]:
     return {
         "mean": float(norms.mean()),
@@ -319,188 +340,3 @@ def _summary(norms: np.ndarray) -> dict[str, float]:
         "min": float(norms.min()),
         "max": float(norms.max()),
     }
-
-
-def _overall(rows: list[Row]) -> tuple[str, str]:
-    """Returns the worst status and what is wrong where."""
-    status = max((row.status for row in rows), key=_SEVERITY.index)
-    bad = [f"at {row.side} px: {row.message}" for row in rows if row.status != "ok"]
-    return status, "; ".join(bad)
-
-
-def _scalars(rows: list[Row], quality: dict[str, Any] | None) -> dict[str, float]:
-    """Returns the numbers worth following, by name.
-
-    mean_cross, mean_same, and per side: cross_<side>, same_<side>, auc_<side> (cross)
-    and norm_mean_<side>; of each quality score rank_<score>, its rank correlation with
-    the resolution, and discard_<score>, the area below its error-versus-discard curve.
-    """
-    values = {f"mean_{kind}": _mean([row.score(kind) for row in rows])
-              for kind in _KINDS}  # fmt: skip
-    for row in rows:
-        values[f"cross_{row.side}"] = row.cross and row.cross.accuracy
-        values[f"same_{row.side}"] = row.same and row.same.accuracy
-        values[f"auc_{row.side}"] = row.cross and row.cross.auc
-        values[f"norm_mean_{row.side}"] = row.norms and row.norms["mean"]
-    for name, facts in (quality or {}).get("scores", {}).items():
-        values[f"rank_{name}"] = facts["rank_correlation"]
-        values[f"discard_{name}"] = facts["area"]
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _mean(scores: list[Score | None]) -> float | None:
-    if any(score is None for score in scores):
-        return None
-    return float(np.mean([score.accuracy for score in scores]))
-
-
-def _headlines(rows: list[Row]) -> list[Headline]:
-    largest, smallest = rows[0].side, rows[-1].side
-    headlines = [Headline(f"cross_{largest}", f"at {largest} px")]
-    if len(rows) > 1:
-        label = f"{largest} against {smallest} px"
-        headlines.append(Headline(f"cross_{smallest}", label))
-    means = [Headline(f"mean_{k}", f"mean, {t.lower()}") for k, t in _KINDS.items()]
-    return [*headlines, *means]
-
-
-def _series(rows: list[Row], manifest: dict[str, Any]) -> list[Series]:
-    share = manifest["same"] / manifest["pairs"]
-    return [
-        Series(
-            name=kind,
-            title=title,
-            labels=[f"{row.side} px" for row in rows],
-            scalars=[f"{kind}_{row.side}" for row in rows],
-            spreads=[getattr(row.score(kind), "std", None) for row in rows],
-            mean=f"mean_{kind}",
-            condition="side",
-            x=[row.side for row in rows],
-            over="resolution",
-            xlabel="side of the degraded image, px",
-            chance=max(share, 1 - share),
-            note="Accuracy in percent ± standard deviation over the folds",
-            about="Columns in px: cross-resolution, the second picture of each pair "
-            "degraded to that side. mean cross, mean same (both degraded): over all "
-            "sides.",
-        )
-        for kind, title in _KINDS.items()
-    ]
-
-
-def _accuracy(score: Score | None) -> list[float] | None:
-    return score and [score.accuracy, score.std]
-
-
-def _printed_table(
-    name: str, manifest: dict[str, Any], rows: list[Row], scalars: dict[str, float]
-) -> Table:
-    """Accuracy, TAR at FAR and AUC over resolution; the latter cross-resolution."""
-    points = next((row.cross.tar_at_far for row in rows if row.cross is not None), [])
-    tars = [Column(f"TAR@{exponent(point.far)}", "percent") for point in points]
-    reasons: dict[str, list[str]] = {}
-    for point in points:
-        if point.reason is not None:
-            reasons.setdefault(point.reason, []).append(exponent(point.far))
-    return Table(
-        title=f"{name}: {manifest['pairs']:,} pairs ({manifest['same']:,} same, "
-        f"{manifest['different']:,} different), {manifest['folds']} folds, "
-        f"{manifest['metric']}, {'with' if manifest['flip'] else 'without'} flip",
-        columns=[
-            Column("side"),
-            *(Column(title.lower(), "percents") for title in _KINDS.values()),
-            *tars,
-            Column("AUC", "percent"),
-        ],
-        rows=[
-            [
-                f"{row.side} px",
-                *(_accuracy(row.score(kind)) for kind in _KINDS),
-                *_rates(row.cross, range(len(tars))),
-            ]
-            for row in rows
-        ],
-        footer=[
-            "mean",
-            *([scalars.get(f"mean_{kind}")] for kind in _KINDS),
-            *[""] * (len(tars) + 1),
-        ],
-        notes=[
-            "TAR and AUC: cross-resolution. All in percent; ± over the folds.",
-            *(f"No TAR at FAR {', '.join(f)}: {why}." for why, f in reasons.items()),
-        ],
-        shown=TERMINAL,
-    )
-
-
-def _rates(score: Score | None, points: Sequence[int]) -> list[float | None]:
-    """TAR at the points of FARS that are shown, and the area under the ROC."""
-    if score is None:
-        return [None] * (len(points) + 1)
-    return [*(score.tar_at_far[i].tar for i in points), score.auc]
-
-
-def _page_table(rows: list[Row], scalars: dict[str, float]) -> Table:
-    """The same of both kinds of pairs; only FARs that any row has a number for."""
-    scores = [row.score(kind) for row in rows for kind in _KINDS]
-    points = [point for score in scores if score for point in score.tar_at_far]
-    told = {point.far for point in points if point.tar is not None}
-    shown = [i for i, far in enumerate(FARS) if far in told]
-    columns, footer = [Column("Side", left=True)], ["mean"]
-    groups = {
-        "cross": "Cross-resolution: second image degraded",
-        "same": "Same resolution: both images degraded",
-    }
-    for kind, group in groups.items():
-        columns += [
-            Column("Accuracy", "percents", group, strong=True),
-            Column("AUC", "percent", group),
-            *(Column(f"TAR {exponent(FARS[i])}", "percent", group) for i in shown),
-        ]
-        footer += [[scalars.get(f"mean_{kind}")], *[""] * (1 + len(shown))]
-    body = []
-    for row in rows:
-        wrong = "" if row.status == "ok" else f" ({row.status.replace('_', '-')})"
-        cells: list[Any] = [f"{row.side} px{wrong}"]
-        for kind in _KINDS:
-            *tars, area = _rates(row.score(kind), shown)
-            cells += [_accuracy(row.score(kind)), area, *tars]
-        body.append([*cells, row.norms and row.norms["mean"]])
-    reasons = sorted(
-        {
-            f"{exponent(point.far)}: {point.reason}"
-            for row in rows
-            if row.cross is not None
-            for point in row.cross.tar_at_far
-            if point.reason is not None
-        }
-    )
-    note = (
-        "In percent; accuracy ± standard deviation over the folds; TAR at the false "
-        "accept rate named; norm: mean L2 norm of the features."
-    )
-    return Table(
-        columns=[*columns, Column("Norm", "number")],
-        rows=body,
-        footer=[*footer, ""],
-        notes=[note, *([f"No TAR at FAR {'; '.join(reasons)}."] if reasons else [])],
-        shown=PAGE,
-    )
-
-
-def _rocs(arrays: dict[str, np.ndarray], sides: Sequence[int]) -> list[Curve]:
-    """The ROC of each kind, a line for each side; their points become arrays."""
-    curves = []
-    for kind, title in _KINDS.items():
-        lines = []
-        for side in sides:
-            if f"{kind}_{side}" not in arrays:
-                continue
-            far, tar = roc(arrays[f"{kind}_{side}"], arrays["issame"])
-            if len(far):
-                x, y = f"far_{kind}_{side}", f"tar_{kind}_{side}"
-                arrays[x], arrays[y] = far, tar
-                lines.append(Line(f"{side} px", y, x))
-        if lines:
-            curves.append(Curve("roc", f"ROC, {title.lower()}", lines))
-    return curves

@@ -14,6 +14,7 @@ import numpy as np
 
 from qface_jax.data_pipelines.sets.xqlfw import ALIGNED_NAME, Xqlfw, open_xqlfw
 from qface_jax.errors import DataError
+from qface_jax.evals import examples, lost_pairs
 from qface_jax.evals.measures import verification
 from qface_jax.evals.measures.roc import roc
 from qface_jax.evals.measures.verification import Score
@@ -95,15 +96,21 @@ class XqlfwProtocol:
         mine = unit_features(embed, self.images, range(self.total), share)
         health = worst_health([mine], share)
         everything = gathered(mine, share)
-        unusable = np.flatnonzero(everything.unusable)
-        lost = self._lost(unusable)
+        unusable = everything.unusable
+        lost = lost_pairs.lost_pairs(
+            unusable,
+            self._xqlfw.first,
+            self._xqlfw.second,
+            folds=self.folds,
+            place=str(self._xqlfw.images.folder),
+        )
         result = Result(
             set=self.name,
             scalars={},
             best="accuracy",
             status=health.status,
             message=health.message,
-            warnings=self._warnings(unusable, lost),
+            warnings=[*self._xqlfw.notes, *lost_pairs.warnings(lost, unusable)],
             manifest=self._manifest(unusable, lost),
         )
         if health.status == "non_finite":
@@ -122,7 +129,7 @@ class XqlfwProtocol:
             for name, values in dist.items()
         }
         wrong = {
-            name: with_lost_wrong(score, lost, self.folds)
+            name: lost_pairs.with_lost_wrong(score, lost)
             for name, score in scores.items()
         }
         scalars = _scalars(scores, wrong)
@@ -143,6 +150,11 @@ class XqlfwProtocol:
                 _published_table(scores["cosine"]),
             ],
             curves=_curves(*left),
+            examples=examples.of_pairs(
+                np.where(lost, np.nan, 1 - dist["cosine"]),
+                xqlfw.issame,
+                np.stack([xqlfw.first, xqlfw.second], axis=1),
+            ),
             details={
                 "scores": {
                     name: dataclasses.asdict(score) for name, score in scores.items()
@@ -152,45 +164,20 @@ class XqlfwProtocol:
             arrays=arrays,
         )
 
-    def _lost(self, unusable: np.ndarray) -> np.ndarray:
-        """Returns which pairs have an unusable image, bool [p]."""
-        xqlfw = self._xqlfw
-        lost = np.isin(xqlfw.first, unusable) | np.isin(xqlfw.second, unusable)
-        bounds = verification.fold_bounds(len(lost), self.folds)
-        left = np.add.reduceat(~lost, bounds[:-1], dtype=np.int64)
-        if not left.all():
-            raise DataError(
-                f"{xqlfw.images.folder}: got no usable pair of fold "
-                f"{int(np.argmin(left)) + 1} of {self.folds}, expected some of each; "
-                f"{len(unusable):,} of {self.total:,} images are missing or no images"
-            )
-        return lost
-
-    def _warnings(self, unusable: np.ndarray, lost: np.ndarray) -> list[str]:
-        notes = list(self._xqlfw.notes)
-        if len(unusable):
-            notes.append(
-                f"{int(lost.sum()):,} of {len(lost):,} pairs are lost with "
-                f"{len(unusable):,} of {self.total:,} images that are missing or "
-                "cannot be read: the accuracy is of the other pairs; beside it the "
-                "lost ones are counted as wrong"
-            )
-        return notes
-
     def _manifest(self, unusable: np.ndarray, lost: np.ndarray) -> dict[str, Any]:
         xqlfw, settings = self._xqlfw, self._settings
         facts = xqlfw.images.describe()
         return {
             "name": "xqlfw",
             "set": facts,
-            "whole": xqlfw.counts == xqlfw.expected and not len(unusable),
+            "whole": xqlfw.counts == xqlfw.expected and not unusable.any(),
             "counts": dict(xqlfw.counts),
             "expected": dict(xqlfw.expected),
             "pairs": len(lost),
             "same": int(xqlfw.issame.sum()),
             "different": int((~xqlfw.issame).sum()),
             "lost_pairs": int(lost.sum()),
-            "unusable": len(unusable),
+            "unusable": int(unusable.sum()),
             "folds": self.folds,
             "rules": {name: title for name, (_, title) in RULES.items()},
             "decision": "accepted when distance < threshold; contiguous folds; of "
@@ -231,20 +218,6 @@ PROTOCOL = ProtocolEntry(
         )
     },
 )
-
-
-def with_lost_wrong(score: Score, lost: np.ndarray, folds: int) -> tuple[float, float]:
-    """Returns accuracy and its deviation over the folds, lost pairs being wrong.
-
-    Args:
-        score: of the pairs that are left.
-        lost: bool [p].
-        folds: contiguous.
-    """
-    bounds = verification.fold_bounds(len(lost), folds)
-    left = np.add.reduceat(~lost, bounds[:-1], dtype=np.int64) / np.diff(bounds)
-    accuracies = np.asarray(score.fold_accuracies) * left
-    return float(accuracies.mean()), float(accuracies.std())
 
 
 def _scalars(
@@ -338,6 +311,7 @@ def _curves(dist: np.ndarray, issame: np.ndarray) -> list[Curve]:
             "Cosine distance of the pairs",
             [Line("one person", "same"), Line("two persons", "different")],
             xlabel="cosine distance",
+            ylabel="pairs, %",
         )
     ]
     if len(far):

@@ -228,12 +228,37 @@ def test_pairs_list_shorter_than_its_first_line(tmp_path, caplog):
 
 def test_pairs_list_with_missing_images(tmp_path):
     lines = "".join(f"Dan\t{i}\t{i + 1}\n" for i in range(1, 9))
-    with pytest.raises(
-        DataError, match=r"9 of 13 images of pairs\.txt are missing"
-    ) as e:
-        open_set(write_list(tmp_path, PAIRS + lines))
-    assert "Dan/Dan_0001, Dan/Dan_0002" in str(e.value)
-    assert "Dan_0009" not in str(e.value)
+    pairs = open_set(write_list(tmp_path, PAIRS + lines))
+    assert pairs.missing == list(range(8, 24))
+    (note,) = pairs.describe()["notes"]
+    assert "9 of 13 images are not in" in note
+    assert "Dan/Dan_0001, Dan/Dan_0002" in note and "Dan_0009" not in note
+    assert pairs.fetch(np.array([7])) == [b"Ann_1"]
+    with pytest.raises(DataError, match=r"Dan_0001\.jpg: cannot be read: No such"):
+        pairs.fetch(np.array([8]))
+
+
+def test_a_list_of_known_name_with_another_count(tmp_path):
+    spec = write_list(tmp_path, PAIRS)
+    (tmp_path / "pairs.txt").rename(tmp_path / "pair_SLLFW.txt")
+    pairs = open_set(spec.replace("pairs.txt", "pair_SLLFW.txt"))
+    (note,) = pairs.describe()["notes"]
+    assert note == "pair_SLLFW.txt is published with 6000 pairs, the file has 4"
+    assert pairs.folds == 0
+
+
+def test_a_whole_list_of_known_name_has_ten_folds(tmp_path):
+    lines = [f"Ann_0001.jpg {label}\n" * 2 for label in (1, 0) for _ in range(3000)]
+    (tmp_path / "Ann_0001.jpg").touch()
+    (tmp_path / "pairs_CALFW.txt").write_text("".join(lines))
+    pairs = open_set(f"{tmp_path}/pairs_CALFW.txt::{tmp_path}")
+    assert pairs.folds == 10 and pairs.notes == []
+    assert pairs.issame.reshape(10, 600).sum(axis=1).tolist() == [300] * 10
+
+
+def test_pairs_list_without_any_image(tmp_path):
+    with pytest.raises(DataError, match=r"got none of the 4 images of pairs\.txt"):
+        open_set(write_list(tmp_path, PAIRS, images=()))
 
 
 @pytest.mark.parametrize(
@@ -255,6 +280,8 @@ def test_pairs_list_of_another_form(tmp_path, text, problem):
 def test_specs(tmp_path):
     with pytest.raises(ConfigError, match=r"eval\.sets: got 'lfw'"):
         open_set("lfw")
+    with pytest.raises(DataError, match=r"has neither 04_FINAL.* nor AgeDB/04_FINAL"):
+        open_set("agedb_30")
     with pytest.raises(DataError, match="cannot be read"):
         open_set(tmp_path / "none.bin")
     with pytest.raises(DataError, match="cannot be read"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qface_jax.data_pipelines.sets.pair_sets import PickledPairs
+from qface_jax.data_pipelines.sets.pair_sets import ListedPairs, PickledPairs
 from qface_jax.data_pipelines.sources.source import open_source
 from qface_jax.data_pipelines.tools import sheet
 from qface_jax.data_pipelines.tools.inspection import (
@@ -113,6 +113,16 @@ def test_pairs(tmp_path):
         "2 of 3 pairs are of one person",
         "1 pairs of the sample hold one image twice, the first is pair 1",
     ]
+
+
+def test_a_list_with_a_missing_image(tmp_path):
+    for name, seed in (("A_0001", 0), ("A_0002", 1)):
+        (tmp_path / f"{name}.jpg").write_bytes(jpeg(seed))
+    lines = ["A_0001.jpg 1", "A_0002.jpg 1", "A_0001.jpg 0", "B_0001.jpg 0"]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    facts = inspect_pairs(ListedPairs(tmp_path / "list.txt", tmp_path))
+    assert facts["sample"]["broken"] == 1
+    assert "1 of 3 images are not in" in facts["warnings"][0]
 
 
 def test_broken_image_is_a_red_tile(tmp_path):

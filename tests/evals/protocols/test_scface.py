@@ -96,6 +96,27 @@ def test_the_recorded_ranks(whole, recorded):
     assert recorded["ranks"].tolist() == list(RANKS)
 
 
+def test_the_worst_frames_stand_beside_whom_they_found(whole):
+    scface, features = whole
+    rows = scface.rows
+    gone = int(np.flatnonzero(rows.cameras != scface_set.MUGSHOT)[0])
+    result = evaluate(scface, features, unusable=[gone])
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    lowest = -1.0
+    for example in result.examples:
+        frame, found, mate = example.images
+        assert rows.cameras[frame] != scface_set.MUGSHOT and frame != gone
+        assert rows.cameras[[found, mate]].tolist() == [scface_set.MUGSHOT] * 2
+        assert rows.subjects[found] != rows.subjects[frame] == rows.subjects[mate]
+        margin = unit[frame] @ (unit[mate] - unit[found])
+        assert lowest - 1e-6 <= margin <= 1e-6
+        lowest = margin
+        mugshots = rows.cameras == scface_set.MUGSHOT
+        others = unit[mugshots & (rows.subjects != rows.subjects[frame])]
+        assert example.score == pytest.approx((others @ unit[frame]).max(), abs=1e-6)
+    assert len(result.examples) == 12
+
+
 def test_protocol_c_beside_bob(whole, recorded):
     scface, features = whole
     vectors = features / np.linalg.norm(features, axis=1, keepdims=True)

@@ -98,6 +98,45 @@ def test_the_recorded_numbers(tree, tmp_path):
     assert results.read(results.write(tmp_path, dated)).scalars == found
 
 
+def test_the_worst_are_examples(tree):
+    """Misses, strangers taken for someone, and pairs; of a template the first image."""
+    protocol = opened(tree)
+    features = recorded_features(protocol)
+    gone = first_of(protocol, "unmated_probe")
+    result = protocol.evaluate(FakeEmbedder(features, [0, gone]), ALONE)
+    groups = {}
+    for example in result.examples:
+        groups.setdefault(example.group.split(":")[0], []).append(example)
+    assert {name: len(of_group) for name, of_group in groups.items()} == {
+        "worst misses": 12, "worst strangers": 12, "worst false matches": 12,
+        "worst false non-matches": 12,
+    }  # fmt: skip
+    gallery, known = protocol._set.gallery_ids, protocol._set.probe_ids
+    files, g = protocol.images.files, len(protocol._set.gallery_ids)
+    firsts = {int(np.flatnonzero(gallery[1:] == one)[0] + 1) for one in set(gallery)}
+    for example in groups["worst misses"]:
+        probe, found, mate = example.images
+        assert gallery[found] != known[probe - g] == gallery[mate]
+        assert {found, mate} <= firsts
+    strangers = result.arrays["stranger_score"]
+    scores = [example.score for example in groups["worst strangers"]]
+    np.testing.assert_allclose(scores, np.sort(strangers)[::-1][:12], atol=1e-6)
+    for example in groups["worst strangers"]:
+        probe, found = example.images
+        assert "unmated_probe" in files[probe] and probe != gone and found in firsts
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    for name, pairs in (
+        ("worst false matches", protocol._set.negative),
+        ("worst false non-matches", protocol._set.positive),
+    ):
+        cosines = np.einsum("pd,pd->p", *(unit[side] for side in pairs.T))
+        ordered = np.sort(cosines) if "non" in name else np.sort(cosines)[::-1]
+        scores = [example.score for example in groups[name]]
+        np.testing.assert_allclose(scores, ordered[:12], atol=1e-6)
+        listed = set(map(tuple, pairs.tolist()))
+        assert all(tuple(example.images) in listed for example in groups[name])
+
+
 def test_the_numbers_of_other_programs_are_not_made(tree):
     protocol = opened(tree)
     recorded = golden("survface_identification")

@@ -131,6 +131,28 @@ def test_a_probe_that_cannot_be_read_is_a_miss(tree):
     assert "3 images could not be read: they are misses" in result.warnings
 
 
+def test_the_worst_probes_stand_beside_whom_they_found(tree):
+    protocol = opened(tree)
+    features = recorded_features(protocol)
+    g = len(protocol.images) - 101
+    result = protocol.evaluate(FakeEmbedder(features, [g]), ALONE)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    gallery, probes = protocol._set.gallery_ids, protocol._set.probe_ids
+    scores = np.einsum("pd,gd->pg", unit[g:], unit[:g])
+    mates = gallery == probes[:, None]
+    margin = np.where(mates, scores, -9).max(1) - np.where(mates, -9, scores).max(1)
+    worst = [row for row in np.argsort(margin, kind="stable") if row][:12]
+    assert len(result.examples) == 12 and margin[worst].max() < 0
+    for row, example in zip(worst, result.examples, strict=True):
+        other = np.where(mates[row], -9, scores[row])
+        mate = np.where(mates[row], scores[row], -9)
+        assert example.images == [g + row, other.argmax(), mate.argmax()]
+        assert example.score == pytest.approx(other.max(), abs=1e-6)
+    assert {one.group for one in result.examples} == {
+        "worst misses: the probe, whom it found, its true mate"
+    }
+
+
 def test_a_collapsed_model_scores_nothing(tree):
     protocol = opened(tree)
     same = np.ones((len(protocol.images), 8))

@@ -142,6 +142,24 @@ def test_lost_pairs(golden):
     assert "4 of 600 pairs are lost with 5 of 1,200 images" in result.warnings[-1]
 
 
+def test_the_worst_pairs_are_examples(golden):
+    recorded = golden("protocols/xqlfw_plain")
+    cosine, issame = 1 - recorded["cosine_distance"], recorded["issame"]
+    worst = int(np.argmin(np.where(issame, cosine, 9)))
+    result = evaluate(recorded, unusable=[2 * worst])
+    groups = {"worst false matches": ~issame, "worst false non-matches": issame}
+    for group, chosen in groups.items():
+        shown = [one for one in result.examples if one.group == group]
+        left = np.sort(np.delete(cosine, worst)[np.delete(chosen, worst)])
+        expected = left[:12] if "non" in group else left[::-1][:12]
+        np.testing.assert_allclose([one.score for one in shown], expected, atol=1e-6)
+        for one in shown:
+            first, second = one.images
+            assert second == first + 1 and chosen[first // 2]
+    counted = [one.ylabel for one in result.curves if one.kind == "histogram"]
+    assert counted == ["pairs, %"]
+
+
 def test_nothing_lost_is_the_plain_score(golden):
     recorded = golden("protocols/xqlfw_plain")
     dist, issame = recorded["cosine_distance"], recorded["issame"]
