@@ -94,7 +94,7 @@ def test_killed_in_the_middle_of_embedding_it_goes_on(evaluated, undisturbed):
     assert not (case.run / "eval" / "IJBC.json").exists()
     with case.start() as started:
         started.finish()
-        assert f"{rows:,} images are in " in started.said(0)
+        assert f"features of {rows:,} images are in " in started.said(0)
     assert kept.items() < case.features().items()
     assert case.features() == undisturbed.features()
     assert_same(case.result(), undisturbed.result())
