@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from qface_jax.data_pipelines.stream.picture import IMAGE_SUFFIXES
-from qface_jax.errors import DataError
+from qface_jax.errors import DataError, counted
 
 
 def folder_with(base: Path, parts: Sequence[str], inner: str) -> Path:
@@ -83,6 +85,21 @@ def listed_files(folder: Path, names: Sequence[str]) -> tuple[list[str], int]:
         f"{folder.name}/{file or name}" for file, name in zip(found, names, strict=True)
     ]
     return files, found.count(None)
+
+
+def repeated_pairs(name: str, pairs: np.ndarray) -> list[str]:
+    """Returns a sentence where pairs are listed more than once; [] if none is.
+
+    They are scored as often as they are listed.
+
+    Args:
+        name: of the list.
+        pairs: numbers of the two images, in either order, int64 [p, 2].
+    """
+    repeated = len(pairs) - len(np.unique(np.sort(pairs, axis=1), axis=0))
+    if not repeated:
+        return []
+    return [f"{name}: {counted(repeated, 'pair')} listed again, and scored again"]
 
 
 def differences(counts: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qface_jax.errors import DataError
+from qface_jax.errors import DataError, counted
 
 _CSV_HEADER = ["TEMPLATE_ID", "SUBJECT_ID"]  # the columns that count
 _SHOWN = 3  # examples in a message
@@ -220,8 +220,8 @@ def missing_images(folder: Path, names: Sequence[str]) -> int:
     missing = sum(name not in present for name in names)
     if missing == len(names):
         raise DataError(
-            f"{folder}: got none of the {missing:,} images that the lists name, such "
-            f"as {names[0]}; unpack the images there"
+            f"{folder}: got none of the {counted(missing, 'image')} that the lists "
+            f"name, such as {names[0]}; unpack the images there"
         )
     return missing
 
@@ -310,12 +310,13 @@ def _check_unique(path: Path, names: list[str]) -> None:
     if len(set(names)) == len(names):
         return
     lines: dict[str, int] = {}
+    beyond = counted(len(names) - len(set(names)), "line")
     for number, name in enumerate(names, start=1):
         if name in lines:
             raise DataError(
                 f"{path}: lines {lines[name]} and {number} both name {name} "
-                f"({len(names) - len(set(names)):,} lines too many); each image stands "
-                "once: remove the duplicates from both lists"
+                f"({beyond} too many); each image stands once: remove the duplicates "
+                "from both lists"
             )
         lines[name] = number
 
@@ -386,7 +387,7 @@ def _rows_of(path: Path, templates: np.ndarray, ids: np.ndarray) -> np.ndarray:
         numbers = np.unique(templates[unknown])
         shown = ", ".join(map(str, numbers[:_SHOWN]))
         raise DataError(
-            f"{path}: names {len(numbers):,} templates that have no image in the "
+            f"{path}: names {counted(len(numbers), 'template')} without image in the "
             f"*_face_tid_mid.txt beside it: {shown}"
             f"{', ...' if len(numbers) > _SHOWN else ''}; the lists must be of one "
             "download"
@@ -404,10 +405,11 @@ def _in_order(
     contradicting = int((again & (pairs[1:] != pairs[:-1])).sum())
     if contradicting:
         raise DataError(
-            f"{path}: {contradicting:,} pairs stand there both as one person and as "
-            "two; expected one label for each pair"
+            f"{path}: {counted(contradicting, 'pair')} listed both as one person and "
+            "as two; expected one label for each pair"
         )
-    notes = [f"{int(again.sum()):,} pairs stand there twice"] if again.any() else []
+    repeated = counted(int(again.sum()), "pair")
+    notes = [f"{path.name}: {repeated} listed again"] if again.any() else []
     left = (pairs >> 32).astype(np.int32)
     right = ((pairs & 0xFFFFFFFF) >> 1).astype(np.int32)
     return left, right, (pairs & 1) == 1, notes
@@ -476,12 +478,14 @@ def _identity_notes(
     known = (one >= 0) & (other >= 0)
     wrong = int((known & ((one == other) != genuine)).sum())
     if wrong:
-        notes.append(f"{wrong:,} labels of pairs contradict the subjects of 1:N")
+        labels = counted(wrong, "pair")
+        notes.append(f"{labels} with a label against the subjects of 1:N")
     both = len(np.intersect1d(galleries[0].subjects, galleries[1].subjects))
     if both:
-        notes.append(f"{both:,} subjects are in both galleries, expected none")
+        notes.append(f"{counted(both, 'subject')} in both galleries, expected none")
     for number, gallery in enumerate(galleries, start=1):
         more = len(gallery.subjects) - len(np.unique(gallery.subjects))
         if more:
-            notes.append(f"gallery {number} has {more:,} templates beyond one a person")
+            beyond = counted(more, "template")
+            notes.append(f"gallery {number} has {beyond} beyond one a person")
     return notes

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qface_jax.data_pipelines.sets.benchmark_folder import differences
+from qface_jax.data_pipelines.sets.benchmark_folder import differences, repeated_pairs
 from qface_jax.data_pipelines.sets.benchmark_images import BenchmarkImages
 from qface_jax.data_pipelines.sets.pair_lists import find_images, read_pair_list
-from qface_jax.errors import DataError
+from qface_jax.errors import DataError, counted
 
 LIST_NAME = "xqlfw_pairs.txt"
 ALIGNED_NAME = "xqlfw_aligned_112"  # of the copies of 112 px
@@ -79,6 +79,7 @@ def open_xqlfw(path: Path, *, folder: str = ALIGNED_NAME, name: str = "xqlfw") -
         "images": len(stems),
     }
     notes = _notes(counts, listed.header, missing, stems.tolist(), place)
+    notes += repeated_pairs(LIST_NAME, rows.reshape(-1, 2))
     facts = {
         "list": str(path / LIST_NAME),
         "aligner": _aligner(place, folder),
@@ -133,7 +134,7 @@ def _notes(
     if missing:
         named = ", ".join(stems[row] for row in missing[:5])
         notes.append(
-            f"{len(missing):,} of {len(stems):,} images are not in {place}: "
+            f"not in {place}: {len(missing):,} of {counted(len(stems), 'image')}: "
             f"{named}{', ...' if len(missing) > 5 else ''}"
         )
     return notes

@@ -14,7 +14,7 @@ from qface_jax.data_pipelines.sources.source import Source, record_name
 from qface_jax.data_pipelines.stream import picture
 from qface_jax.data_pipelines.stream.picture import PictureError
 from qface_jax.data_pipelines.tools import sheet
-from qface_jax.errors import DataError
+from qface_jax.errors import DataError, counted
 
 SAMPLE_IMAGES = 2000
 _NAMED_IMAGES = 5
@@ -218,13 +218,16 @@ def _image_warnings(facts: dict, means: np.ndarray, broken: list[str]) -> list[s
     warnings = []
     if broken:
         shown = "; ".join(broken[:_NAMED_IMAGES])
-        warnings.append(f"{len(broken)} broken images in the sample: {shown}")
+        bad = counted(len(broken), "broken image")
+        warnings.append(f"{bad} in the sample: {shown}")
     other = {size: n for size, n in facts["sizes"].items() if size != "112x112"}
     if other:
-        warnings.append(f"{sum(other.values())} images of the sample are not 112x112")
+        odd = counted(sum(other.values()), "image")
+        warnings.append(f"{odd} of the sample not 112x112")
     for key in ("grayscale", "blank"):
         if facts[key]:
-            warnings.append(f"{facts[key]} images of the sample are {key}")
+            images = counted(facts[key], "image")
+            warnings.append(f"{images} of the sample {key}")
     if len(means):
         blue = float((means[:, 2] > means[:, 0]).mean())
         if blue > _BLUE_SHARE:
