@@ -100,8 +100,8 @@ def inspect_pairs(pairs: PairSet, sample: int = SAMPLE_IMAGES) -> dict:
     twice = [i for i in _even_rows(len(pairs.issame), sample // 2) if _equal(pairs, i)]
     if twice:
         warnings.append(
-            f"{len(twice)} pairs of the sample hold one image twice, the first is "
-            f"pair {twice[0]}"
+            f"{counted(len(twice), 'pair')} of the sample with one image twice, the "
+            f"first is pair {twice[0]}"
         )
     return facts | {"sample": of_sample, "warnings": warnings}
 

@@ -111,7 +111,7 @@ def test_pairs(tmp_path):
     assert facts["sample"]["formats"] == {"JPEG": 6}
     assert facts["warnings"] == [
         "2 of 3 pairs are of one person",
-        "1 pairs of the sample hold one image twice, the first is pair 1",
+        "1 pair of the sample with one image twice, the first is pair 1",
     ]
 
 
