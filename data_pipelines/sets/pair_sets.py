@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from ml_collections import ConfigDict
 
+from qface_jax.data_pipelines.sets.benchmark_folder import repeated_pairs
 from qface_jax.data_pipelines.sets.pair_lists import find_images, read_pair_list
 from qface_jax.data_pipelines.sets.pair_pickle import load_pair_pickle
 from qface_jax.data_pipelines.tools.known_sets import KNOWN_FOLDS, KNOWN_PAIR_COUNTS
@@ -96,6 +97,8 @@ class ListedPairs:
                     f"the first line declares {declared} pairs, the file has "
                     f"{len(self.issame)}"
                 )
+        _, numbers = np.unique(np.asarray(stems), return_inverse=True)
+        self.notes += repeated_pairs(list_path.name, numbers.reshape(-1, 2))
 
     def __len__(self) -> int:
         return len(self._paths)
