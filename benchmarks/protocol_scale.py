@@ -90,6 +90,7 @@ def ours_ijbc(data: RandomIjbc) -> dict:
     """Evaluates the protocol; returns seconds and the rates of both rules."""
     from qface_jax.data_pipelines.sets import ijb as lists_of_ijb
     from qface_jax.data_pipelines.sets.benchmark_images import BenchmarkImages
+    from qface_jax.data_pipelines.sets.ijb_files import Enrolled
     from qface_jax.evals.protocols.ijb import Ijb
     from qface_jax.evals.protocols.protocol import EvalSettings
     from qface_jax.processes.share import ALONE
@@ -108,10 +109,9 @@ def ours_ijbc(data: RandomIjbc) -> dict:
         data.right,
         data.genuine,
         tuple(
-            lists_of_ijb.Enrolled(part, data.subjects[part], len(part))
-            for part in (first, second)
+            Enrolled(part, data.subjects[part], len(part)) for part in (first, second)
         ),
-        lists_of_ijb.Enrolled(probes, data.subjects[probes], len(probes)),
+        Enrolled(probes, data.subjects[probes], len(probes)),
         [],
     )
     facts = lists_of_ijb.facts(lists_of_ijb.IJBC, "random", lists) | {"aligner": ""}

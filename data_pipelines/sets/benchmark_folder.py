@@ -5,8 +5,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from qface_jax.data_pipelines.stream.picture import IMAGE_SUFFIXES
-from qface_jax.errors import DataError
+from qface_jax.errors import DataError, counted
 
 ALIGN_REPORT = "align.json"  # what `qface data align` writes beside its crops
 
@@ -95,6 +97,21 @@ def aligner_of(folder: Path) -> str | None:
         return f"{plan['aligner']}; landmarks: {plan['detector']['name']}"
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def repeated_pairs(name: str, pairs: np.ndarray) -> list[str]:
+    """Returns a sentence where pairs are listed more than once; [] if none is.
+
+    They are scored as often as they are listed.
+
+    Args:
+        name: of the list.
+        pairs: numbers of the two images, in either order, int64 [p, 2].
+    """
+    repeated = len(pairs) - len(np.unique(np.sort(pairs, axis=1), axis=0))
+    if not repeated:
+        return []
+    return [f"{name}: {counted(repeated, 'pair')} listed again, and scored again"]
 
 
 def differences(counts: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:

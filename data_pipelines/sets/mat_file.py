@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qface_jax.errors import DataError
+from qface_jax.errors import DataError, counted
 
 _HEADER = 128  # bytes; the last two say the order of bytes
 _ORDERS = {b"IM": "<", b"MI": ">"}
@@ -89,8 +89,8 @@ def read_labels(path: Path, names: str, ids: str) -> LabelledNames:
         seen: set[str] = set()
         twice = next(name for name in listed if name in seen or seen.add(name))
         raise DataError(
-            f"{path}: {names} has {len(listed) - len(set(listed))} names more than "
-            f"once, such as {twice!r}; each image must be listed once"
+            f"{path}: {names} has {counted(len(listed) - len(set(listed)), 'name')} "
+            f"more than once, such as {twice!r}; each image must be listed once"
         )
     return LabelledNames(listed, whole.astype(np.int64))
 

@@ -125,7 +125,11 @@ def load_pair_pickle(path: Path) -> tuple[list[bytes], np.ndarray]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror}; expected pairs as insightface "
+            "packs them: give their folder by --config.eval.path=DIR, or leave them "
+            "out of --config.eval.sets"
+        ) from error
     try:
         # Strings of Python 2 become bytes.
         content = RestrictedUnpickler(

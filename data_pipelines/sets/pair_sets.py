@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines.sets import agedb, cfp
-from qface_jax.data_pipelines.sets.benchmark_folder import aligner_of
+from qface_jax.data_pipelines.sets.benchmark_folder import aligner_of, repeated_pairs
 from qface_jax.data_pipelines.sets.pair_lists import (
     PairList,
     find_images,
@@ -133,6 +133,8 @@ class ListedPairs:
                 f"{len(absent):,} of {distinct:,} images are not in {folder}: {shown}"
                 f"{', ...' if len(absent) > _SHOWN else ''}"
             )
+        _, numbers = np.unique(np.asarray(listed.stems), return_inverse=True)
+        self.notes += repeated_pairs(list_path.name, numbers.reshape(-1, 2))
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -14,7 +14,7 @@ import numpy as np
 
 from qface_jax.data_pipelines.sets.benchmark_folder import differences
 from qface_jax.data_pipelines.sets.benchmark_images import BenchmarkImages
-from qface_jax.errors import DataError
+from qface_jax.errors import DataError, counted
 
 ROOT_NAME = "SCface_database"
 LIST_NAME = "all.txt"
@@ -246,7 +246,7 @@ def _notes(
     if missing:
         named = ", ".join(rows.stems[row] for row in missing[:5])
         notes.append(
-            f"{len(missing):,} of {len(rows.stems):,} images are not in {root}: "
+            f"not in {root}: {len(missing):,} of {counted(len(rows.stems), 'image')}: "
             f"{named}{', ...' if len(missing) > 5 else ''}"
         )
     return notes

@@ -16,6 +16,7 @@ from qface_jax.data_pipelines.sets.benchmark_folder import (
     folder_with,
     images_in,
     listed_files,
+    repeated_pairs,
 )
 from qface_jax.data_pipelines.sets.benchmark_images import BenchmarkImages
 from qface_jax.data_pipelines.sets.mat_file import (
@@ -23,7 +24,7 @@ from qface_jax.data_pipelines.sets.mat_file import (
     read_labels,
     read_names,
 )
-from qface_jax.errors import DataError
+from qface_jax.errors import DataError, counted
 
 EXPECTED = {
     "gallery": 60294,
@@ -118,7 +119,12 @@ def open_survface(base: Path) -> SurvFaceSet:
         [*before, *parts["verification_images"]],
         facts={"counts": counts, "expected": EXPECTED},
     )
-    notes = differences(counts, EXPECTED) + _notes(gallery, mated, missing, root)
+    notes = [
+        *differences(counts, EXPECTED),
+        *repeated_pairs("positive_pairs_names.mat", positive),
+        *repeated_pairs("negative_pairs_names.mat", negative),
+        *_notes(gallery, mated, missing, root),
+    ]
     _, known = np.unique(gallery.ids, return_inverse=True)
     return SurvFaceSet(
         images,
@@ -157,8 +163,8 @@ def _pairs(folders: list[Path]) -> tuple[list[str], np.ndarray, np.ndarray]:
             str(names[number]) for number in sorted(min(both, key=min))
         )
         raise DataError(
-            f"{folders[0]}: {len(both)} pairs are in both lists, of one person and of "
-            f"two, such as {shown}; copy the lists again"
+            f"{folders[0]}: {counted(len(both), 'pair')} in both lists, of one person "
+            f"and of two, such as {shown}; copy the lists again"
         )
     return names.tolist(), positive, negative
 
@@ -170,13 +176,14 @@ def _notes(
     notes = []
     if missing:
         notes.append(
-            f"{missing:,} images of the lists are not in {root}: they are scored as "
-            "found by nobody"
+            f"{counted(missing, 'image')} of the lists not in {root}: scored as found "
+            "by nobody"
         )
     alone = int(np.sum(~np.isin(mated.ids, gallery.ids)))
     if alone:
         notes.append(
-            f"{alone:,} mated probes have no mate in the gallery: they are misses"
+            f"{counted(alone, 'mated probe')} without a mate in the gallery: counted "
+            "as missed"
         )
     # One person has one number in all file names, and one identity.
     couples = {

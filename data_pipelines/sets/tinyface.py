@@ -18,7 +18,7 @@ from qface_jax.data_pipelines.sets.benchmark_folder import (
 )
 from qface_jax.data_pipelines.sets.benchmark_images import BenchmarkImages
 from qface_jax.data_pipelines.sets.mat_file import LabelledNames, read_labels
-from qface_jax.errors import ConfigError, DataError
+from qface_jax.errors import ConfigError, DataError, counted
 
 # What an image set may be called -> where its pictures are.
 COPIES = {
@@ -117,12 +117,13 @@ def _assembled(
     notes = differences(counts, EXPECTED)
     if counts["missing"]:
         notes.append(
-            f"{counts['missing']:,} images of the lists are not in {folder}: they are "
+            f"{counted(counts['missing'], 'image')} of the lists not in {folder}: "
             "scored as found by nobody"
         )
     alone = int(np.sum(~np.isin(probes.ids, mates.ids)))
     if alone:
-        notes.append(f"{alone:,} probes have no mate in the gallery: they are misses")
+        probe = counted(alone, "probe")
+        notes.append(f"{probe} without a mate in the gallery: counted as missed")
     images = BenchmarkImages(
         f"tinyface_{copies}",
         folder,

@@ -6,10 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qface_jax.data_pipelines.sets.benchmark_folder import aligner_of, differences
+from qface_jax.data_pipelines.sets.benchmark_folder import (
+    aligner_of,
+    differences,
+    repeated_pairs,
+)
 from qface_jax.data_pipelines.sets.benchmark_images import BenchmarkImages
 from qface_jax.data_pipelines.sets.pair_lists import find_images, read_pair_list
-from qface_jax.errors import DataError
+from qface_jax.errors import DataError, counted
 
 LIST_NAME = "xqlfw_pairs.txt"
 ALIGNED_NAME = "xqlfw_aligned_112"  # of the copies of 112 px
@@ -77,6 +81,7 @@ def open_xqlfw(path: Path, *, folder: str = ALIGNED_NAME, name: str = "xqlfw") -
         "images": len(stems),
     }
     notes = _notes(counts, listed.notes, missing, stems.tolist(), place)
+    notes += repeated_pairs(LIST_NAME, rows.reshape(-1, 2))
     by_authors = "none"
     if folder == ALIGNED_NAME:
         by_authors = "MTCNN, copies of XQLFW's authors"
@@ -118,7 +123,7 @@ def _notes(
     if missing:
         named = ", ".join(stems[row] for row in missing[:5])
         notes.append(
-            f"{len(missing):,} of {len(stems):,} images are not in {place}: "
+            f"not in {place}: {len(missing):,} of {counted(len(stems), 'image')}: "
             f"{named}{', ...' if len(missing) > 5 else ''}"
         )
     return notes

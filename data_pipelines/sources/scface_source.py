@@ -11,7 +11,7 @@ import numpy as np
 from qface_jax.data_pipelines.sets import scface
 from qface_jax.data_pipelines.sources.source import SourceEntry
 from qface_jax.data_pipelines.stream.picture import PictureError
-from qface_jax.errors import DataError
+from qface_jax.errors import DataError, counted
 
 
 class ScfaceSource:
@@ -49,8 +49,8 @@ class ScfaceSource:
         left_out = int(np.sum(wanted & ~usable))
         if left_out:
             self.notes.append(
-                f"{left_out} images of subjects that may be trained on are missing or "
-                "have no usable landmarks: left out"
+                f"{counted(left_out, 'image')} of subjects that may be trained on left "
+                "out: missing, or without usable landmarks"
             )
 
     def __len__(self) -> int:

@@ -5,16 +5,14 @@ is done. What is kept of a run that was stopped: every photograph that has its l
 the journal. The same command goes on from there.
 """
 
-import contextlib
 import csv
-import fcntl
 import io
 import json
 import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -27,6 +25,7 @@ from qface_jax.data_pipelines.stream.alignment import ALIGNER, fault, similarity
 from qface_jax.data_pipelines.stream.crops import as_png, crop
 from qface_jax.data_pipelines.stream.picture import PictureError
 from qface_jax.data_pipelines.tools.detection import Detector, chosen
+from qface_jax.data_pipelines.tools.resumable import Resumable
 from qface_jax.data_pipelines.tools.sheet import Band, write_sheet
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.runs.progress import Progress
@@ -87,12 +86,23 @@ def align_photos(photos: Path, out: Path, detector: Detector, *, face: str) -> d
     files = _photographs(photos)
     plan = {"photos": str(photos), "count": len(files), "face": face}
     plan |= {"detector": detector.facts, "aligner": ALIGNER, "side": _SIDE}
-    work = out.with_name(out.name + ".aligning")
-    try:
-        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-            return _finished(out, work, plan)
+    folder = Resumable(
+        out,
+        ".aligning",
+        REPORT_FILE,
+        plan,
+        writer="qface data align",
+        other="crops of other photographs, or made otherwise",
+        unfinished="the unfinished crops of other photographs, or of another detector "
+        "or choice",
+    )
+    work = folder.work
+    with folder.kept():
+        if (report := folder.finished()) is not None:
+            return report
         work.mkdir(parents=True, exist_ok=True)
-        with _journal(work, plan) as (journal, rows):
+        with folder.locked(_JOURNAL) as journal:
+            rows = _rows_before(journal, folder)
             _align_all(photos, files, work, detector, face, journal, rows)
             ordered = [rows[file] for file in files]
             report = _report(ordered) | {"plan": plan}
@@ -102,11 +112,6 @@ def align_photos(photos: Path, out: Path, detector: Detector, *, face: str) -> d
             replace_file(work / REPORT_FILE, json.dumps(report, indent=1).encode())
             os.unlink(work / _JOURNAL)
         os.rename(work, out)
-    except OSError as error:
-        raise DataError(
-            f"{error.filename or out}: cannot be written: {error.strerror}; what was "
-            f"finished is kept in {work}, the same command goes on from there"
-        ) from error
     return report
 
 
@@ -144,48 +149,20 @@ def _photographs(folder: Path) -> list[str]:
     return files
 
 
-def _finished(out: Path, work: Path, plan: dict) -> dict:
-    file = out / REPORT_FILE
-    report = json.loads(file.read_text()) if file.is_file() else {}
-    if report.get("plan") != plan:
-        content = (
-            "crops of other photographs, or made otherwise"
-            if report
-            else "something else"
-        )
-        raise DataError(
-            f"{out}: already exists and holds {content}; choose another folder, or "
-            "remove it"
-        )
-    shutil.rmtree(work, ignore_errors=True)
-    return report
-
-
-@contextlib.contextmanager
-def _journal(work: Path, plan: dict) -> Iterator[tuple[TextIO, dict[str, Row]]]:
-    """Gives the journal to append to, and what it says of the photographs before."""
-    with open(work / _JOURNAL, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(
-                f"{work}: another qface data align is writing there; wait for it"
-            ) from error
-        file.seek(0)
-        lines = file.read().split("\n")
-        # What follows the last end of a line was cut off when the run was stopped.
-        whole = [line for line in lines[:-1] if line]
-        file.truncate(sum(len(line.encode()) + 1 for line in whole))
-        file.seek(0, os.SEEK_END)
-        if not whole:
-            file.write(json.dumps(plan) + "\n")
-        elif json.loads(whole[0]) != json.loads(json.dumps(plan)):
-            raise DataError(
-                f"{work}: holds the unfinished crops of other photographs, or of "
-                "another detector or choice; remove it to start again"
-            )
-        rows = [Row(**json.loads(line)) for line in whole[1:]]
-        yield file, {row.file: row for row in rows}
+def _rows_before(journal: TextIO, folder: Resumable) -> dict[str, Row]:
+    """Returns what a journal says so far; a new one gets the plan."""
+    journal.seek(0)
+    lines = journal.read().split("\n")
+    # What follows the last end of a line was cut off when the run was stopped.
+    whole = [line for line in lines[:-1] if line]
+    journal.truncate(sum(len(line.encode()) + 1 for line in whole))
+    journal.seek(0, os.SEEK_END)
+    if whole:
+        folder.agree(json.loads(whole[0]))
+    else:
+        journal.write(json.dumps(folder.plan) + "\n")
+    rows = [Row(**json.loads(line)) for line in whole[1:]]
+    return {row.file: row for row in rows}
 
 
 def _align_all(

@@ -9,12 +9,10 @@ not change in between: only its path, size and counts are compared.
 """
 
 import contextlib
-import fcntl
 import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from qface_jax.data_pipelines.tools.faces_builder import (
     Part,
     PartExamples,
 )
+from qface_jax.data_pipelines.tools.resumable import Resumable
 from qface_jax.errors import DataError
 from qface_jax.runs.progress import Progress
 
@@ -69,13 +68,23 @@ def import_source(
     described = {k: v for k, v in source.describe().items() if k != "notes"}
     plan = {"source": described, "records": len(source), "shards": shards}
     out = out.absolute()
-    work = out.with_name(out.name + ".importing")
-    try:
-        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-            return _finished_import(out, work, plan)
+    folder = Resumable(
+        out,
+        ".importing",
+        REPORT_FILE,
+        plan,
+        writer="import",
+        other="another import",
+        unfinished="the unfinished import of another source, or of this one before it "
+        "changed",
+    )
+    work = folder.work
+    with folder.kept():
+        if (report := folder.finished()) is not None:
+            return report
         (work / "parts").mkdir(parents=True, exist_ok=True)
-        with _locked(work / "lock"):
-            _agree_on_plan(work, plan)
+        with folder.locked("lock"):
+            _agree_on_plan(folder)
             parts = _parts(work / "parts", shards, len(source))
             _check_space(work, size)
             dataset = _build(source, work, parts, skip_broken)
@@ -83,11 +92,6 @@ def import_source(
             _complete(dataset, parts, report)
             os.rename(dataset, out)
         shutil.rmtree(work)
-    except OSError as error:
-        raise DataError(
-            f"{error.filename or out}: cannot be written: {error.strerror}; what was "
-            f"finished is kept in {work}, the same command goes on from there"
-        ) from error
     return report
 
 
@@ -109,43 +113,14 @@ def _estimated_bytes(source: Source) -> int:
     return int(len(source) * (mean + _RECORD_OVERHEAD))
 
 
-def _finished_import(out: Path, work: Path, plan: dict) -> dict:
-    file = out / REPORT_FILE
-    report = json.loads(file.read_text()) if file.is_file() else {}
-    if report.get("plan") != plan:
-        content = "another import" if report else "something else"
-        raise DataError(
-            f"{out}: already exists and holds {content}; choose another folder, or "
-            "remove it"
-        )
-    shutil.rmtree(work, ignore_errors=True)
-    return report
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(
-                f"{path.parent}: another import is writing there; wait for it"
-            ) from error
-        yield
-
-
-def _agree_on_plan(work: Path, plan: dict) -> None:
-    file = work / "plan.json"
+def _agree_on_plan(folder: Resumable) -> None:
+    file = folder.work / "plan.json"
     if not file.exists():
-        replace_file(file, json.dumps(plan).encode())
-    if json.loads(file.read_text()) != json.loads(json.dumps(plan)):
-        raise DataError(
-            f"{work}: holds the unfinished import of another source, or of this one "
-            "before it changed; remove it to start again"
-        )
+        replace_file(file, json.dumps(folder.plan).encode())
+    folder.agree(json.loads(file.read_text()))
     # What TensorFlow Datasets was putting together when it was stopped; the shards
     # themselves are in `parts`.
-    for stray in work.glob("faces/incomplete.*"):
+    for stray in folder.work.glob("faces/incomplete.*"):
         shutil.rmtree(stray)
 
 

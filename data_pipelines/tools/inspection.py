@@ -14,7 +14,7 @@ from qface_jax.data_pipelines.sources.source import Source, record_name
 from qface_jax.data_pipelines.stream import picture
 from qface_jax.data_pipelines.stream.picture import PictureError
 from qface_jax.data_pipelines.tools import sheet
-from qface_jax.errors import DataError
+from qface_jax.errors import DataError, counted
 
 SAMPLE_IMAGES = 2000
 _NAMED_IMAGES = 5
@@ -100,8 +100,8 @@ def inspect_pairs(pairs: PairSet, sample: int = SAMPLE_IMAGES) -> dict:
     twice = [i for i in _even_rows(len(pairs.issame), sample // 2) if _equal(pairs, i)]
     if twice:
         warnings.append(
-            f"{len(twice)} pairs of the sample hold one image twice, the first is "
-            f"pair {twice[0]}"
+            f"{counted(len(twice), 'pair')} of the sample with one image twice, the "
+            f"first is pair {twice[0]}"
         )
     return facts | {"sample": of_sample, "warnings": warnings}
 
@@ -221,13 +221,16 @@ def _image_warnings(facts: dict, means: np.ndarray, broken: list[str]) -> list[s
     warnings = []
     if broken:
         shown = "; ".join(broken[:_NAMED_IMAGES])
-        warnings.append(f"{len(broken)} broken images in the sample: {shown}")
+        bad = counted(len(broken), "broken image")
+        warnings.append(f"{bad} in the sample: {shown}")
     other = {size: n for size, n in facts["sizes"].items() if size != "112x112"}
     if other:
-        warnings.append(f"{sum(other.values())} images of the sample are not 112x112")
+        odd = counted(sum(other.values()), "image")
+        warnings.append(f"{odd} of the sample not 112x112")
     for key in ("grayscale", "blank"):
         if facts[key]:
-            warnings.append(f"{facts[key]} images of the sample are {key}")
+            images = counted(facts[key], "image")
+            warnings.append(f"{images} of the sample {key}")
     if len(means):
         blue = float((means[:, 2] > means[:, 0]).mean())
         if blue > _BLUE_SHARE:

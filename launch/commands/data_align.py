@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from qface_jax.errors import DataError
+from qface_jax.errors import DataError, counted
 
 DESCRIPTION = """Write a crop of 112 px for each photograph with a face, placed by its
 landmarks as insightface places them, and beside the crops landmarks.csv,
@@ -84,12 +84,12 @@ def _compare(table: object, photos: Path) -> None:
         return
     if len(strange) == len(table.faces):
         raise DataError(
-            f"{table.path}: got none of its {len(strange):,} files in {photos} "
-            f"(such as {strange[0]}), expected paths within that folder"
+            f"{table.path}: got none of its {counted(len(strange), 'file')} in "
+            f"{photos} (such as {strange[0]}), expected paths within that folder"
         )
     print(
-        f"{table.path}: {len(strange):,} of its {len(table.faces):,} files are not in "
-        f"{photos}, such as {strange[0]}"
+        f"{table.path}: not in {photos}: {len(strange):,} of its "
+        f"{counted(len(table.faces), 'file')}, such as {strange[0]}"
     )
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from qface_jax.errors import counted
 from qface_jax.evals.measures.unit import unit
 from qface_jax.processes.share import ALONE, Share
 
@@ -77,7 +78,7 @@ def diagnose(
         )
         return Health(
             "non_finite",
-            f"{len(bad):,} of {count:,} images have NaN or infinite features "
+            f"NaN or infinite features of {len(bad):,} of {counted(count, 'image')} "
             f"(images {named}): nothing can be compared",
         )
     total = np.zeros(features.shape[1])

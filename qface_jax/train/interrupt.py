@@ -1,12 +1,15 @@
 """Ctrl-C and SIGTERM: the step in hand is finished and saved, then the run ends."""
 
+import contextlib
+import os
 import signal
-import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from qface_jax.processes import hosts
+
+_STDERR = 2  # its file descriptor
 
 
 class Interrupted(Exception):  # noqa: N818 (an event, not an error)
@@ -63,9 +66,11 @@ class Interrupt:
         if self._noted and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._noted = number
-        print(
+        # Not by print: the signal may have come in the middle of another one, and
+        # sys.stderr cannot be entered twice.
+        text = (
             f"\n{hosts.prefix()}{signal.Signals(number).name}: finishing this step and "
-            "saving (Ctrl-C again to stop at once)",
-            file=sys.stderr,
-            flush=True,
+            "saving (Ctrl-C again to stop at once)\n"
         )
+        with contextlib.suppress(OSError):
+            os.write(_STDERR, text.encode())

@@ -177,8 +177,10 @@ def test_survface(case):
     pairs = expected["verification"]
     with compared("survface") as close:
         for i, fpir in enumerate((30, 20, 10)):
-            wanted = expected["tpir1_at_fpir_30_20_10"][i]
-            close(f"TPIR1@{fpir}", scalars[f"tpir1_fpir_{fpir}"], wanted, ITEMS * item)
+            for rank in (1, 5):
+                wanted = expected[f"tpir{rank}_at_fpir_30_20_10"][i]
+                got = scalars[f"tpir{rank}_fpir_{fpir}"]
+                close(f"TPIR{rank}@{fpir}", got, wanted, ITEMS * item)
         for rank, hits in zip((1, 5), expected["rank_1_5_hits"], strict=True):
             got = scalars[f"rank_{rank}"] * expected["mated"]
             close(f"rank {rank}", got, hits, ITEMS)

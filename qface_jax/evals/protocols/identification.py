@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from qface_jax.errors import counted
 from qface_jax.evals.measures.interval import wilson
 from qface_jax.evals.measures.search import TIES
 from qface_jax.evals.results import PAGE, Column, Curve, Line, Table
@@ -90,6 +91,11 @@ def published_table(
         notes=[note],
         shown=PAGE,
     )
+
+
+def unread(count: int) -> str:
+    """Returns the sentence on images that could not be read."""
+    return f"{counted(count, 'image')} could not be read: counted as missed"
 
 
 def score_histogram(arrays: Mapping[str, str], title: str) -> Curve:

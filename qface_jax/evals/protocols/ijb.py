@@ -15,7 +15,7 @@ import numpy as np
 from qface_jax.data_pipelines.sets import ijb as lists_of_ijb
 from qface_jax.data_pipelines.sets.benchmark_images import BenchmarkImages
 from qface_jax.data_pipelines.sets.ijb import Edition, Lists
-from qface_jax.errors import DataError
+from qface_jax.errors import DataError, counted
 from qface_jax.evals import examples
 from qface_jax.evals.embedded import Health, diagnose
 from qface_jax.evals.measures import rates
@@ -126,8 +126,8 @@ class Ijb:
             return dataclasses.replace(
                 result,
                 status="non_finite",
-                message=f"{pooled.nonfinite:,} of {self.total:,} images have NaN or "
-                "infinite features: nothing can be compared",
+                message=f"NaN or infinite features of {pooled.nonfinite:,} of "
+                f"{counted(self.total, 'image')}: nothing can be compared",
             )
         return self._judge(result, pooled, share)
 
@@ -312,17 +312,17 @@ class Ijb:
         notes = list(self.images.describe()["notes"])
         if self._missing:
             notes.append(
-                f"{self._missing:,} of {self.total:,} images are not in "
-                f"{self.images.folder}"
+                f"not in {self.images.folder}: {self._missing:,} of "
+                f"{counted(self.total, 'image')}"
             )
         if len(pooled.unusable):
             rows = pooled.unusable[:_NAMED]
             named = ", ".join(self._lists.names[row] for row in rows)
             more = ", ..." if len(pooled.unusable) > _NAMED else ""
             notes.append(
-                f"{len(pooled.unusable):,} of {self.total:,} images are missing, "
-                f"cannot be read or cannot be aligned ({named}{more}): each counts as "
-                "a zero vector in the mean of its medium"
+                f"missing, unreadable or not to be aligned: {len(pooled.unusable):,} "
+                f"of {counted(self.total, 'image')} ({named}{more}): each counts as a "
+                "zero vector in the mean of its medium"
             )
         return notes
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from qface_jax.data_pipelines.sets.ijb import Enrolled
+from qface_jax.data_pipelines.sets.ijb_files import Enrolled
 from qface_jax.evals.measures import open_set, search
 from qface_jax.evals.measures.interval import wilson, wilson_of_mean
 from qface_jax.evals.measures.open_set import OpenSetPoint

@@ -97,7 +97,7 @@ class SurvFace:
         unusable = {k: n for half in halves for k, n in half.unusable.items()}
         warnings = self._set.notes + identification.resize_notes(self._settings.resize)
         if lost := sum(unusable.values()):
-            warnings.append(f"{lost:,} images could not be read: they are misses")
+            warnings.append(identification.unread(lost))
         result = Result(
             self.name,
             {},

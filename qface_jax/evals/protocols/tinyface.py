@@ -265,7 +265,7 @@ class TinyFace:
         if self._set.copies == "raw":
             notes += identification.resize_notes(self._settings.resize)
         if unusable:
-            notes.append(f"{unusable:,} images could not be read: they are misses")
+            notes.append(identification.unread(unusable))
         return notes
 
     def _manifest(self, gallery_unusable: int, probes_unusable: int) -> dict[str, Any]:

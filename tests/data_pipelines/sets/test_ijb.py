@@ -150,17 +150,17 @@ def swapped(lines):
         (PAIRS, changed(9, lambda line: line[:-1] + "x"), "could not convert"),
         (PAIRS, changed(9, lambda line: line[:-1] + "2"), "line 10 has the label 2"),
         (PAIRS, changed(9, lambda line: "999999 " + line.split(" ", 1)[1]),
-         "names 1 templates that have no image.*: 999999; .* of one download"),
+         "names 1 template without image.*: 999999; .* of one download"),
         (PAIRS, lambda lines: [*lines, lines[0][:-1] + str(1 - int(lines[0][-1]))],
-         "1 pairs stand there both as one person and as two"),
+         "1 pair listed both as one person and as two"),
         (GALLERY, lambda lines: lines[:1], "holds no template, only its header"),
         (GALLERY, lambda lines: [], "is empty"),
         (GALLERY, lambda lines: lines[1:], "expected the columns TEMPLATE_ID"),
         (GALLERY, lambda lines: [*lines, "12"], "line 75 is '12', expected numbers"),
-        (GALLERY, lambda lines: [*lines, "999999,4,x.jpg,1"], "names 1 templates"),
+        (GALLERY, lambda lines: [*lines, "999999,4,x.jpg,1"], "names 1 template"),
         (GALLERY, lambda lines: [*lines, lines[1].replace(",", ",9", 1)],
          "template .* is of the subjects .* and .*; expected one subject"),
-        (PROBES, lambda lines: [*lines, "999999,4,x.jpg,1"], "names 1 templates"),
+        (PROBES, lambda lines: [*lines, "999999,4,x.jpg,1"], "names 1 template"),
     ],
 )  # fmt: skip
 def test_a_damaged_list_is_refused_in_a_line(meta, file, change, said):
@@ -173,7 +173,7 @@ def test_a_damaged_list_is_refused_in_a_line(meta, file, change, said):
 def test_an_image_that_stands_twice_is_refused(meta):
     for file in (FACES, TEMPLATES):
         edit(meta / file, lambda lines: [*lines, lines[4]])
-    with pytest.raises(DataError, match=r"lines 5 and 501 both name 5\.jpg \(1 lines"):
+    with pytest.raises(DataError, match=r"lines 5 and 501 both name 5\.jpg \(1 line "):
         ijb.read_lists(ijb.IJBB, meta)
 
 
@@ -196,9 +196,9 @@ def test_what_is_only_odd_is_noted(meta):
     edit(meta / "ijbb_1N_gallery_S2.csv", lambda lines: [*lines, first])
     notes = ijb.read_lists(ijb.IJBB, meta).notes
     assert notes == [
-        "1 pairs stand there twice",
-        "1 labels of pairs contradict the subjects of 1:N",
-        "1 subjects are in both galleries, expected none",
+        "ijbb_template_pair_label.txt: 1 pair listed again",
+        "1 pair with a label against the subjects of 1:N",
+        "1 subject in both galleries, expected none",
     ]
 
 

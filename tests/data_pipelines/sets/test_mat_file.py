@@ -104,7 +104,7 @@ def test_a_file_with_changed_bytes_is_read_or_refused(tmp_path):
         ({"s": cells(["a", "b"]), "i": [1.0, 0.5]}, "must hold whole numbers"),
         ({"s": cells(["a", "b"]), "i": [1.0, -1]}, "that are not negative"),
         ({"s": cells(["a", "b"]), "i": [1.0, np.nan]}, "must hold whole numbers"),
-        ({"s": cells(["a", "b", "a"]), "i": [1, 2, 3]}, "1 names more than once, such "
+        ({"s": cells(["a", "b", "a"]), "i": [1, 2, 3]}, "1 name more than once, such "
          "as 'a'; each image must be listed once"),
         ({"s": cells(["../a"]), "i": [1]}, r"has '\.\./a', expected the name of an"),
         ({"s": cells([""]), "i": [1]}, "has '', expected the name of an image file"),

@@ -218,7 +218,8 @@ def test_pairs_list(tmp_path, caplog, header, end, gap):
     assert pairs.fetch(np.arange(8)) == expected
     assert pairs.describe()["pairs"] == 4
     assert pairs.folds == (1 if header == "1\t2\n" else 0)
-    assert caplog.text == ""
+    assert pairs.notes == ["pairs.txt: 1 pair listed again, and scored again"]
+    assert len(caplog.records) == 1
 
 
 def test_pairs_list_shorter_than_its_first_line(tmp_path, caplog):

@@ -84,7 +84,7 @@ def test_missing_images_are_counted(tree):
         sorted((tree / folder).iterdir())[0].unlink()
     found = open_survface(tree)
     assert found.counts["missing"] == 2
-    assert any("2 images of the lists are not in" in note for note in found.notes)
+    assert any("2 images of the lists not in" in note for note in found.notes)
 
 
 def test_probes_of_people_that_nobody_watches(tree):
@@ -94,7 +94,7 @@ def test_probes_of_people_that_nobody_watches(tree):
     rewrite(tree / SEARCH / "mated_probe_img_ID_pairs.mat", rename)
     found = open_survface(tree)
     assert np.all(found.probe_ids[:4] == -1) and np.all(found.probe_ids[4:] >= 0)
-    assert any(note.startswith("4 mated probes have no mate") for note in found.notes)
+    assert any(note.startswith("4 mated probes without a mate") for note in found.notes)
 
 
 def test_identities_that_contradict_the_names_are_told(tree):
@@ -102,7 +102,8 @@ def test_identities_that_contradict_the_names_are_told(tree):
         ids = values["gallery_ids"]
         ids[0, 0] = next(i for i in ids.ravel() if i != ids[0, 0])
 
-    assert len(open_survface(tree).notes) == 1
+    # The recorded lists repeat pairs of one person.
+    assert len(open_survface(tree).notes) == 2
     rewrite(tree / SEARCH / "gallery_img_ID_pairs.mat", exchange)
     note = open_survface(tree).notes[-1]
     assert note.startswith("identities of the .mat files and numbers of the file names")
@@ -116,7 +117,7 @@ def test_a_pair_of_one_person_and_of_two_is_refused(tree):
         values["negative_pairs_names"][7] = pair
 
     rewrite(tree / PAIRS / "negative_pairs_names.mat", copy)
-    with pytest.raises(DataError, match="1 pairs are in both lists, of one person and"):
+    with pytest.raises(DataError, match="1 pair in both lists, of one person and"):
         open_survface(tree)
 
 
@@ -125,7 +126,7 @@ def test_a_row_that_is_there_twice_is_refused(tree):
         values["gallery_set"][1] = values["gallery_set"][0]
 
     rewrite(tree / SEARCH / "gallery_img_ID_pairs.mat", double)
-    with pytest.raises(DataError, match="gallery_set has 1 names more than once"):
+    with pytest.raises(DataError, match="gallery_set has 1 name more than once"):
         open_survface(tree)
 
 
@@ -172,3 +173,13 @@ def test_what_is_missing_is_named(tree, gone, message):
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(DataError, match=message):
         open_survface(tree)
+
+
+def test_pairs_listed_again_are_counted(tree):
+    """In either order of the two images."""
+    path = tree / "Face_Verification_Test_Set" / "negative_pairs_names.mat"
+    table = scipy.io.loadmat(path)["negative_pairs_names"]
+    table = np.concatenate([table, table[:1, ::-1]])
+    scipy.io.savemat(path, {"negative_pairs_names": table})
+    note = "negative_pairs_names.mat: 1 pair listed again, and scored again"
+    assert note in open_survface(tree).notes

@@ -87,7 +87,7 @@ def test_missing_images_are_counted_and_keep_their_place(tree):
     found = open_tinyface(tree, "raw")
     assert found.counts["missing"] == 3 and found.counts["probe"] == 101
     assert len(found.images) == 108 + 10 + 101
-    assert any("3 images of the lists are not in " in note for note in found.notes)
+    assert any("3 images of the lists not in " in note for note in found.notes)
 
 
 def test_a_list_that_names_an_unknown_image(tree):

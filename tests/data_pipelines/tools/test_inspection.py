@@ -83,9 +83,9 @@ def test_odd_images(tmp_path):
     text = "\n".join(facts["warnings"])
     assert "train.rec: key 2: not a picture, or a damaged one" in text
     assert "key 1 = " in text and "exact duplicates" in text
-    assert "1 images of the sample are not 112x112" in text
-    assert "1 images of the sample are grayscale" in text
-    assert "1 images of the sample are blank" in text
+    assert "1 image of the sample not 112x112" in text
+    assert "1 image of the sample grayscale" in text
+    assert "1 image of the sample blank" in text
 
 
 @pytest.mark.parametrize("blue", [4, 8])
@@ -111,7 +111,7 @@ def test_pairs(tmp_path):
     assert facts["sample"]["formats"] == {"JPEG": 6}
     assert facts["warnings"] == [
         "2 of 3 pairs are of one person",
-        "1 pairs of the sample hold one image twice, the first is pair 1",
+        "1 pair of the sample with one image twice, the first is pair 1",
     ]
 
 
@@ -229,4 +229,4 @@ def test_real_faces_look_right(faces_dir):
     facts = inspect_source(open_source("folder", [faces_dir / "folder"]))
     assert facts["images_per_identity"] == {"min": 4, "median": 4.5, "max": 8}
     assert facts["sample"]["sizes"] == {"112x112": 204}
-    assert facts["warnings"] == ["2 images of the sample are grayscale"]
+    assert facts["warnings"] == ["2 images of the sample grayscale"]

@@ -335,7 +335,9 @@ def test_nan_features_are_said_and_not_scored(case):
     broken[[3, 70]] = np.nan
     found = protocol.evaluate(embedder(broken, broken), ALONE)
     assert found.status == "non_finite" and found.scalars == {}
-    assert found.message.startswith(f"2 of {len(broken)} images have NaN")
+    assert found.message.startswith(
+        f"NaN or infinite features of 2 of {len(broken)} images"
+    )
 
 
 def test_the_worst_pairs_are_named(case, result):
@@ -366,7 +368,7 @@ def test_missing_images_are_said(case, tmp_path):
     root = recorded_tree(case.name, tmp_path)
     (root / "loose_crop" / "7.jpg").unlink()
     found = run(SimpleNamespace(**vars(case) | {"root": root}), unusable=[6])
-    assert any("1 of " in text and "are not in" in text for text in found.warnings)
+    assert any("not in " in text and ": 1 of " in text for text in found.warnings)
     assert any("(7.jpg)" in text for text in found.warnings)
     assert found.manifest["whole"] is False
 

@@ -170,7 +170,10 @@ def test_unusable_images_are_never_found(whole):
     # Its own frame, and the five of the person whose mugshot is gone, at every rank.
     assert new["cmc"][-1] == (400 - 6) / 400
     assert result.manifest["unusable"] == 2 and result.manifest["whole"] is False
-    assert "2 of 2,080 images are missing, cannot be read or" in result.warnings[-1]
+    assert (
+        "missing, unreadable or not to be aligned: 2 of 2,080 images"
+        in result.warnings[-1]
+    )
     assert "061_frontal" in result.warnings[-1]
 
 

@@ -128,7 +128,7 @@ def test_a_probe_that_cannot_be_read_is_a_miss(tree):
     np.testing.assert_array_equal(before[3:], after[3:])
     assert np.all(result.arrays["rank"][:3] == g + 1)  # behind the whole gallery
     assert result.manifest["unusable"] == {"gallery": 0, "probes": 3}
-    assert "3 images could not be read: they are misses" in result.warnings
+    assert "3 images could not be read: counted as missed" in result.warnings
 
 
 def test_the_worst_probes_stand_beside_whom_they_found(tree):
@@ -224,7 +224,9 @@ def test_a_set_without_probes_of_known_people_is_all_misses(tree):
     features = people([None] * len(protocol.images), noise=1)
     result = protocol.evaluate(FakeEmbedder(features), ALONE)
     assert result.scalars["map"] == result.scalars["rank_50"] == 0
-    assert "101 probes have no mate in the gallery: they are misses" in result.warnings
+    assert (
+        "101 probes without a mate in the gallery: counted as missed" in result.warnings
+    )
 
 
 def test_what_cannot_be_opened(tree):

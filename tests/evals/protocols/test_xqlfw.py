@@ -199,7 +199,8 @@ def test_missing_images_are_named(tmp_path):
     stem = f"{name}_{int(first):04d}"
     xqlfw = open_xqlfw(write_tree(tmp_path, left_out=[stem]))
     assert [xqlfw.images.files[row] for row in xqlfw.missing] == [f"{name}/{stem}.jpg"]
-    assert stem in xqlfw.notes[-1] and "images are not in" in xqlfw.notes[-1]
+    (note,) = (note for note in xqlfw.notes if note.startswith("not in "))
+    assert stem in note
 
 
 @pytest.mark.parametrize(
@@ -249,3 +250,12 @@ def test_folds_that_do_not_fit(tmp_path):
     settings = dataclasses.replace(SETTINGS, path=str(tmp_path))
     with pytest.raises(ConfigError, match=r"eval\.folds: got 10"):
         open_protocol(settings, "xqlfw")
+
+
+def test_a_pair_listed_again_is_counted(tmp_path):
+    note = "xqlfw_pairs.txt: {} listed again, and scored again"
+    assert note.format("125 pairs") in open_xqlfw(write_tree(tmp_path)).notes
+    path = tmp_path / "xqlfw_pairs.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[1]]))
+    assert note.format("126 pairs") in open_xqlfw(tmp_path).notes
