@@ -73,3 +73,19 @@ def toy():
     from support.toy_evaluation import TOY
 
     return TOY
+
+
+@pytest.fixture(scope="session")
+def model_run(tmp_path_factory):
+    """The folder of a small run with a result; tests do not write into it."""
+    from support.model_in_use import write_run
+
+    return write_run(tmp_path_factory.mktemp("model_run") / "run")
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory):
+    """A folder with a folder of images for each of five people; read-only likewise."""
+    from support.model_in_use import write_people
+
+    return write_people(tmp_path_factory.mktemp("people") / "people")

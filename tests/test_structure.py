@@ -52,9 +52,9 @@ def inside(name, packages):
 
 # Packages from top to bottom: each imports only those below it.
 ORDER = (
-    "launch", "ablation", "planning", "train", "objectives", "inference", "report",
-    "weights", "evals", "settings", "data_pipelines", "runs", "processes", "configs",
-    "sharded", "models", "losses", "tables", "options", "restricted_pickle",
+    "launch", "api", "ablation", "planning", "train", "objectives", "inference",
+    "report", "weights", "evals", "settings", "data_pipelines", "runs", "processes",
+    "configs", "sharded", "models", "losses", "tables", "options", "restricted_pickle",
     "atomic_file", "errors",
 )  # fmt: skip
 # Libraries that are hard to replace -> the only places that know them.
@@ -103,7 +103,8 @@ def test_imports_only_run_downward():
             if not target.startswith("qface_jax."):
                 continue
             who, whom = package(name), package(target)
-            if who == whom or whom == "__version__":
+            # The package itself names what is public, and imports it when asked for.
+            if who in (whom, "") or whom == "__version__":
                 continue
             if ORDER.index(who) > ORDER.index(whom):
                 breaches.append(f"{name} imports {target}")
