@@ -11,3 +11,12 @@ class ConfigError(UserError):
 
 class DataError(UserError):
     """A file or folder of images, labels or pairs does not hold what it should."""
+
+
+def counted(number: int, noun: str) -> str:
+    """Returns a number and what is counted, for messages.
+
+    >>> counted(1, "image"), counted(1200, "pair")
+    ('1 image', '1,200 pairs')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -5,15 +5,20 @@ such images, and to leave them out would raise the result. They come as black pi
 and are remembered in `failures`.
 """
 
+import contextlib
 import functools
 import hashlib
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from qface_jax.data_pipelines.stream import picture
 from qface_jax.data_pipelines.stream.picture import PictureError
+
+_ASKERS = 16  # threads that ask a file system
 
 
 class BenchmarkImages:
@@ -80,12 +85,39 @@ class BenchmarkImages:
         return facts | self._facts
 
     def fingerprint(self) -> str:
-        """Returns a digest of folder, list and landmarks; not of the pictures."""
+        """Returns a digest of folder, list and landmarks; of pictures: `stamps`."""
         digest = hashlib.sha256(str(self.folder.absolute()).encode())
         digest.update("\0".join(self.files).encode("utf-8", "surrogateescape"))
         if self.landmarks is not None:
             digest.update(np.ascontiguousarray(self.landmarks).tobytes())
         return digest.hexdigest()
+
+    def stamps(self, rows: Sequence[int]) -> np.ndarray:
+        """Returns size and time of modification, ns, of some files; thread-safe.
+
+        By them a picture that was replaced is told from the one before, as `rsync`
+        does: nothing is read, and features of 469,375 files can be compared each time.
+
+        Args:
+            rows: numbers of the images.
+
+        Returns:
+            int64 [k, 2]; -1 of a file that is not there.
+        """
+        rows = np.asarray(rows, np.int64)
+        stamps, folder = np.full((len(rows), 2), -1, np.int64), str(self.folder)
+
+        def take(places: np.ndarray) -> None:
+            for place in places:
+                # No file can have such a name, or it is not there.
+                with contextlib.suppress(OSError, ValueError):
+                    found = os.stat(os.path.join(folder, self.files[rows[place]]))
+                    stamps[place] = found.st_size, found.st_mtime_ns
+
+        # Over a network each answer is waited for.
+        with ThreadPoolExecutor(_ASKERS) as pool:
+            list(pool.map(take, np.array_split(np.arange(len(rows)), _ASKERS)))
+        return stamps
 
     def _encoded(self, index: int) -> bytes:
         path = self.folder / self.files[index]

@@ -15,7 +15,7 @@ from qface_jax import tables
 from qface_jax.configs import document
 from qface_jax.data_pipelines.sources.chosen_records import ChosenRecords
 from qface_jax.data_pipelines.stream import alignment, faces
-from qface_jax.errors import ConfigError
+from qface_jax.errors import ConfigError, counted
 from qface_jax.evals import results
 from qface_jax.evals.embedded import Embedded
 from qface_jax.evals.protocols.protocol import (
@@ -195,11 +195,14 @@ def evaluate(
         key = id(images), side
         if key not in opened:
             opened[key] = _store(stores, images, side, embedder, eval_settings, share)
-            if kept := opened[key].count:
-                hosts.say(f"{images.name}: {kept:,} images are in {opened[key].path}")
+            _say_what_is_kept(images.name, opened[key])
         store = opened[key]
         there = len(request.rows) - len(store.missing(request.rows))
-        store.fill(request.rows, partial(embed, images, side), share)
+        if replaced := store.fill(request.rows, partial(embed, images, side), share):
+            hosts.say(
+                f"{images.name}: {counted(replaced, 'picture')} replaced or touched "
+                "since the features were written: embedded again"
+            )
         nonlocal reread
         reread += there
         advance(f"{side} px", there)
@@ -253,7 +256,23 @@ def _store(
         "resize": "none" if aligned else eval_settings.resize,
         "colour_order": "RGB",
     }
-    return FeatureStore(folder, manifest, count=len(images), width=len(of_noise))
+    return FeatureStore(
+        folder,
+        manifest,
+        count=len(images),
+        width=len(of_noise),
+        stamps=images.stamps,
+    )
+
+
+def _say_what_is_kept(name: str, store: FeatureStore) -> None:
+    if kept := store.count:
+        hosts.say(f"{name}: features of {counted(kept, 'image')} are in {store.path}")
+    for path in store.damaged:
+        hosts.say(
+            f"warning: {name}: {path} is damaged or another store's: it is removed, "
+            "and its images are embedded again"
+        )
 
 
 def evaluate_state(

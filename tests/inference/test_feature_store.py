@@ -2,6 +2,8 @@
 
 import json
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,8 +62,24 @@ class Model:
         return [row for call in self.calls for row in call]
 
 
-def opened(folder, manifest=MANIFEST, count=COUNT):
-    return FeatureStore(folder, manifest, count=count, width=WIDTH)
+class Stamps:
+    """Of pictures that are replaced by `touch`; keeps who was asked for."""
+
+    def __init__(self):
+        self.values = np.arange(2 * COUNT).reshape(COUNT, 2)
+        self.asked = []
+
+    def __call__(self, rows):
+        self.asked += rows.tolist()
+        return self.values[rows]
+
+    def touch(self, *rows):
+        self.values[list(rows), 1] += 1
+
+
+def opened(folder, manifest=MANIFEST, count=COUNT, stamps=None):
+    stamps = stamps or Stamps()
+    return FeatureStore(folder, manifest, count=count, width=WIDTH, stamps=stamps)
 
 
 def files(folder):
@@ -156,20 +174,98 @@ def plain_numbers(path):
     np.save(path, np.arange(4))
 
 
+def one_bit_turned(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def of_another_store(path):
+    """The same images by another model: whole, and in its right place by its name."""
+    other = opened(path.parents[1] / "other", {"model": "b", "flip": True})
+    other.fill(range(COUNT), Model(), ALONE)
+    path.write_bytes((other.path / path.name).read_bytes())
+    shutil.rmtree(path.parents[1] / "other")
+
+
 @pytest.mark.parametrize(
     "damage",
-    [shortened, emptied, garbled, of_other_rows, of_another_width, plain_numbers],
+    [
+        shortened,
+        emptied,
+        garbled,
+        of_other_rows,
+        of_another_width,
+        plain_numbers,
+        one_bit_turned,
+        of_another_store,
+    ],
 )
 def test_a_damaged_file_is_embedded_again(tmp_path, damage):
     paths = filled(tmp_path)
     whole = paths[1].read_bytes()
     damage(paths[1])
     store, model = opened(tmp_path), Model()
+    assert store.damaged == [paths[1]]
     assert store.missing(range(COUNT)).tolist() == [4, 5, 6, 7]
     store.fill(range(COUNT), model, ALONE)
     assert model.calls == [[4, 5, 6, 7]]
     assert_as_embedded(store, range(COUNT))
     assert files(tmp_path) == paths and paths[1].read_bytes() == whole
+
+
+def test_a_damaged_file_does_not_stay_when_others_take_its_images(tmp_path):
+    paths = filled(tmp_path)
+    one_bit_turned(paths[1])
+    by_shares(tmp_path, 2, lambda share: Model())
+    assert paths[1] not in files(tmp_path)
+    assert opened(tmp_path).damaged == []
+    assert_as_embedded(opened(tmp_path), range(COUNT))
+
+
+def test_pictures_that_were_replaced_are_embedded_again_and_no_others(tmp_path):
+    filled(tmp_path)
+    stamps, model = Stamps(), Model()
+    stamps.touch(2, 9)
+    store = opened(tmp_path, stamps=stamps)
+    assert store.missing(range(10)).tolist() == [2, 9]
+    assert store.fill(range(COUNT), model, ALONE) == 2
+    assert model.rows == [2, 9]
+    assert sorted(stamps.asked) == list(range(COUNT))
+    assert store.fill(range(COUNT), Model(killed_at=0), ALONE) == 0
+    # The features written last count, whatever the names of the files are.
+    again = opened(tmp_path, stamps=stamps)
+    assert again.fill(range(COUNT), Model(killed_at=0), ALONE) == 0
+    assert_as_embedded(again, range(COUNT))
+
+
+def test_a_picture_replaced_while_it_was_read_is_noticed_the_next_time(tmp_path):
+    stamps = Stamps()
+
+    def embed(rows, most):
+        if 5 in rows:
+            stamps.touch(5)
+        return Model()(rows, most)
+
+    opened(tmp_path, stamps=stamps).fill(range(COUNT), embed, ALONE)
+    assert opened(tmp_path, stamps=stamps).missing(range(COUNT)).tolist() == [5]
+
+
+def test_hosts_look_at_their_own_pictures_and_count_together(tmp_path):
+    filled(tmp_path)
+    stamps = [Stamps(), Stamps()]
+
+    def work(share):
+        mine = stamps[share.index]
+        mine.touch(0, 1, 13)
+        store = opened(tmp_path, stamps=mine)
+        return store.fill(share.pairs(COUNT), Model(), share)
+
+    assert on_hosts(2, work) == [3, 3]
+    assert [sorted(each.asked) for each in stamps] == [
+        list(range(7)),
+        list(range(7, COUNT)),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -259,15 +355,17 @@ def test_killed_in_the_middle_and_gone_on(tmp_path):
 
 
 def test_killed_while_a_file_is_written(tmp_path, monkeypatch):
-    save = np.save
+    write = Path.write_bytes
 
-    def half(file, records):
-        save(file, records[:2])
+    def half(path, content):
+        if ".npy." not in path.name:
+            return write(path, content)
+        write(path, content[: len(content) // 2])
         raise Killed
 
     store = opened(tmp_path)
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(np, "save", half)
+        patched.setattr(Path, "write_bytes", half)
         store.fill(range(COUNT), Model(), ALONE)
     assert [path.name for path in store.path.iterdir()] == ["manifest.json"]
     # As after a power cut: what was being written lies there under its other name.

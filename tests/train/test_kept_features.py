@@ -94,6 +94,36 @@ def test_the_second_evaluation_tries_the_unusable_image_alone(folder, tmp_path):
     assert_same(last, mended)
 
 
+def test_a_picture_that_was_replaced_is_embedded_again(folder, tmp_path, capsys):
+    (folder / f"{ABSENT}.png").write_bytes(encoded(noise(112, 112, ABSENT)))
+    before, _ = run(folder, tmp_path / "kept")
+    capsys.readouterr()
+    (folder / "2.png").write_bytes(encoded(noise(112, 112, 77)))
+    after, calls = run(folder, tmp_path / "kept")
+    assert calls == 2
+    assert (
+        "set: 1 picture replaced or touched since the features were written: "
+        "embedded again" in capsys.readouterr().err
+    )
+    differs = (after.features != before.features).any(axis=1)
+    assert np.flatnonzero(differs).tolist() == [COUNT - 1 - 2]
+    assert_same(run(folder, None)[0], after)
+
+
+def test_a_damaged_file_of_features_is_named(folder, tmp_path, capsys):
+    (folder / f"{ABSENT}.png").write_bytes(encoded(noise(112, 112, ABSENT)))
+    before, _ = run(folder, tmp_path / "kept")
+    (path,) = (tmp_path / "kept").rglob("*.npy")
+    path.write_bytes(path.read_bytes()[:-5])
+    after, calls = run(folder, tmp_path / "kept")
+    assert calls == 4
+    assert_same(after, before)
+    assert f"warning: set: {path} is damaged or another store's" in (
+        capsys.readouterr().err
+    )
+    assert run(folder, tmp_path / "kept")[1] == 0
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -168,3 +168,21 @@ def test_the_fingerprint_is_of_folder_list_and_landmarks(tmp_path):
     ]
     assert len({each.fingerprint() for each in opened}) == len(opened)
     assert images(tmp_path, ("a", "b")).fingerprint() == opened[0].fingerprint()
+
+
+def test_a_stamp_changes_with_the_picture(tmp_path):
+    names = ["a.jpg", "gone.jpg", "a\0b.jpg", "b.jpg"]
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(JPEG)
+        os.utime(tmp_path / name, ns=(0, 1_600_000_000_000_000_007))
+    opened = images(tmp_path, names)
+    before = opened.stamps([3, 0, 1, 2, 0])
+    kept = [len(JPEG), 1_600_000_000_000_000_007]
+    assert before.dtype == np.int64
+    assert before.tolist() == [kept, kept, [-1, -1], [-1, -1], kept]
+    (tmp_path / "a.jpg").write_bytes(JPEG)  # of the same size
+    (tmp_path / "gone.jpg").symlink_to("b.jpg")
+    a, gone, b = opened.stamps([0, 1, 3]).tolist()
+    assert a[0] == len(JPEG) and a[1] > kept[1]
+    assert gone == b == kept
+    assert opened.stamps([]).shape == (0, 2)
