@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qface_jax import losses, objectives
     from qface_jax.api.loading import load
-    from qface_jax.api.model import Embeddings, Model
+    from qface_jax.api.model import Model
     from qface_jax.api.training_step import TrainingStep, make_step
+    from qface_jax.inference.embeddings import Embeddings
+    from qface_jax.inference.feature_file import read_embeddings
 
 __version__ = "0.1.0"
 __all__ = [
@@ -23,14 +25,16 @@ __all__ = [
     "losses",
     "make_step",
     "objectives",
+    "read_embeddings",
 ]
 # Name -> the module that has it; modules of the package are found by themselves.
 _HOMES = {
-    "Embeddings": "qface_jax.api.model",
+    "Embeddings": "qface_jax.inference.embeddings",
     "Model": "qface_jax.api.model",
     "TrainingStep": "qface_jax.api.training_step",
     "load": "qface_jax.api.loading",
     "make_step": "qface_jax.api.training_step",
+    "read_embeddings": "qface_jax.inference.feature_file",
 }
 
 

@@ -276,6 +276,8 @@ COMMANDS = Table(
         "train": "qface_jax.launch.commands.train:COMMAND",
         "eval": "qface_jax.launch.commands.evaluate:COMMAND",
         "import": "qface_jax.launch.commands.import_model:COMMAND",
+        "embed": "qface_jax.launch.commands.embed:COMMAND",
+        "compare": "qface_jax.launch.commands.compare:COMMAND",
         "plan": "qface_jax.launch.commands.plan:COMMAND",
         "data": "qface_jax.launch.commands.data.actions:COMMAND",
         "quality": "qface_jax.launch.commands.quality.actions:COMMAND",

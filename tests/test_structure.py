@@ -71,6 +71,7 @@ ONLY = {
     "onnx": ("qface_jax.weights.onnx_file",),
     "onnxruntime": ("qface_jax.weights.parity",),
     "orbax": ("qface_jax.runs.checkpoint",),
+    "pyarrow": ("qface_jax.inference.feature_file",),
     "safetensors": ("qface_jax.weights.state_dict",),
     "scipy": ("qface_jax.evals.measures.quality_scores",),
     "tensorflow_datasets": (
@@ -206,6 +207,7 @@ def test_every_import_is_a_declared_dependency():
             # What a message names where it is not installed.
             *PROJECT["project"]["optional-dependencies"]["align"],
             *PROJECT["project"]["optional-dependencies"]["import"],
+            *PROJECT["project"]["optional-dependencies"]["parquet"],
         )
     }
     names = {target.split(".")[0] for path in sources() for target in imported(path)}

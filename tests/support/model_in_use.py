@@ -20,10 +20,14 @@ STEP = 3
 PEOPLE, EACH = 5, 3
 
 
-def write_run(path):
+def write_run(path, *, evaluated=True):
     """A run folder with a checkpoint of fresh weights, and an evaluation of it."""
-    run_folder.open_or_create(path, small(), num_classes=12, data={"images": 48})
-    backbone, stats = jax.jit(models.build(small().model).init)(jax.random.key(0))
+    config = small("eval.synthetic.pairs=40")
+    run_folder.open_or_create(path, config, num_classes=12, data={"images": 48})
+    # Optimising code that runs once takes longer than all else here.
+    quick = {"xla_backend_optimization_level": 1}
+    init = jax.jit(models.build(config.model).init, compiler_options=quick)
+    backbone, stats = init(jax.random.key(0))
     state = TrainState(
         step=jnp.int32(STEP),
         params={"backbone": backbone, "head": {}},
@@ -35,6 +39,8 @@ def write_run(path):
     )
     with Checkpoints(path, keep=1) as checkpoints:
         checkpoints.save(STEP, state)
+    if not evaluated:
+        return path
     run = run_folder.read(path)
     embedder = Embedder.from_run(run, "last", parallel.make_mesh())
     checkpoint = {"path": str(path), "which": "last", "step": STEP}
