@@ -278,6 +278,7 @@ COMMANDS = Table(
         "import": "qface_jax.launch.commands.import_model:COMMAND",
         "embed": "qface_jax.launch.commands.embed:COMMAND",
         "compare": "qface_jax.launch.commands.compare:COMMAND",
+        "identify": "qface_jax.launch.commands.identify:COMMAND",
         "plan": "qface_jax.launch.commands.plan:COMMAND",
         "data": "qface_jax.launch.commands.data.actions:COMMAND",
         "quality": "qface_jax.launch.commands.quality.actions:COMMAND",
