@@ -139,7 +139,7 @@ def _in_lines(content: Content) -> dict[str, list[str]]:
 def _write_npz(path: Path, content: Content) -> None:
     count = len(content.statuses)
     first = content.read(np.arange(1))
-    pick: dict[str, Callable[[Embedded], np.ndarray]] = {"plain": lambda e: e.plain}
+    pick: dict[str, Callable[[Embedded], Any]] = {"plain": lambda e: e.plain}
     if first.mirrored is not None:
         pick["mirrored"] = lambda e: e.mirrored
     for name in first.scores:

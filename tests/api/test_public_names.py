@@ -5,11 +5,13 @@ import inspect
 import subprocess
 import sys
 import typing
+from pathlib import Path
 
 import pytest
 
 import qface_jax
 
+ROOT = Path(__file__).parents[2]
 HEAVY = "heavy = {'tensorflow', 'orbax', 'clu', 'matplotlib'} & set(sys.modules)\n"
 
 
@@ -42,6 +44,16 @@ def test_every_public_function_says_its_types():
         parameters = set(inspect.signature(function).parameters) - {"self"}
         hints = typing.get_type_hints(function)
         assert hints.keys() == parameters | {"return"}, function
+
+
+@pytest.mark.slow
+def test_the_types_of_the_public_part_fit_together(tmp_path):
+    words = ["--follow-imports=silent", "--ignore-missing-imports"]
+    words += [f"--cache-dir={tmp_path}", "qface_jax/__init__.py", "qface_jax/api"]
+    run = subprocess.run(
+        [sys.executable, "-m", "mypy", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_the_package_itself_imports_nothing():

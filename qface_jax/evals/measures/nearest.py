@@ -9,7 +9,8 @@ from qface_jax.evals.measures.search import DECIMALS
 NONE = -1  # row where a gallery has fewer entries than are asked for
 
 _SCALE = 10.0**DECIMALS
-_GALLERY_BLOCK, _PROBE_BLOCK = 4096, 1024  # 16 MiB of scores at a time
+_GALLERY_BLOCK, _PROBE_BLOCK = 16384, 1024  # 64 MiB of scores at a time
+_PAIRS = 4096  # in float64 at a time
 _STEP = 2.0**-23  # between 1 and the next number of float32
 _BELOW_ALL = np.float32(-2)  # unit vectors score -1 at least
 
@@ -67,7 +68,9 @@ def nearest(
             rough[:, empty] = -np.inf
             rough[~asked.any(axis=1)] = -np.inf
             limit = _limit(rough, found.score[first : first + len(asked)]) - slack
-            probe, row = np.nonzero(rough >= limit[:, None])
+            # Over all at once: asked for rows and columns NumPy takes far longer.
+            places = np.flatnonzero(rough >= limit[:, None])
+            probe, row = np.divmod(places, len(vectors))
             score = _exact(asked, vectors, probe, row)
             _merge(found, first + probe, start + row, score)
     return found
@@ -95,8 +98,8 @@ def _exact(
 ) -> np.ndarray:
     """Returns the scores of some pairs in float64, rounded, [m]."""
     score = np.empty(len(probe))
-    for start in range(0, len(probe), _GALLERY_BLOCK):
-        part = slice(start, start + _GALLERY_BLOCK)
+    for start in range(0, len(probe), _PAIRS):
+        part = slice(start, start + _PAIRS)
         one = np.asarray(probes[probe[part]], np.float64)
         other = np.asarray(vectors[row[part]], np.float64)
         score[part] = np.rint(_SCALE * np.einsum("md,md->m", one, other)) / _SCALE
