@@ -53,9 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--side",
         type=int,
-        default=112,
         metavar="PX",
-        help="resolution of the probes, one of the calibration's; default: 112",
+        help="for --fpir: resolution of the probes, one of the calibration's; default: "
+        "112",
     )
     parser.add_argument(
         "--batch-size",
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     threshold = args.threshold
     if args.fpir is not None:
         threshold = calibration.search_threshold(
-            args.fpir, len(gallery.people), side=args.side
+            args.fpir, len(gallery.people), side=args.side or 112
         )
     hosts.say(_gallery_line(args, gallery, people))
     if threshold is None:
@@ -123,11 +123,12 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(
             f"--threshold: got {args.threshold}, must be a cosine within -1 .. 1"
         )
-    if args.calibration is not None and args.fpir is None:
-        raise ConfigError(
-            "--calibration: does nothing here without --fpir=RATE, the share of "
-            "strangers that may get a name"
-        )
+    for word in ("calibration", "side"):
+        if getattr(args, word) is not None and args.fpir is None:
+            raise ConfigError(
+                f"--{word}: does nothing without --fpir=RATE, the share of strangers "
+                "that may get a name"
+            )
     if args.out is not None and args.out.is_dir():
         raise ConfigError(f"--out: {args.out} is a folder; give the file to write")
 
@@ -144,12 +145,15 @@ def _gallery_line(args: argparse.Namespace, gallery: Any, images: Any) -> str:
 
 
 def _line(found: Any) -> str:
-    if not found.candidates:
-        return f"{found.probe}: {found.status}, {found.message}"
     listed = ", ".join(f"{c.person} {c.similarity:.4f}" for c in found.candidates)
-    if found.person is None:
-        return f"{found.probe}: {listed}"
-    return f"{found.probe}: {found.person or 'unknown'} ({listed})"
+    if not found.candidates:
+        said = f"{found.status}, {found.message}"
+    elif found.person is None:
+        said = listed
+    else:
+        said = f"{found.person or 'unknown'} ({listed})"
+    # Names of files need not be text; a terminal takes nothing else.
+    return f"{found.probe}: {said}".encode("utf-8", "backslashreplace").decode()
 
 
 def _facts(

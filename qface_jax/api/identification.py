@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -124,8 +124,9 @@ def embeddings_of(
 def gallery_of(embeddings: Embeddings) -> Gallery:
     """Returns the people that embedded images show.
 
-    The first folder in the name of an image is the person; an image that lies in none
-    is a person of its own, named as the file without its ending.
+    The first folder in the name of an image is the person; of an absolute path, as a
+    `.txt` list may have, the folder that holds it. An image that lies in none is a
+    person of its own, named as the file without its ending.
 
     Raises:
         DataError: None of the images can be used.
@@ -223,5 +224,7 @@ def _lines(one: Found) -> Iterator[tuple]:
 
 
 def _person(name: str) -> str:
-    folder, slash, _ = name.partition("/")
-    return folder if slash else Path(name).stem
+    path = PurePosixPath(name)
+    if path.is_absolute():
+        return path.parent.name
+    return path.parts[0] if len(path.parts) > 1 else path.stem

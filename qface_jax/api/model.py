@@ -92,7 +92,7 @@ class Model:
             one if isinstance(one, Embeddings) else self.embed(one, flip=flip)
             for one in (a, b)
         )
-        cosines = np.einsum("nd,md->nm", unit(first.features), unit(second.features))
+        cosines = unit(first.features) @ unit(second.features).T
         cosines[~first.ok] = np.nan
         cosines[:, ~second.ok] = np.nan
         return cosines.astype(np.float32)

@@ -15,6 +15,7 @@ from qface_jax.planning.plan import Counts
 from qface_jax.processes import hosts
 from qface_jax.settings import config as configs
 from qface_jax.sharded import parallel
+from qface_jax.train import start
 from qface_jax.train.setup import Setup, build, fresh_state
 from qface_jax.train.state import TrainState
 
@@ -92,6 +93,7 @@ def make_step(
     classes: int,
     *,
     overrides: Sequence[str] = (),
+    init_from: str | Path | None = None,
     images: int | None = None,
 ) -> tuple[TrainState, TrainingStep]:
     """Returns the state before the first step, and the step, for a loop of one's own.
@@ -100,6 +102,8 @@ def make_step(
         config: Name of a shipped config, a `.py` file, `module:function`, or a config.
         classes: Identities of the training set, at least 1.
         overrides: Keys of the config to change, as "optim.learning_rate=0.02".
+        init_from: Folder of a run whose weights, as far as they fit, the state begins
+            with, as `qface train --init-from` does.
         images: Of the training set; only a config that counts in epochs needs them.
 
     Raises:
@@ -128,5 +132,18 @@ def make_step(
                 "total_steps=N"
             )
         images = resolved.data.batch_size
-    setup = build(resolved, Counts(classes, images), parallel.make_mesh())
-    return fresh_state(setup), TrainingStep(resolved, classes, setup)
+    counts = Counts(classes, images)
+    if init_from is not None:
+        init_from = Path(init_from).expanduser()
+        resolved = start.resolve(resolved, init_from, init_from)
+    if resolved.classifier.centres != "random":
+        raise ConfigError(
+            f"classifier.centres: is {resolved.classifier.centres}, for which the "
+            "images of the training set are needed; give overrides "
+            "classifier.centres=random"
+        )
+    setup = build(resolved, counts, parallel.make_mesh())
+    step = TrainingStep(resolved, classes, setup)
+    if init_from is None:
+        return fresh_state(setup), step
+    return start.start_from(resolved, counts, setup, init_from), step

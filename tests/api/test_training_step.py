@@ -79,3 +79,21 @@ def test_what_cannot_be_built_is_refused():
         qface_jax.make_step("demo", 12, overrides=words)
     state, _ = qface_jax.make_step("demo", 12, overrides=(*SMALL, *words), images=160)
     assert int(state.step) == 0
+
+
+def test_it_starts_from_a_run(model_run, capsys):
+    words = [*SMALL, "model.backbone=init_from"]
+    state, step = qface_jax.make_step(
+        "demo", 5, overrides=words, init_from=str(model_run)
+    )
+    assert "12 classes there, 5 here" in capsys.readouterr().err
+    images = np.zeros((2, 112, 112, 3), np.uint8)
+    np.testing.assert_array_equal(
+        step.model(state).embed(images).features,
+        qface_jax.load(model_run).embed(images).features,
+    )
+    with pytest.raises(ConfigError, match="give --init-from=RUN"):
+        qface_jax.make_step("demo", 5, overrides=words)
+    words = [*SMALL, "classifier.centres=class_means"]
+    with pytest.raises(ConfigError, match="for which the images of the training"):
+        qface_jax.make_step("demo", 5, overrides=words, init_from=model_run)

@@ -123,7 +123,9 @@ def test_what_does_not_go_together_is_refused(
     assert identify(model_run, people, probes, "--fpir=0.1") == 2
     assert "--fpir: needs a calibration of the model" in capsys.readouterr().err
     assert identify(model_run, people, probes, "--calibration=a.json") == 2
-    assert "does nothing here without --fpir" in capsys.readouterr().err
+    assert "--calibration: does nothing without --fpir" in capsys.readouterr().err
+    assert identify(model_run, people, probes, "--side=14", "--threshold=0.5") == 2
+    assert "--side: does nothing without --fpir" in capsys.readouterr().err
     assert identify(model_run, people, probes, f"--out={tmp_path}") == 2
     assert "is a folder; give the file to write" in capsys.readouterr().err
     assert identify(model_run, people / "p0" / "text.jpg", probes) == 2
