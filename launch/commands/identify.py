@@ -10,9 +10,9 @@ from qface_jax.launch.commands.command import Command, positive
 from qface_jax.launch.commands.model import add_calibration, add_model, load_model
 
 DESCRIPTION = """Look face images up in a gallery of people, by a model: who is most
-similar to each, exactly, each person being the mean of its images. With --fpir and
---calibration, or with --threshold, a probe whose best candidate is not similar enough
-is unknown. Images are aligned faces; `qface data align` makes some of photographs."""
+similar to each, exactly, each person being the mean of its images. With --fpir or
+--threshold a probe whose best candidate is not similar enough is unknown. Images are
+aligned faces; `qface data align` makes some of photographs."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="RATE",
         help="false positive identification rate: share of strangers that may get a "
-        "name; the threshold follows from --calibration and the size of the gallery",
+        "name. The threshold follows from the images of the gallery, each looked up "
+        "among the other people; or from --calibration and the number of people",
     )
     enough.add_argument(
         "--threshold",
@@ -54,8 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--side",
         type=int,
         metavar="PX",
-        help="for --fpir: resolution of the probes, one of the calibration's; default: "
-        "112",
+        help="resolution of the probes, one of the calibration's; default: 112",
     )
     parser.add_argument(
         "--batch-size",
@@ -79,10 +79,6 @@ def run(args: argparse.Namespace) -> int:
     model, calibration = load_model(args), None
     if args.calibration is not None:
         calibration = calibrating.calibration_of(model, args.calibration)
-    elif args.fpir is not None:
-        raise ConfigError(
-            f"--fpir: needs a calibration of the model: {calibrating.how(model)}"
-        )
     people, probes = identification.embeddings_of(
         model,
         [args.gallery, args.probes],
@@ -91,15 +87,17 @@ def run(args: argparse.Namespace) -> int:
     )
     gallery = identification.gallery_of(people)
     threshold = args.threshold
-    if args.fpir is not None:
+    if calibration is not None:
         threshold = calibration.search_threshold(
             args.fpir, len(gallery.people), side=args.side or 112
         )
+    elif args.fpir is not None:
+        threshold = identification.stranger_threshold(gallery, people, args.fpir)
     hosts.say(_gallery_line(args, gallery, people))
     if threshold is None:
         hosts.say(
-            "nobody is unknown without --threshold, or --fpir and --calibration: "
-            f"{calibrating.how(model)}"
+            "nobody is unknown without --fpir=RATE, the share of strangers that may "
+            "get a name, or --threshold=COSINE"
         )
     else:
         hosts.say(f"threshold: similarity {threshold:.4f}")
@@ -123,12 +121,9 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(
             f"--threshold: got {args.threshold}, must be a cosine within -1 .. 1"
         )
-    for word in ("calibration", "side"):
-        if getattr(args, word) is not None and args.fpir is None:
-            raise ConfigError(
-                f"--{word}: does nothing without --fpir=RATE, the share of strangers "
-                "that may get a name"
-            )
+    for word, needed in (("calibration", "fpir"), ("side", "calibration")):
+        if getattr(args, word) is not None and getattr(args, needed) is None:
+            raise ConfigError(f"--{word}: does nothing without --{needed}; give both")
     if args.out is not None and args.out.is_dir():
         raise ConfigError(f"--out: {args.out} is a folder; give the file to write")
 

@@ -1,6 +1,7 @@
 """Who is on a picture: probes looked up in a gallery of people."""
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -9,15 +10,18 @@ import numpy as np
 
 from qface_jax.api.model import BATCH_SIZE, Model
 from qface_jax.atomic_file import replacing
+from qface_jax.data_pipelines.sources.image_list import evenly_spread
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals.calibration import Calibration
 from qface_jax.evals.measures.identity_templates import identity_templates
 from qface_jax.evals.measures.nearest import NONE, nearest
+from qface_jax.evals.measures.rates import FEW, Scores, tar_at_far
 from qface_jax.evals.measures.unit import unit
 from qface_jax.inference import feature_file
 from qface_jax.inference.embeddings import Embeddings
 
 _PEOPLE = 8192  # whose images are in float64 at a time
+_STRANGERS = 2000  # images of the gallery that play strangers, at most
 
 
 class Gallery(NamedTuple):
@@ -27,12 +31,15 @@ class Gallery(NamedTuple):
         people: Their names, [g].
         images: How many usable images each has, int64 [g]; 1 at least.
         vectors: The mean of each one's unit features, at unit length, float32 [g, d].
+        owner: Whose each of the images is, as a place in `people`, int64 [n]; -1 of one
+            that cannot be used.
         lost: People none of whose images can be used.
     """
 
     people: list[str]
     images: np.ndarray
     vectors: np.ndarray
+    owner: np.ndarray
     lost: list[str]
 
 
@@ -142,23 +149,59 @@ def gallery_of(embeddings: Embeddings) -> Gallery:
     counts = np.bincount(ids[usable], minlength=len(people))
     there = np.flatnonzero(counts)
     place = np.cumsum(counts > 0) - 1  # of each person among those that stay
+    owner = np.full(len(embeddings), -1, np.int64)
+    owner[usable] = place[ids[usable]]
     # By person, so that a stretch of them is a person's, or several's.
-    order = usable[np.argsort(ids[usable], kind="stable")]
-    owner = place[ids[order]]
+    order = usable[np.argsort(owner[usable], kind="stable")]
+    owners = owner[order]
     vectors = np.empty((len(there), embeddings.features.shape[1]), np.float32)
     for start in range(0, len(there), _PEOPLE):
         end = min(start + _PEOPLE, len(there))
-        rows = slice(*np.searchsorted(owner, [start, end]))
+        rows = slice(*np.searchsorted(owners, [start, end]))
         features = unit(embeddings.features[order[rows]])
         vectors[start:end] = identity_templates(
-            features, owner[rows] - start, end - start
+            features, owners[rows] - start, end - start
         )
     return Gallery(
         people[there].tolist(),
         counts[there],
         vectors,
+        owner,
         people[counts == 0].tolist(),
     )
+
+
+def stranger_threshold(gallery: Gallery, embeddings: Embeddings, rate: float) -> float:
+    """Returns the similarity that lets in a stranger at that rate, or less often.
+
+    The gallery's own images play the strangers: each is looked up among all the others'
+    people. Of many images 2,000 are taken, evenly spread.
+
+    Args:
+        gallery: Of these embeddings.
+        embeddings: Of its images.
+        rate: Of strangers that may get a name, in (0, 1).
+
+    Raises:
+        ConfigError: There are too few images for the rate, or just one person.
+    """
+    usable = np.flatnonzero(gallery.owner >= 0)
+    chosen = usable[evenly_spread(len(usable), _STRANGERS)]
+    needed = math.ceil(FEW / rate)
+    if len(gallery.people) < 2 or len(chosen) < needed:
+        more = "" if needed > _STRANGERS else f", of {needed:,} images at least"
+        raise ConfigError(
+            f"--fpir: got {rate:g}, which {len(chosen):,} images of "
+            f"{len(gallery.people):,} people in the gallery are too few to tell; take "
+            f"a larger gallery{more}, a calibration of many pairs, a higher rate, or "
+            "--threshold"
+        )
+    features = unit(embeddings.features[chosen]).astype(np.float32)
+    best = nearest(gallery.vectors, features, 2)
+    own = best.row[:, 0] == gallery.owner[chosen]
+    scores = np.sort(np.where(own, best.score[:, 1], best.score[:, 0]))
+    (point,) = tar_at_far(Scores(scores, scores), [rate])
+    return float(point.threshold)
 
 
 def identify(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import qface_jax
+from qface_jax.api.identification import gallery_of
 from qface_jax.data_pipelines.tools.sample_images import drawn_faces
 from qface_jax.evals import calibration
 from qface_jax.evals.measures.unit import unit
@@ -93,10 +94,20 @@ def test_embedded_files_give_the_same(model_run, people, probes, tmp_path, capsy
 def test_without_a_threshold_nobody_is_unknown(model_run, people, probes, capsys):
     assert identify(model_run, people, probes / "6.png", "--top=1") == 0
     said = capsys.readouterr()
-    assert "nobody is unknown without --threshold, or --fpir and --calib" in said.err
-    assert f"`qface eval --checkpoint={model_run}` makes one" in said.err
+    assert "nobody is unknown without --fpir=RATE, the share of strangers" in said.err
     assert said.out.startswith("6.png: p")
     assert "unknown" not in said.out
+
+
+def test_the_gallery_itself_says_what_a_rate_takes(model_run, people, probes, capsys):
+    assert identify(model_run, people, probes, "--fpir=0.7", "--json") == 0
+    limit = json.loads(capsys.readouterr().out)["threshold"]
+    embedded = qface_jax.load(model_run).embed(people)
+    gallery = gallery_of(embedded)
+    scores = embedded.unit @ gallery.vectors.T
+    scores[np.arange(len(scores)), gallery.owner] = -1
+    best = scores[embedded.ok].max(axis=1)
+    assert (best >= limit - 1e-4).sum() >= 10 >= (best >= limit + 1e-4).sum()
 
 
 def test_a_rate_and_a_calibration_set_the_threshold(
@@ -121,11 +132,13 @@ def test_what_does_not_go_together_is_refused(
     assert identify(model_run, people, probes, "--threshold=3") == 2
     assert "--threshold: got 3.0, must be a cosine" in capsys.readouterr().err
     assert identify(model_run, people, probes, "--fpir=0.1") == 2
-    assert "--fpir: needs a calibration of the model" in capsys.readouterr().err
+    assert "0.1, which 15 images of 5 people in the gallery are" in (
+        capsys.readouterr().err
+    )
     assert identify(model_run, people, probes, "--calibration=a.json") == 2
     assert "--calibration: does nothing without --fpir" in capsys.readouterr().err
-    assert identify(model_run, people, probes, "--side=14", "--threshold=0.5") == 2
-    assert "--side: does nothing without --fpir" in capsys.readouterr().err
+    assert identify(model_run, people, probes, "--side=14", "--fpir=0.7") == 2
+    assert "--side: does nothing without --calibration" in capsys.readouterr().err
     assert identify(model_run, people, probes, f"--out={tmp_path}") == 2
     assert "is a folder; give the file to write" in capsys.readouterr().err
     assert identify(model_run, people / "p0" / "text.jpg", probes) == 2
