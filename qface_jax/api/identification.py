@@ -200,7 +200,7 @@ def stranger_threshold(gallery: Gallery, embeddings: Embeddings, rate: float) ->
     best = nearest(gallery.vectors, features, 2)
     own = best.row[:, 0] == gallery.owner[chosen]
     scores = np.sort(np.where(own, best.score[:, 1], best.score[:, 0]))
-    (point,) = tar_at_far(Scores(scores, scores), [rate])
+    (point,) = tar_at_far(Scores(scores, scores), [rate])  # for its threshold alone
     return float(point.threshold)
 
 

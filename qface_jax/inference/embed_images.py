@@ -100,6 +100,7 @@ def embed_images(
     statuses = [bad.get(row, Status(images.name(row), OK)) for row in every.tolist()]
     scores = _judged(store, embedder, statuses)
     if not any(status.status == OK for status in statuses):
+        shutil.rmtree(folder)
         raise DataError(
             f"{images.path}: none of {len(images):,} images can be used; the first is "
             f"{statuses[0].name}: {statuses[0].message}"
