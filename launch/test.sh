@@ -3,8 +3,8 @@
 #
 #   bash launch/test.sh [--all] [PYTEST ARGUMENT ...]
 #
-# --all also runs those marked slow. One process per core, four at most, runs the files;
-# -n 0 runs all in this one.
+# --all also runs those marked slow, and compiles all as for users. One process per core,
+# four at most, runs the files; -n 0 runs all in this one.
 set -euo pipefail
 
 if [[ ${1-} == -h || ${1-} == --help ]]; then
@@ -19,6 +19,10 @@ selection=(-m "not slow")
 if [[ ${1-} == --all ]]; then
     selection=()
     shift
+    # Compiled as for users; by default faster, see tests/conftest.py.
+    XLA_FLAGS=${XLA_FLAGS-$(python -c 'from qface_jax.launch.backend import cpu_flag
+print(cpu_flag() or "")')}
+    export XLA_FLAGS
 fi
 ruff check .
 ruff format --check .

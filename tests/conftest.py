@@ -10,7 +10,14 @@ import pytest
 
 from qface_jax.launch import backend
 
+# Compiling is two thirds of the tests' time, and a third of that is the newer form of
+# XLA's code for fused operations. The tests do without it, unless XLA_FLAGS is set, as
+# launch/test.sh --all does; the processes that they start compile as they do for users.
+COMPILES_FASTER = "--xla_cpu_use_fusion_emitters=false"
+FLAGS_ARE_GIVEN = "XLA_FLAGS" in os.environ
 backend.prepare()  # what the console command sets before JAX and TensorFlow load
+if not FLAGS_ARE_GIVEN and backend.cpu_flag() is not None:
+    os.environ["XLA_FLAGS"] += f" {COMPILES_FASTER}"
 
 # Many tests compile the same small programs, and so do the processes they start. Those
 # have a folder of their own, since one that is killed may leave half an entry.
@@ -27,6 +34,10 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+jax.devices()  # now XLA_FLAGS is read
+if not FLAGS_ARE_GIVEN:
+    os.environ.pop("XLA_FLAGS", None)  # processes set it again
 
 # Shapes in the kernels' signatures are checked in the tests, and only there.
 install_import_hook("qface_jax.losses", "beartype.beartype")
@@ -85,3 +96,19 @@ def whole_run(tmp_path_factory):
     config = small("log.pictures=True")
     with jax.numpy_dtype_promotion("standard"):
         return run, config, loop.train(config, run)
+
+
+@pytest.fixture(scope="session")
+def model_run(tmp_path_factory):
+    """The folder of a small run with a result; tests do not write into it."""
+    from support.model_in_use import write_run
+
+    return write_run(tmp_path_factory.mktemp("model_run") / "run")
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory):
+    """A folder with a folder of images for each of five people; read-only likewise."""
+    from support.model_in_use import write_people
+
+    return write_people(tmp_path_factory.mktemp("people") / "people")

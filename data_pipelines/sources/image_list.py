@@ -4,12 +4,12 @@ Other than a training set, such a list may hold files that are no images: what i
 with one is said of it and stops nothing.
 """
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,33 +17,19 @@ import tensorflow as tf
 from qface_jax.data_pipelines.degradation.recipe import SIDE
 from qface_jax.data_pipelines.sets.pair_pickle import load_pair_pickle
 from qface_jax.data_pipelines.sources.image_folder import NameTable
+from qface_jax.data_pipelines.sources.image_status import (
+    NOT_AN_IMAGE,
+    OK,
+    UNREADABLE,
+    Status,
+)
 from qface_jax.data_pipelines.sources.source import detect_source, record_name
 from qface_jax.data_pipelines.stream import decoding, picture
 from qface_jax.data_pipelines.stream.picture import PictureError
 from qface_jax.errors import DataError
 from qface_jax.tables import SOURCES
 
-OK, UNREADABLE, NOT_AN_IMAGE = "ok", "unreadable", "not_an_image"
 _THREADS = 16  # that read or decode, at most
-
-
-class Status(NamedTuple):
-    """What became of one image.
-
-    Attributes:
-      name: where it comes from.
-      status: OK, UNREADABLE (there are no bytes) or NOT_AN_IMAGE (the bytes cannot be
-        decoded).
-      message: what is wrong with it; "" where nothing is.
-      width: of the image as it is stored, in pixels; 0 where it cannot be decoded.
-      height: likewise.
-    """
-
-    name: str
-    status: str
-    message: str = ""
-    width: int = 0
-    height: int = 0
 
 
 class ImageList:
@@ -56,6 +42,7 @@ class ImageList:
         *,
         name: Callable[[int], str],
         read: Callable[[int], bytes],
+        file: Callable[[int], str | bytes | Path] | None = None,
     ):
         """Takes what tells about and reads image i, 0 .. count - 1.
 
@@ -64,9 +51,11 @@ class ImageList:
           count: how many there are.
           name: of an image: its path within `path`, or its place.
           read: its bytes; raises OSError or DataError where there are none.
+          file: the file that it lies in; None: `path`.
         """
         self.path = path
         self._count, self._name, self._read = count, name, read
+        self._file = file or (lambda row: path)
 
     def __len__(self) -> int:
         return self._count
@@ -84,6 +73,20 @@ class ImageList:
         """
         return self._read(int(index))
 
+    def stamps(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Returns size and time of modification, ns, of the files of some images.
+
+        Returns:
+          int64 [k, 2]; -1 of a file that is not there.
+        """
+        stamps = np.full((len(rows), 2), -1, np.int64)
+        for place, row in enumerate(rows):
+            # No file can have such a name, or it is not there.
+            with contextlib.suppress(OSError, ValueError):
+                found = os.stat(self._file(int(row)))
+                stamps[place] = found.st_size, found.st_mtime_ns
+        return stamps
+
     def fetch(self, indices: Sequence[int] | np.ndarray) -> list[bytes]:
         """Returns images as they are stored; raises as `read` for the first bad one."""
         return [self.read(index) for index in indices]
@@ -94,8 +97,9 @@ def open_images(path: str | Path) -> ImageList:
 
     Args:
       path: a folder with images at any depth (sorted by path; hidden ones left out), an
-        image, a `.bin` file of pairs, or a training set: a `.rec` file, the folder of
-        one, or an imported set.
+        image, a `.txt` file with the path of an image on each line, relative ones from
+        its own folder, a `.bin` file of pairs, or a training set: a `.rec` file, the
+        folder of one, or an imported set.
 
     Raises:
       DataError: there is nothing, or no image.
@@ -109,17 +113,45 @@ def open_images(path: str | Path) -> ImageList:
             name=lambda row: f"image {row}",
             read=encoded.__getitem__,
         )
+    if path.is_file() and path.suffix == ".txt":
+        lines = os.fsdecode(path.read_bytes()).splitlines()
+        return list_paths([line for line in lines if line.strip()], folder=path.parent)
     if path.is_file() and path.suffix != ".rec":
-        return ImageList(
-            path, 1, name=lambda _: path.name, read=lambda _: picture.read_file(path)
-        )
+        return list_paths([path.name], folder=path.parent)
     if not path.exists():
         raise DataError(
             f"{path}: no such file or folder; give a folder of images, an image, a "
-            ".bin file of pairs or a training set"
+            ".txt list of images, a .bin file of pairs or a training set"
         )
     kind = detect_source(path)
     return _files(path) if kind == "folder" else _records(path, kind)
+
+
+def list_paths(paths: Sequence[str | Path], *, folder: str | Path = ".") -> ImageList:
+    """Returns the images at some paths, in their order; none of them is read yet.
+
+    Args:
+      paths: of the files.
+      folder: where relative paths begin.
+
+    Raises:
+      DataError: there is none.
+    """
+    names = [str(path) for path in paths]
+    if not names:
+        raise DataError(f"{folder}: got 0 paths of images, expected one at least")
+    folder = Path(folder)
+
+    def file(row: int) -> Path:
+        return folder / Path(names[row]).expanduser()
+
+    return ImageList(
+        folder,
+        len(names),
+        name=names.__getitem__,
+        read=lambda row: picture.read_file(file(row)),
+        file=file,
+    )
 
 
 def evenly_spread(total: int, count: int) -> np.ndarray:
@@ -274,11 +306,15 @@ def _files(folder: Path) -> ImageList:
             f"{', '.join(picture.IMAGE_SUFFIXES)}, at any depth"
         )
 
-    def read(row: int) -> bytes:
-        return picture.read_file(os.path.join(root, files[row]))
+    def file(row: int) -> bytes:
+        return os.path.join(root, files[row])
 
     return ImageList(
-        folder, len(files), name=lambda row: os.fsdecode(files[row]), read=read
+        folder,
+        len(files),
+        name=lambda row: os.fsdecode(files[row]),
+        read=lambda row: picture.read_file(file(row)),
+        file=file,
     )
 
 

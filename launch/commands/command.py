@@ -1,7 +1,8 @@
 """What a command of `qface` is."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import NamedTuple
 
 
@@ -30,3 +31,41 @@ def add_which(parser: argparse.ArgumentParser) -> None:
         default="last",
         help="which checkpoint of RUN; default: last",
     )
+
+
+def group(
+    summary: str, description: str, actions: Mapping[str, tuple[ModuleType, str]]
+) -> Command:
+    """Returns a command whose first word says which of several things it does.
+
+    Args:
+        summary: As of `Command`.
+        description: As of `Command`.
+        actions: Name -> a module with DESCRIPTION, add_arguments and run, as a command
+            has them, and what it does in a few words.
+    """
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parsers = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+        for name, (module, text) in actions.items():
+            action = parsers.add_parser(
+                name,
+                help=text,
+                description=module.DESCRIPTION,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+            module.add_arguments(action)
+
+    def run(args: argparse.Namespace) -> int:
+        module, _ = actions[args.action]
+        return module.run(args)
+
+    return Command(summary, description, add_arguments, run)
+
+
+def positive(text: str) -> int:
+    """Returns the number that a word is, at least 1; for `type=` of an argument."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"got {text}, must be at least 1")
+    return value

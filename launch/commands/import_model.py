@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from qface_jax.launch.commands.command import Command
+from qface_jax.launch.commands.model import add_input
 
 DESCRIPTION = """Read a face recognition model and write it as the folder of a run, OUT:
 `qface eval --checkpoint=OUT` judges it, `qface train --init-from=OUT` trains it on.
@@ -21,41 +22,11 @@ _PICTURES = 16  # of each kind that are compared
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the command."""
-    from qface_jax.weights.convention import PRESETS
     from qface_jax.weights.parity import TOLERANCE
-    from qface_jax.weights.structures import NAMES
 
     parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="file to import")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to make")
-    parser.add_argument(
-        "--structure",
-        choices=("auto", *NAMES, "onnx"),
-        default="auto",
-        metavar="NAME",
-        help=f"what the network is, of {', '.join(NAMES)}; default: by its tensors",
-    )
-    presets = "; ".join(f"{name}: {value}" for name, value in PRESETS.items())
-    parser.add_argument(
-        "--preprocess",
-        choices=tuple(PRESETS),
-        metavar="NAME",
-        help=f"what the network takes, of pixels x in 0..255. {presets}. Default: "
-        "that of the structure; insightface for .onnx",
-    )
-    parser.add_argument(
-        "--mean",
-        type=_numbers,
-        metavar="R,G,B",
-        help="instead of the preset's; one number or three, of pixels 0..255",
-    )
-    parser.add_argument(
-        "--std", type=_numbers, metavar="R,G,B", help="instead of the preset's"
-    )
-    parser.add_argument(
-        "--color-order",
-        choices=("RGB", "BGR"),
-        help="of the channels that the network takes, instead of the preset's",
-    )
+    add_input(parser)
     parser.add_argument(
         "--against",
         type=Path,
@@ -76,10 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="largest difference, as a share of the embedding's norm; default "
         f"{TOLERANCE:g}",
     )
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -92,17 +92,43 @@ class Embedder:
         """
         config = run.config if config is None else config
         names = names_of(config, quality_scores)
-        parts = checkpoint_parts(names)
-        step, saved = load_parts(run.path, which, (*_WEIGHTS, *parts))
+        parts = (*_WEIGHTS, *checkpoint_parts(names))
+        step, saved = load_parts(run.path, which, parts)
+        return cls.of_parts(
+            saved, config, mesh, names=names, batch_size=batch_size, step=step
+        )
+
+    @classmethod
+    def of_parts(
+        cls,
+        parts: Mapping[str, Any],
+        config: ConfigDict,
+        mesh: Mesh,
+        *,
+        names: Collection[str],
+        batch_size: int | None = None,
+        step: int | None = None,
+    ) -> "Embedder":
+        """Takes weights that this host holds.
+
+        Args:
+            parts: Path -> nested dicts of arrays, as of a checkpoint:
+                "params/backbone", "stats" and those that the scores need.
+            config: Config of the model's run.
+            mesh: Devices, over which a batch is cut.
+            names: Of the quality scores to look for, from `names_of`.
+            batch_size: As of `from_run`.
+            step: Updates done by the model's run.
+        """
         options = document.options_of(config, "backbone", config.model.backbone)
         shard = parallel.shardings(mesh)
         embed_fn = jit_embed(models.build(config.model, options=options), shard)
-        backbone, stats = (parallel.replicate(saved[part], shard) for part in _WEIGHTS)
+        backbone, stats = (parallel.replicate(parts[part], shard) for part in _WEIGHTS)
         batch_size = config.eval.batch_size if batch_size is None else batch_size
         return cls(
             partial(_on_devices, embed_fn, backbone, stats, shard),
             -(-batch_size // mesh.size) * mesh.size,
-            scores=build_scores(names, saved, config),
+            scores=build_scores(names, parts, config),
             resize=config.data.resize,
             antialias=config.eval.antialias,
             step=step,

@@ -17,6 +17,7 @@ from qface_jax.evals.measures.quality_scores import ERS
 from qface_jax.evals.measures.unit import unit
 from qface_jax.inference.embedder import Embedder
 from qface_jax.inference.embedding_recognizability import distance_from
+from qface_jax.inference.embeddings import NOT_FINITE
 from qface_jax.report.face_scores import NON_FINITE, OK, FaceScore
 
 Progress = Callable[[int], None]
@@ -101,6 +102,5 @@ def _face_score(status: Status, scores: dict[str, float], *, finite: bool) -> Fa
     if status.status != image_list.OK:
         return FaceScore(status.name, status.status, {}, message=status.message, **size)
     if not finite:
-        message = "its feature has NaN or infinite values"
-        return FaceScore(status.name, NON_FINITE, {}, message=message, **size)
+        return FaceScore(status.name, NON_FINITE, {}, message=NOT_FINITE, **size)
     return FaceScore(status.name, OK, scores, **size)

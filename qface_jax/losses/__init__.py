@@ -1,0 +1,1 @@
+"""Losses as pure functions of arrays, such as those of `qface_jax.losses.margin`."""

@@ -78,6 +78,12 @@ class Progress(tqdm):
         self.set_postfix_str(note, refresh=False)
         super().update(n)
 
+    def skip(self, n: int) -> None:
+        """Adds `n` units that were done before, as `start` does."""
+        self.n += n
+        self.initial += n
+        self.last_print_n += n
+
     def rate(self) -> float:
         """Returns units per second since the beginning (0 before any time passed)."""
         state = self.format_dict

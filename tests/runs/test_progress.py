@@ -99,3 +99,14 @@ def test_an_exception_is_no_success():
 def test_of_several_processes_one_speaks(work, monkeypatch, stream):
     monkeypatch.setattr(hosts, "_place", hosts.Place(1, 2, ("a", "b")))
     assert work(stream) == ""
+
+
+def test_what_was_done_before_counts_towards_the_total_alone(clock):
+    stream = io.StringIO()
+    with Progress(1000, "images", "reading", stream=stream) as bar:
+        bar.skip(600)
+        clock.now += 20
+        bar.update(200)
+        assert bar.rate() == pytest.approx(10)
+    last = stream.getvalue().splitlines()[-1]
+    assert last.startswith("reading: 800/1,000 images (80%) in 00:20, 10.00 images/s")

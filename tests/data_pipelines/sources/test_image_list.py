@@ -66,6 +66,30 @@ def test_a_folder_is_listed_at_any_depth_in_order(folder):
     assert images.fetch([0, 5]) == [(folder / "a.png").read_bytes(), b""]
 
 
+def test_a_text_file_lists_images(folder, tmp_path):
+    file = folder / "b" / "list.txt"
+    file.write_text(f"deep/grey.PNG\n\n{folder}/a.png\nnone.png\n")
+    images = open_images(file)
+    file.unlink()
+    names = [images.name(row) for row in range(len(images))]
+    assert names == ["deep/grey.PNG", f"{folder}/a.png", "none.png"]
+    assert images.read(1) == (folder / "a.png").read_bytes()
+    _, statuses = everything(images)
+    assert [status.status for status in statuses] == ["ok", "ok", "unreadable"]
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(DataError, match="got 0 paths of images"):
+        open_images(tmp_path / "empty.txt")
+
+
+def test_stamps_are_those_of_the_files(folder, tmp_path):
+    images = open_images(folder)
+    stamps = images.stamps([1, 0])
+    for name, (size, time) in zip(("b/deep/grey.PNG", "a.png"), stamps, strict=True):
+        found = (folder / name).stat()
+        assert (size, time) == (found.st_size, found.st_mtime_ns)
+    assert image_list.list_paths([tmp_path / "none"]).stamps([0]).tolist() == [[-1, -1]]
+
+
 def test_every_image_has_a_status_and_a_bad_one_is_black(folder):
     pictures, statuses = everything(open_images(folder))
     assert [status.name for status in statuses] == NAMES

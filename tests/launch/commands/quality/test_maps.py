@@ -13,7 +13,7 @@ from qface_jax.data_pipelines.tools.sample_images import drawn_faces
 from qface_jax.data_pipelines.tools.sheet import GAP, LINE
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.inference import face_maps
-from qface_jax.launch.commands import quality_maps
+from qface_jax.launch.commands.quality import maps
 from qface_jax.report import heat_map
 from qface_jax.runs import run_folder
 from qface_jax.runs.checkpoint import Checkpoints
@@ -51,8 +51,8 @@ def made(tmp_path_factory):
 
 def command(*words):
     parser = argparse.ArgumentParser()
-    quality_maps.add_arguments(parser)
-    return quality_maps.run(parser.parse_args([str(word) for word in words]))
+    maps.add_arguments(parser)
+    return maps.run(parser.parse_args([str(word) for word in words]))
 
 
 def test_the_sheet_has_each_picture_at_each_resolution(made, tmp_path, capsys):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qface_jax.errors import ConfigError, DataError
-from qface_jax.launch.commands.command import add_which
+from qface_jax.launch.commands.command import add_which, positive
 
 DESCRIPTION = """Score face images by a run, larger is better: the norm of the feature,
 ERS (distance from where unrecognizable images lie) and RI (the learnt recognizability
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--batch-size",
-        type=_positive,
+        type=positive,
         default=128,
         metavar="N",
         help="images at a time; default: 128",
@@ -171,10 +171,3 @@ def _bands(images: Any, tally: Any, resize: str) -> Iterator[Any]:
                 pictures,
                 face_scores.captions(shown, rows),
             )
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"got {text}, must be at least 1")
-    return value

@@ -1,0 +1,94 @@
+"""How a model in use is named: the folder of a run, or a file of weights."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from qface_jax.launch.commands.command import add_which
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Declares MODEL and how it is read."""
+    parser.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="folder of a run (the --workdir of qface train, OUT of qface import), or "
+        "a file .onnx, .pt, .pth, .ckpt or .safetensors, which is read into memory",
+    )
+    add_which(parser)
+    of_file = parser.add_argument_group("of a MODEL that is a file")
+    add_input(of_file)
+
+
+def add_calibration(parser: argparse.ArgumentParser) -> None:
+    """Declares the evaluation that says what a similarity means."""
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="RESULT",
+        help="result of an evaluation of MODEL on pairs, as RUN/eval/SET.json",
+    )
+
+
+def add_input(parser: Any) -> None:
+    """Declares what a network in a file is and takes."""
+    from qface_jax.weights.convention import PRESETS
+    from qface_jax.weights.structures import NAMES
+
+    parser.add_argument(
+        "--structure",
+        choices=("auto", *NAMES, "onnx"),
+        default="auto",
+        metavar="NAME",
+        help=f"what the network is, of {', '.join(NAMES)}; default: by its tensors",
+    )
+    presets = "; ".join(f"{name}: {value}" for name, value in PRESETS.items())
+    parser.add_argument(
+        "--preprocess",
+        choices=tuple(PRESETS),
+        metavar="NAME",
+        help=f"what the network takes, of pixels x in 0..255. {presets}. Default: "
+        "that of the structure; insightface for .onnx",
+    )
+    parser.add_argument(
+        "--mean",
+        type=_numbers,
+        metavar="R,G,B",
+        help="instead of the preset's; one number or three, of pixels 0..255",
+    )
+    parser.add_argument(
+        "--std", type=_numbers, metavar="R,G,B", help="instead of the preset's"
+    )
+    parser.add_argument(
+        "--color-order",
+        choices=("RGB", "BGR"),
+        help="of the channels that the network takes, instead of the preset's",
+    )
+
+
+def load_model(args: argparse.Namespace) -> Any:
+    """Returns the `qface_jax.Model` that the arguments name, and says how it was read.
+
+    Raises:
+        ConfigError: as `qface_jax.load`.
+    """
+    from qface_jax.api.loading import load
+    from qface_jax.processes import hosts
+
+    model = load(
+        args.model,
+        which=args.which,
+        structure=args.structure,
+        preprocess=args.preprocess,
+        mean=args.mean,
+        std=args.std,
+        color_order=args.color_order,
+    )
+    for note in model.notes:
+        hosts.say(f"{args.model}: {note}")
+    return model
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
