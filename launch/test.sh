@@ -19,10 +19,7 @@ selection=(-m "not slow")
 if [[ ${1-} == --all ]]; then
     selection=()
     shift
-    # Compiled as for users; by default faster, see tests/conftest.py.
-    XLA_FLAGS=${XLA_FLAGS-$(python -c 'from qface_jax.launch.backend import cpu_flag
-print(cpu_flag() or "")')}
-    export XLA_FLAGS
+    export QFACE_TESTS_COMPILE_FULLY=1 # see tests/conftest.py
 fi
 ruff check .
 ruff format --check .

@@ -11,12 +11,12 @@ import pytest
 from qface_jax.launch import backend
 
 # Compiling is two thirds of the tests' time, and a third of that is the newer form of
-# XLA's code for fused operations. The tests do without it, unless XLA_FLAGS is set, as
-# launch/test.sh --all does; the processes that they start compile as they do for users.
+# XLA's code for fused operations. The tests do without it, except with --all of
+# launch/test.sh; the processes that they start compile as they do for users.
 COMPILES_FASTER = "--xla_cpu_use_fusion_emitters=false"
-FLAGS_ARE_GIVEN = "XLA_FLAGS" in os.environ
+GIVEN_FLAGS = os.environ.get("XLA_FLAGS")
 backend.prepare()  # what the console command sets before JAX and TensorFlow load
-if not FLAGS_ARE_GIVEN and backend.cpu_flag() is not None:
+if "QFACE_TESTS_COMPILE_FULLY" not in os.environ and backend.cpu_flag() is not None:
     os.environ["XLA_FLAGS"] += f" {COMPILES_FASTER}"
 
 # Many tests compile the same small programs, and so do the processes they start. Those
@@ -36,8 +36,10 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 jax.devices()  # now XLA_FLAGS is read
-if not FLAGS_ARE_GIVEN:
+if GIVEN_FLAGS is None:
     os.environ.pop("XLA_FLAGS", None)  # processes set it again
+else:
+    os.environ["XLA_FLAGS"] = GIVEN_FLAGS
 
 # Shapes in the kernels' signatures are checked in the tests, and only there.
 install_import_hook("qface_jax.losses", "beartype.beartype")

@@ -41,6 +41,7 @@ TRAIN = [
         "optim.learning_rate=0.01",
         "checkpoint.interval=2",
         "log.interval=1",
+        "log.pictures=True",
         "eval.interval=2",
         f"loss.margin={MARGIN}",
         "own.margin.margin=0.3",

@@ -74,7 +74,8 @@ def toy(tmp_path):
 
 def test_it_trains_and_its_hooks_are_called(toy, tmp_path, capsys):
     name, run = f"{toy}:OBJECTIVE", tmp_path / "run"
-    changes = ("total_steps=3", "eval.sets=()", "log.interval=1", f"objective={name}")
+    changes = ("total_steps=3", "eval.sets=()", "log.interval=1", "log.pictures=True",
+               f"objective={name}")  # fmt: skip
     loop.train(small(*changes), run)
     lines = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "off" in line] == [1, 2, 3]

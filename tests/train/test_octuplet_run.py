@@ -21,6 +21,7 @@ from support.small_run import SMALL, assert_equal, final_state
 
 OCTUPLET = (
     *SMALL,
+    "log.pictures=True",
     "model.backbone=init_from",
     "data.source=synthetic",
     "degrade.recipe=octuplet",

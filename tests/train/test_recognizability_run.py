@@ -31,7 +31,7 @@ WORDS = (
     "loss.margin=arcface", "optim.learning_rate=0.01",
     "recognizability.refresh_interval=2", "recognizability.ui_images=20",
     "recognizability.probe_images=6", "eval.resolutions=(112,28,7)",
-    "eval.discard_fmr=0.2", "log.interval=1",
+    "eval.discard_fmr=0.2", "log.interval=1", "log.pictures=True",
 )  # fmt: skip
 
 
