@@ -21,7 +21,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from qface_jax.configs import base
-from qface_jax.data_pipelines.sources import source as sources
+from qface_jax.data_pipelines.sources import training as sources
 from qface_jax.data_pipelines.stream import faces
 from qface_jax.data_pipelines.synthetic.faces import SyntheticFaces
 

@@ -30,7 +30,7 @@ def recipe(backbone: str) -> ConfigDict:
     config.epochs = 26.0
     config.model.backbone = backbone
     config.model.dropout = 0.4
-    config.data.source = "mxnet"
+    config.data.source = "auto"
     config.data.batch_size = 512
     config.degrade.recipe = "adaface"
     config.optim.learning_rate = 0.1

@@ -223,7 +223,8 @@ def _classifier() -> Group:
 def _data() -> Group:
     return {
         "source": Option(
-            "synthetic", _named_in(SOURCES), "Where training images come from."
+            "synthetic", _named_in(SOURCES),
+            "Where training images come from; auto: it is seen from data.path.",
         ),
         "path": Option("", None, "Folder or file of the source."),
         "more_paths": Option(
@@ -235,6 +236,11 @@ def _data() -> Group:
         "batch_size": Option(64, POSITIVE, "Images per step over all devices."),
         "drop_small_identities": Option(
             0, NOT_NEGATIVE, "Leave out identities with fewer images."
+        ),
+        "skip_broken": Option(
+            False, None,
+            "Leave out records that are no picture when they are met, and count them; "
+            "another image of the same identity is taken.",
         ),
         "resize": Option(
             "crop", one_of("crop", "stretch"),

@@ -23,7 +23,7 @@ def recipe() -> ConfigDict:
     config = base.get_config()
     config.objective = "octuplet"
     config.model.backbone = INIT_FROM
-    config.data.source = "mxnet"
+    config.data.source = "auto"
     config.degrade.recipe = "octuplet"
     config.optim.weight_decay = 0.0
     config.eval.sets = adaface.LFW_FAMILY

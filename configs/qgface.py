@@ -51,7 +51,7 @@ def paper_recipe() -> ConfigDict:
     config.epochs = 12.0
     config.model.backbone = "ir_34"
     config.model.dropout = 0.4
-    config.data.source = "mxnet"
+    config.data.source = "auto"
     config.data.batch_size = 512
     config.optim.learning_rate = 0.2
     config.optim.schedule = "step"

@@ -104,7 +104,7 @@ def paper(backbone: str, data: str) -> ConfigDict:
     rates(config, backbone_rate, head_rate or setting.head_rate, attention_rate)
     config.epochs = setting.epochs
     config.model.dropout = setting.dropout
-    config.data.source = "folder"
+    config.data.source = "auto"
     config.data.resize = "stretch"
     config.data.batch_size = setting.batch_size
     config.optim.weight_decay = setting.weight_decay
@@ -132,7 +132,7 @@ def small() -> ConfigDict:
     config.recognizability.refresh_interval = 10
     config.total_steps = 600
     config.classifier.centres = "class_means"
-    config.data.source = "mxnet"
+    config.data.source = "auto"
     config.data.drop_small_identities = 4
     config.degrade.recognizability.low_probability = 0.8
     config.degrade.recognizability.low_sides = (7, 10, 14, 20, 28, 56)

@@ -223,6 +223,7 @@ SOURCES = Table(
     "qface_jax.data_pipelines.sources.source:SourceEntry",
     {
         "synthetic": "qface_jax.data_pipelines.synthetic.faces:SOURCE",
+        "auto": "qface_jax.data_pipelines.sources.source:DETECTED",
         # Asked in this order what lies at a path: last the one that takes any folder.
         "mxnet": "qface_jax.data_pipelines.sources.mxnet_source:SOURCE",
         "array_record": "qface_jax.data_pipelines.sources.array_record_source:SOURCE",

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from qface_jax import tables
-from qface_jax.configs.document import options_of
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.options import Option
 
@@ -234,15 +233,14 @@ def open_source(
     return source
 
 
-def training_source(config: Any) -> Source:
-    """Opens the source that a config names in its group `data`, as `open_source`."""
-    data = config.data
-    return open_source(
-        data.source,
-        (data.path, *data.more_paths),
-        options_of(config, "source", data.source),
-        drop_small_identities=data.drop_small_identities,
-    )
+def open_detected(path: Path) -> Source:
+    """Opens what lies at a path, with the default options of its kind."""
+    entry = tables.SOURCES[detect_source(path)]
+    options = {key: option.default for key, option in entry.options.items()}
+    return entry.open(path, **options)
+
+
+DETECTED = SourceEntry(open_detected)
 
 
 def detect_source(path: Path) -> str:
@@ -256,4 +254,5 @@ def detect_source(path: Path) -> str:
             return name
     raise DataError(
         f"{path}: neither a .rec file, an imported set nor a folder of images"
+        + ("" if path.exists() else ": there is nothing")
     )

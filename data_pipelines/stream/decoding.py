@@ -9,6 +9,7 @@ from PIL import Image
 
 from qface_jax.data_pipelines.degradation.recipe import SIDE
 from qface_jax.data_pipelines.degradation.steps import rounded
+from qface_jax.data_pipelines.sources.skipping_source import SkippingSource
 from qface_jax.data_pipelines.stream import picture
 from qface_jax.data_pipelines.stream.picture import PictureError
 from qface_jax.errors import DataError
@@ -124,16 +125,24 @@ class Records:
     the failure instead of handing that batch out.
     """
 
-    def __init__(self, fetch: Fetch, name: Callable[[int], str]):
-        """Keeps the two functions.
+    def __init__(
+        self,
+        fetch: Fetch,
+        name: Callable[[int], str],
+        skipping: SkippingSource | None = None,
+    ):
+        """Keeps the functions.
 
         Args:
           fetch: indices [k] -> encoded images and int32 labels.
           name: index of a record -> where it comes from, for messages.
+          skipping: whose `fetch` that is, and which is told of records that cannot be
+            decoded, to put others in their place; None: they are errors.
         """
         self.failures: dict[int, Exception] = {}
         self._fetch = fetch
         self._name = name
+        self._skipping = skipping
         self._odd: set[int] = set()  # records that only Pillow can decode
 
     def load(self, step: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -141,7 +150,8 @@ class Records:
         encoded = np.empty(len(indices), object)
         try:
             images, labels = self._fetch(indices)
-            for row, (index, image) in enumerate(zip(indices, images, strict=True)):
+            records = zip(self._read_for(indices), images, strict=True)
+            for row, (index, image) in enumerate(records):
                 encoded[row] = self._plain(int(index), image)
         except Exception as error:
             self.failures[int(step)] = error
@@ -156,19 +166,33 @@ class Records:
           indices: of the step in which decoding failed.
 
         Returns:
-          Whether there are any: all of them are pictures to Pillow.
+          Whether there are any: all of them are pictures to Pillow, or are left out.
 
         Raises:
           DataError: one of them is no picture at all.
         """
         images, _ = self._fetch(indices)
         any_odd = False
-        for index, image in zip(indices, images, strict=True):
+        for index, image in zip(self._read_for(indices), images, strict=True):
             if not reads(self._plain(int(index), image)):
                 self._odd.add(int(index))
-                self._plain(int(index), image)
+                self._repair(int(index), image)
                 any_odd = True
         return any_odd
+
+    def _read_for(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the records that were read for others."""
+        return indices if self._skipping is None else self._skipping.chosen(indices)
+
+    def _repair(self, index: int, image: bytes) -> None:
+        """Sees whether Pillow decodes a record; it is left out if it does not."""
+        try:
+            self._plain(index, image)
+        except DataError as error:
+            if self._skipping is None:
+                raise
+            self._odd.discard(index)
+            self._skipping.leave_out(index, str(error.__cause__))
 
     def _plain(self, index: int, image: bytes) -> bytes:
         try:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from qface_jax.data_pipelines.degradation.recipe import SIDE, Recipe
 from qface_jax.data_pipelines.degradation.steps import down_up
 from qface_jax.data_pipelines.sets.pair_sets import PairSet
+from qface_jax.data_pipelines.sources.skipping_source import SkippingSource
 from qface_jax.data_pipelines.sources.source import Source, record_name
 from qface_jax.data_pipelines.stream import alignment, decoding, order
 from qface_jax.data_pipelines.stream.decoding import Records
@@ -80,7 +81,11 @@ def stream(
             f"{hosts} hosts"
         )
     one = _views(RECIPES[recipe], params, seed, beside, resize)
-    records = Records(source.fetch, lambda index: record_name(source, index))
+    records = Records(
+        source.fetch,
+        lambda index: record_name(source, index),
+        source if isinstance(source, SkippingSource) else None,
+    )
     place = {"batch_size": batch_size, "host": host, "hosts": hosts}
     select = _selection(len(source), plan, seed, **place)
 

@@ -15,11 +15,8 @@ from qface_jax.data_pipelines.sources.image_list import (
     evenly_spread,
     open_images,
 )
-from qface_jax.data_pipelines.sources.source import (
-    Source,
-    record_name,
-    training_source,
-)
+from qface_jax.data_pipelines.sources.source import Source, record_name
+from qface_jax.data_pipelines.sources.training import training_source
 from qface_jax.data_pipelines.sources.unrecognizable_images import (
     RECIPE,
     given_rows,

@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
         rows = args.batch_per_device * args.devices
         overrides.append(f"--config.data.batch_size={rows}")
     # The data is not opened, so its place need not be known.
-    config = configs.load(args.config, ["--config.data.path=unknown", *overrides])
+    anywhere = ["--config.data.source=auto", "--config.data.path=unknown"]
+    config = configs.load(args.config, [*anywhere, *overrides])
 
     import jax
 

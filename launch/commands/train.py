@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         required=True,
         metavar="NAME",
-        help="a shipped config (qface train --config=list names them), a .py file, or "
-        "module:function",
+        help="a shipped config (--config=list says what each is), a .py file, "
+        "or module:function",
     )
     parser.add_argument(
         "--workdir",
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.settings import config as configs
 
     if args.config == "list":
-        print("\n".join(configs.shipped()))
+        print(configs.listing())
         return 0
     cluster.join(args)
     config = configs.load(args.config, args.overrides)

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from qface_jax import options, tables
 from qface_jax.configs import document
-from qface_jax.configs.base import keys
+from qface_jax.configs.base import get_config, keys
 from qface_jax.errors import ConfigError
 from qface_jax.options import Option
 from qface_jax.settings.rules import value_problems
@@ -37,6 +37,35 @@ def shipped() -> dict[str, Callable[[], ConfigDict]]:
             # base.py, the list of keys, is no experiment and has no table.
             configs |= vars(module).get("CONFIGS", {})
     return dict(sorted(configs.items()))
+
+
+def listing() -> str:
+    """Returns the shipped configs, a line each: its name and what it is for."""
+    configs = {name: make() for name, make in shipped().items()}
+    width = max(map(len, configs))
+    return "\n".join(f"{name:<{width}}  {_summary(c)}" for name, c in configs.items())
+
+
+def _summary(config: ConfigDict) -> str:
+    usual = dict(document.flatten(get_config()))
+    changed = [p for p, value in document.flatten(config) if usual[p] != value]
+    sets = ", ".join(config.eval.sets)
+    if all(path.startswith("eval.") for path in changed):
+        return f"evaluation on {sets}, protocol {config.eval.protocol}"
+    margin = (
+        f", {config.loss.margin}"
+        if "loss" in tables.OBJECTIVES[config.objective].reads
+        else ""
+    )
+    amount = (
+        f"{config.epochs:g} epochs"
+        if config.epochs
+        else (f"{config.total_steps:,} steps")
+    )
+    return (
+        f"{config.objective}{margin}, {config.model.backbone}, batch "
+        f"{config.data.batch_size}, {amount}"
+    )
 
 
 def load(name: str, overrides: list[str] | None = None) -> ConfigDict:
@@ -126,11 +155,11 @@ def _read(name: str) -> ConfigDict:
     if name in configs:
         return configs[name]()
     if not name.endswith(".py") and not tables.is_external(name):
-        close = difflib.get_close_matches(name, configs, n=1, cutoff=0.6)
-        meant = f"did you mean {close[0]}? " if close else ""
+        close = difflib.get_close_matches(name, configs, n=3, cutoff=0.6)
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
         raise ConfigError(
-            f"config {name}: unknown; {meant}there are: {', '.join(configs)}; or give "
-            "the path of a .py file with get_config(), or module:function"
+            f"config {name}: unknown; {meant}qface train --config=list says what there "
+            "is; or give the path of a .py file with get_config(), or module:function"
         )
     function = name if tables.is_external(name) else f"{name}:get_config"
     tables.trust(function)

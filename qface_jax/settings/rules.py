@@ -83,8 +83,12 @@ def _data_problems(config: ConfigDict) -> Iterator[str]:
                 f"data.path: got '', data.source {data.source} needs a folder or "
                 "file: give --config.data.path=..."
             )
-        if data.more_paths and not needs_path:
-            yield f"data.more_paths: data.source {data.source} has no path"
+        for key in ("path", "more_paths"):
+            if data[key] and not needs_path:
+                yield (
+                    f"data.{key}: got {data[key]!r}, but data.source {data.source} "
+                    "reads no path: give --config.data.source=auto as well"
+                )
     if recipe not in tables.RECIPES or config.objective not in tables.OBJECTIVES:
         return
     pairs = tables.OBJECTIVES[config.objective].pairs

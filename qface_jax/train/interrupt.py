@@ -29,6 +29,9 @@ class Interrupted(Exception):  # noqa: N818 (an event, not an error)
 class Interrupt:
     """Notes the first SIGINT or SIGTERM; a second SIGINT ends the program at once.
 
+    Until `listen` is called SIGINT ends it at once too, even in the middle of a
+    compilation, during which Python hears no signal: no step is lost by it.
+
     All processes of a run learn of a signal to any of them at the same check, so that
     all finish the same step and save it.
     """
@@ -46,10 +49,17 @@ class Interrupt:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupt":
-        """Starts listening."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
+        """Starts to note SIGTERM."""
+        self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._note)
+        before = signal.getsignal(signal.SIGINT)
+        self._before[signal.SIGINT] = before
+        if before != signal.SIG_IGN:  # as of a job that a shell put in the background
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         return self
+
+    def listen(self) -> None:
+        """Starts to note SIGINT: from here on there are steps to save."""
+        signal.signal(signal.SIGINT, self._note)
 
     def __exit__(self, *unused: Any) -> None:
         """Puts the former handlers back."""

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from qface_jax import objectives
 from qface_jax.configs import document
-from qface_jax.data_pipelines.sources import source as sources
+from qface_jax.data_pipelines.sources import training as sources
 from qface_jax.evals import results
 from qface_jax.evals.results import Result
 from qface_jax.evals.text_table import percent
@@ -126,11 +126,15 @@ def train(
                     state = state.with_kept(kept)
                     metrics.scalars(step, values)
             batch = parallel.to_device(rows, setup.shard.rows)
+            compiling = step == first + 1
             with (
                 jax.profiler.StepTraceAnnotation("train", step_num=step),
                 jax.transfer_guard("disallow"),
+                monitor.first_step() if compiling else contextlib.nullcontext(),
             ):
                 state, step_metrics = setup.step_fn(state, batch, key)
+            if compiling:
+                interrupt.listen()
             last, stop = step == total, interrupt.check()
             save = last or stop or step % config.checkpoint.interval == 0
 

@@ -1,6 +1,7 @@
 """What a run says: what is trained, how fast it goes, how long it still takes."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,8 @@ from qface_jax.errors import UserError
 from qface_jax.processes import hosts
 from qface_jax.train.setup import Setup
 from qface_jax.train.state import NEVER
+
+_REMIND_AFTER = 30.0  # seconds
 
 
 class TrainingDivergedError(UserError):
@@ -53,6 +56,26 @@ class Monitor:
         start = time.perf_counter()
         yield
         self._paused += time.perf_counter() - start
+
+    @contextlib.contextmanager
+    def first_step(self) -> Iterator[None]:
+        """Says that a step is compiled, every half a minute how long already."""
+        done = threading.Event()
+        start = time.perf_counter()
+
+        def say_so() -> None:
+            while not done.wait(_REMIND_AFTER):
+                hosts.say(f"still compiling, {clock(time.perf_counter() - start)}")
+
+        hosts.say("compiling (first step); until it is done Ctrl-C ends at once")
+        thread = threading.Thread(target=say_so, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+        hosts.say(f"compiled in {time.perf_counter() - start:.1f} s")
 
     def window(self, step: int) -> dict[str, float]:
         """Returns images/s and share of time spent waiting for data since last time."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import qface_jax
-from qface_jax.data_pipelines.sources.source import training_source
+from qface_jax.data_pipelines.sources.training import training_source
 from qface_jax.errors import ConfigError
 from qface_jax.sharded import parallel
 from qface_jax.train.loop import train

@@ -76,5 +76,7 @@ def test_every_shipped_octuplet_config_is_valid():
     names = [name for name in configs.shipped() if name.startswith("octuplet_")]
     assert {*RECIPES, "octuplet_small"} <= set(names)
     for name in names:
-        config = configs.load(name, ["--config.data.path=somewhere"])
+        config = configs.load(
+            name, ["--config.data.source=auto", "--config.data.path=somewhere"]
+        )
         assert config.is_locked

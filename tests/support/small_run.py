@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from qface_jax.data_pipelines.sources import source as sources
+from qface_jax.data_pipelines.sources import training as sources
 from qface_jax.runs.checkpoint import Checkpoints
 from qface_jax.settings import config as configs
 from qface_jax.sharded import parallel

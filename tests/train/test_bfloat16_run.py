@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qface_jax.data_pipelines.sources import source as sources
+from qface_jax.data_pipelines.sources import training as sources
 from qface_jax.errors import ConfigError
 from qface_jax.runs.checkpoint import Checkpoints
 from qface_jax.sharded import parallel

@@ -17,14 +17,14 @@ STEPS = 40
 PARTS = ("params/backbone", "params/head", "stats", "aux", "opt_state")
 
 
-def start(run, source):
+def start(run, source, stderr=subprocess.PIPE):
     arguments = words(
         f"total_steps={STEPS}", "checkpoint.interval=4", "eval.sets=()", *source
     )
     return subprocess.Popen(
         [sys.executable, "-m", "qface_jax.launch.main", "train", "--config=demo",
          f"--workdir={run}", *arguments],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL, stderr=stderr, text=True,
     )  # fmt: skip
 
 
@@ -100,3 +100,19 @@ def test_ctrl_c_saves_the_step_in_hand(number, tmp_path):
     step = saved_steps(run)["last"]
     assert f"stopped after step {step:,}, saved in" in said
     assert "Traceback" not in said
+
+
+def test_ctrl_c_before_the_first_step_ends_at_once(tmp_path):
+    run = tmp_path / "run"
+    said = tmp_path / "said"
+    with said.open("w") as out:
+        process = start(run, [], out)
+    deadline = time.monotonic() + 200
+    while "compiling (first step)" not in said.read_text():
+        assert process.poll() is None, said.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == -signal.SIGINT
+    assert "compiled in" not in said.read_text()
+    assert saved_steps(run)["last"] is None

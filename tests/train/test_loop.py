@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from qface_jax.data_pipelines.sources import source as sources
+from qface_jax.data_pipelines.sources import training as sources
 from qface_jax.runs.checkpoint import Checkpoints, saved_steps
 from qface_jax.sharded import parallel
 from qface_jax.tables import MARGINS

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qface_jax import models
-from qface_jax.data_pipelines.sources import source as sources
+from qface_jax.data_pipelines.sources import training as sources
 from qface_jax.errors import ConfigError
 from qface_jax.planning import compiled_cost
 from qface_jax.settings.rate_factors import RateFactor, parse

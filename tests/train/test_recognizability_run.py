@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qface_jax.data_pipelines.sources import source as sources
+from qface_jax.data_pipelines.sources import training as sources
 from qface_jax.data_pipelines.tools.sample_images import drawn_faces
 from qface_jax.errors import ConfigError
 from qface_jax.evals import results

@@ -1,7 +1,6 @@
 """What `qface data` commands share: which set a path is, and how it is opened."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from qface_jax.errors import ConfigError
@@ -10,7 +9,7 @@ from qface_jax.tables import SOURCES, is_external, trust
 
 def add_source(parser: argparse.ArgumentParser, *more: str) -> None:
     """Declares what PATH is; `more` are kinds besides those of sources."""
-    names = ("auto", *SOURCES, *more)
+    names = (*SOURCES, *more)
 
     def name(word: str) -> str:
         if word not in names and not is_external(word):
@@ -34,14 +33,12 @@ def open_set(path: str, kind: str, seed: int = 0, drop_small: int = 0) -> Any:
 
     Args:
         path: Of the set; IDENTITIESxIMAGES of synthetic faces.
-        kind: Of `tables.SOURCES`, module:object, or "auto": found out.
+        kind: Of `tables.SOURCES`, or module:object.
         seed: Of synthetic faces.
         drop_small: Images that an identity needs to stay; 0: all stay.
     """
-    from qface_jax.data_pipelines.sources.source import detect_source, open_source
+    from qface_jax.data_pipelines.sources.source import open_source
 
-    if kind == "auto":
-        kind = detect_source(Path(path).expanduser())
     if is_external(kind):
         trust(kind)  # it stood on the command line
     options = _drawn_faces(path, seed) if kind == "synthetic" else {}

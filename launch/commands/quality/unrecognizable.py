@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the distances and draws them."""
     from qface_jax.data_pipelines.sources.chosen_records import first_of_run
-    from qface_jax.data_pipelines.sources.source import training_source
+    from qface_jax.data_pipelines.sources.training import training_source
     from qface_jax.data_pipelines.sources.unrecognizable_images import (
         open_unrecognizable,
     )

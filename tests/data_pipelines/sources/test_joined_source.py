@@ -145,7 +145,8 @@ def test_paths_on_the_command_line(word, value):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["data.more_paths=a"], "data.more_paths: data.source synthetic has no path"),
+        (["data.more_paths=a"],
+         "data.more_paths: got ('a',), but data.source synthetic reads no path"),
         (["data.source=folder", "data.path=a", "data.more_paths="],
          "data.more_paths: got ('',), must be paths; () is none"),
         (["data.more_paths=(1,)"], "data.more_paths: got (1,), expected tuple"),

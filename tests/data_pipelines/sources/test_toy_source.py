@@ -14,8 +14,8 @@ from qface_jax.data_pipelines.sources.source import (
     LargeIdentities,
     open_source,
     record_name,
-    training_source,
 )
+from qface_jax.data_pipelines.sources.training import training_source
 from qface_jax.data_pipelines.stream.pair_plan import PairPlan
 from qface_jax.data_pipelines.tools import preview
 from qface_jax.errors import ConfigError

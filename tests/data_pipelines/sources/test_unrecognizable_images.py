@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 from qface_jax.configs import base
-from qface_jax.data_pipelines.sources.source import training_source
+from qface_jax.data_pipelines.sources.training import training_source
 from qface_jax.data_pipelines.sources.unrecognizable_images import open_unrecognizable
 from qface_jax.data_pipelines.stream import decoding
 from qface_jax.data_pipelines.tools import preview

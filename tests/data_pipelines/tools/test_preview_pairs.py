@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from qface_jax.configs import base
-from qface_jax.data_pipelines.sources.source import training_source
+from qface_jax.data_pipelines.sources.training import training_source
 from qface_jax.data_pipelines.stream import faces
 from qface_jax.data_pipelines.stream.pair_plan import PairPlan
 from qface_jax.data_pipelines.tools import preview, sheet

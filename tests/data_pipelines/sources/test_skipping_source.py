@@ -1,0 +1,105 @@
+"""Training goes on without its broken records, in the same way each time."""
+
+import numpy as np
+import pytest
+
+from qface_jax.configs import base
+from qface_jax.data_pipelines.sources.skipping_source import SkippingSource
+from qface_jax.data_pipelines.sources.training import training_source
+from qface_jax.data_pipelines.stream import faces
+from qface_jax.data_pipelines.synthetic.faces import SyntheticFaces
+from qface_jax.errors import DataError
+from support.kept_source import Kept
+
+IDENTITIES, EACH = 5, 4
+EMPTY = b""
+
+
+@pytest.fixture(scope="module")
+def images():
+    return Kept(SyntheticFaces(IDENTITIES, EACH, seed=0)).images
+
+
+def source_with(changed, *, across_identities=True):
+    kept = Kept(SyntheticFaces(IDENTITIES, EACH, seed=0), changed)
+    return SkippingSource(kept, across_identities=across_identities)
+
+
+def epoch(source):
+    """Images and labels of one epoch in the order of the records, from the stream."""
+    params = base.get_config().degrade.clean
+    params.flip_probability = 0.0
+    stream = faces.stream(
+        source,
+        batch_size=4,
+        recipe="clean",
+        params=params,
+        seed=3,
+        start_step=0,
+        total_steps=5,
+    )
+    seen = list(stream)
+    return (
+        np.concatenate([batch["images"] for batch in seen]),
+        np.concatenate([batch["labels"] for batch in seen]),
+    )
+
+
+def test_the_next_image_of_the_identity_takes_the_place(images):
+    source = source_with({6: EMPTY, 7: EMPTY})
+    got, labels = source.fetch(np.array([5, 6, 7]))
+    assert got == [images[5], images[4], images[4]]
+    np.testing.assert_array_equal(labels, [1, 1, 1])
+    assert set(source.broken) == {6, 7}
+    assert "empty" in source.broken[6]
+
+
+def test_what_only_the_decoder_notices_is_left_out_too(images, caplog):
+    """A file that ends too early shows after its header was read."""
+    cut = images[13][: len(images[13]) // 2]
+    got = epoch(source_with({13: cut, 2: EMPTY}))
+    want = epoch(source_with({13: images[14], 2: images[3]}))
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_array_equal(a, b)
+    left_out = [line for line in caplog.messages if line.startswith("left out")]
+    assert len(left_out) == 2
+
+
+def test_the_stream_does_not_depend_on_what_was_met_before(images):
+    """A resumed run has met nothing yet, one that goes on has."""
+    cut = images[13][: len(images[13]) // 2]
+    source = source_with({13: cut, 14: cut, 15: EMPTY})
+    first = epoch(source)
+    again = epoch(source)
+    fresh = epoch(source_with({13: cut, 14: cut, 15: EMPTY}))
+    for images_of, labels in (again, fresh):
+        np.testing.assert_array_equal(images_of, first[0])
+        np.testing.assert_array_equal(labels, first[1])
+
+
+def test_an_identity_without_a_usable_image(images):
+    gone = dict.fromkeys(range(4, 8), EMPTY)
+    got, labels = source_with(gone).fetch(np.array([5]))
+    assert (got, list(labels)) == ([images[8]], [2])
+    pairs = source_with(gone, across_identities=False)
+    with pytest.raises(DataError, match="no other usable image of this identity"):
+        pairs.fetch(np.array([5]))
+    with pytest.raises(DataError, match="no usable image in the whole set"):
+        source_with(dict.fromkeys(range(20), EMPTY)).fetch(np.array([5]))
+
+
+def test_a_file_that_is_gone_is_a_broken_record(tmp_path):
+    for person in "ab":
+        (tmp_path / person).mkdir()
+        for number, encoded in enumerate(Kept(SyntheticFaces(1, 3, seed=0)).images):
+            (tmp_path / person / f"{number}.jpg").write_bytes(encoded)
+    config = base.get_config()
+    config.data.source, config.data.path = "auto", str(tmp_path)
+    config.data.skip_broken = True
+    source = training_source(config)
+    assert source.describe() | {"source": "folder", "skip_broken": True} == (
+        source.describe()
+    )
+    (tmp_path / "a" / "1.jpg").unlink()
+    got, labels = source.fetch(np.arange(6))
+    assert got[1] == got[2] and list(labels) == [0, 0, 0, 1, 1, 1]
