@@ -82,6 +82,7 @@ class ListedPairs:
         landmarks: of each image, float32 [2p, 5, 2], px; None: they are not known.
         missing: numbers of the images that are not in the folder; `fetch` refuses
             them.
+        whole: whether all that the list's header, or its known name, promises is there.
     """
 
     def __init__(self, list_path: Path, folder: Path, name: str = ""):
@@ -133,6 +134,7 @@ class ListedPairs:
                 f"{len(absent):,} of {distinct:,} images are not in {folder}: {shown}"
                 f"{', ...' if len(absent) > _SHOWN else ''}"
             )
+        self.whole = not self.notes  # a pair that is listed again is there
         _, numbers = np.unique(np.asarray(listed.stems), return_inverse=True)
         self.notes += repeated_pairs(list_path.name, numbers.reshape(-1, 2))
 
@@ -164,6 +166,7 @@ class ListedPairs:
             "pairs": len(self.issame),
             "same": int(self.issame.sum()),
             "header": list(self.header),
+            "whole": self.whole,
             "aligner": aligner,
             "notes": list(self.notes),
         }

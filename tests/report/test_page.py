@@ -150,7 +150,7 @@ def test_degenerate_results_are_loud(toy, tmp_path):
 
     folder = toy.write_run(tmp_path / "run", result=toy.evaluate(embed=broken))
     found = Page(write_report(folder))
-    assert "non-finite : at 7 px: 80 of 80 images" in found.words
+    assert "NaN or infinite features of 80 of 80 images" in found.words
     assert "7 px (non-finite) - - " in found.words
 
 

@@ -222,6 +222,10 @@ class Verification:
         """Returns what is odd about the set, in sentences."""
         return list(self.describe().get("notes", ()))
 
+    def _is_whole(self) -> bool:
+        """Returns whether the set holds what its publication says."""
+        return self.describe().get("whole", not self._notes())
+
     def _manifest(self, lost: np.ndarray, unusable: np.ndarray) -> dict[str, Any]:
         """Returns everything that the numbers depend on besides the model."""
         settings, grid, issame = self._settings, self._metric, self._issame
@@ -235,7 +239,7 @@ class Verification:
             "different": int((~issame).sum()),
             "lost_pairs": int(lost.sum()),
             "unusable": int(unusable.sum()),
-            "whole": not self._notes() and not unusable.any(),
+            "whole": self._is_whole() and not unusable.any(),
             "folds": self.folds,
             "metric": settings.metric,
             "metric_description": grid.description,

@@ -38,13 +38,14 @@ def test_both_kinds(tmp_path, packed):
 
 def test_counts_that_are_not_the_published_ones(tmp_path):
     write_cfp(tmp_path, folds=9)
-    (note,) = open_named(tmp_path, "cfp_fp").describe()["notes"]
+    note, again = open_named(tmp_path, "cfp_fp").describe()["notes"]
+    assert "listed again" in again
     for words in (
         "36 pairs instead of 7,000", "9 folds instead of 10",
         "12 frontal images instead of 5,000", "6 profile images instead of 2,000",
     ):  # fmt: skip
         assert words in note
-    (note,) = open_named(tmp_path, "cfp_ff").describe()["notes"]
+    note, _ = open_named(tmp_path, "cfp_ff").describe()["notes"]
     assert "profile" not in note
 
 

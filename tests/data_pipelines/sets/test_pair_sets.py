@@ -231,7 +231,8 @@ def test_pairs_list_with_missing_images(tmp_path):
     lines = "".join(f"Dan\t{i}\t{i + 1}\n" for i in range(1, 9))
     pairs = open_set(write_list(tmp_path, PAIRS + lines))
     assert pairs.missing == list(range(8, 24))
-    (note,) = pairs.describe()["notes"]
+    note, again = pairs.describe()["notes"]
+    assert not pairs.whole and "1 pair listed again" in again
     assert "9 of 13 images are not in" in note
     assert "Dan/Dan_0001, Dan/Dan_0002" in note and "Dan_0009" not in note
     assert pairs.fetch(np.array([7])) == [b"Ann_1"]
@@ -243,7 +244,7 @@ def test_a_list_of_known_name_with_another_count(tmp_path):
     spec = write_list(tmp_path, PAIRS)
     (tmp_path / "pairs.txt").rename(tmp_path / "pair_SLLFW.txt")
     pairs = open_set(spec.replace("pairs.txt", "pair_SLLFW.txt"))
-    (note,) = pairs.describe()["notes"]
+    note, _ = pairs.describe()["notes"]
     assert note == "pair_SLLFW.txt is published with 6000 pairs, the file has 4"
     assert pairs.folds == 0
 
@@ -253,7 +254,10 @@ def test_a_whole_list_of_known_name_has_ten_folds(tmp_path):
     (tmp_path / "Ann_0001.jpg").touch()
     (tmp_path / "pairs_CALFW.txt").write_text("".join(lines))
     pairs = open_set(f"{tmp_path}/pairs_CALFW.txt::{tmp_path}")
-    assert pairs.folds == 10 and pairs.notes == []
+    assert pairs.folds == 10 and pairs.whole
+    assert pairs.notes == [
+        "pairs_CALFW.txt: 5,999 pairs listed again, and scored again"
+    ]
     assert pairs.issame.reshape(10, 600).sum(axis=1).tolist() == [300] * 10
 
 

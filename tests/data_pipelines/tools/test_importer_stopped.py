@@ -1,5 +1,6 @@
 """An import that is stopped: by a person, a signal, a full disk, another import."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -132,7 +133,8 @@ def test_unfinished_import_of_something_else_is_not_mixed_in(tmp_path, source):
 
 def test_two_imports_at_once(tmp_path, source):
     interrupt(source, tmp_path / "out")
-    with importer._locked(tmp_path / "out.importing" / "lock"):
+    with (tmp_path / "out.importing" / "lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(DataError, match="another import is writing"):
             import_source(source, tmp_path / "out", shard_bytes=SHARD_BYTES)
 
