@@ -286,5 +286,6 @@ COMMANDS = Table(
         "gst": "qface_jax.launch.commands.gst:COMMAND",
         "report": "qface_jax.launch.commands.report:COMMAND",
         "ablation": "qface_jax.launch.commands.ablation:COMMAND",
+        "completion": "qface_jax.launch.commands.completion:COMMAND",
     },
 )
