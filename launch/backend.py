@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import sys
 
 # XLA's CPU library path for single convolutions has slow weight gradients; without it
 # a training step takes half the time. An unknown value aborts the process, so it is set
@@ -24,3 +25,27 @@ def prepare() -> None:
     flag = cpu_flag()
     if flag is not None:
         os.environ.setdefault("XLA_FLAGS", flag)
+
+
+def missing_platform() -> str | None:
+    """Says what to do where JAX cannot use the platform that was asked for.
+
+    For the time after an error: it asks for the devices again, since what JAX raises
+    for a platform that is not there is any kind of error.
+
+    Returns:
+        The message; None where there are devices, or none were asked for.
+    """
+    platforms = os.environ.get("JAX_PLATFORMS")
+    if not platforms or "jax" not in sys.modules:
+        return None
+    try:
+        sys.modules["jax"].devices()
+    except Exception as error:
+        reason = f": {str(error).splitlines()[0]}" if str(error) else ""
+        return (
+            f"JAX_PLATFORMS={platforms}: JAX finds no such device on this "
+            f"machine{reason}; unset the variable to take what there is, or install "
+            "JAX for it: pip install 'qface-jax[cuda]' (NVIDIA), 'qface-jax[tpu]' (TPU)"
+        )
+    return None

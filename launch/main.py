@@ -95,6 +95,8 @@ def _explain(name: str, error: Exception) -> int:
             "data.batch_size, optim.accumulation_steps or more devices (qface plan "
             "says what each needs), and end other programs on it"
         )
+    elif (no_device := backend.missing_platform()) is not None:
+        text = no_device
     elif number in NO_SPACE:
         text = (
             f"no space left on the disk{where}; what was saved before is whole; make "

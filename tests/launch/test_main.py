@@ -1,5 +1,6 @@
 """The console command: from any folder, with clear errors and exit codes."""
 
+import os
 import subprocess
 import sys
 
@@ -94,6 +95,19 @@ def test_user_errors_are_one_message_without_traceback(capsys):
     said = capsys.readouterr().err
     assert said.startswith("qface eval: error: /nowhere: not the folder of a run")
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("platform", ["cuda", "nonsense"])
+def test_a_platform_that_is_not_there_is_one_message(platform, tmp_path):
+    drawn = qface(
+        "gst",
+        "--margin=arcface",
+        f"--out={tmp_path / 'gst.png'}",
+        env=os.environ | {"JAX_PLATFORMS": platform},
+    )
+    assert drawn.returncode == 2
+    assert f"JAX_PLATFORMS={platform}: JAX finds no such device" in drawn.stderr
+    assert "Traceback" not in drawn.stderr
 
 
 def test_train_eval_and_report_from_the_root_folder(tmp_path):
