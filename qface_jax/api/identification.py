@@ -201,6 +201,7 @@ def stranger_threshold(gallery: Gallery, embeddings: Embeddings, rate: float) ->
     own = best.row[:, 0] == gallery.owner[chosen]
     scores = np.sort(np.where(own, best.score[:, 1], best.score[:, 0]))
     (point,) = tar_at_far(Scores(scores, scores), [rate])  # for its threshold alone
+    assert point.threshold is not None  # there are scores, and one threshold for each
     return float(point.threshold)
 
 
