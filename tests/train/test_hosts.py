@@ -257,7 +257,7 @@ def test_slurm_trains_and_openmpi_evaluates_like_one_process(tmp_path):
         assert started.answered(1) == ""
     shared = dict(np.load(run / "eval" / "synthetic.npz"))
     path = run / "eval" / "synthetic.json"
-    wanted = json.loads(path.read_text())["details"]
+    wanted = json.loads(path.read_text())["scalars"]
     evaluate = ["eval", f"--checkpoint={run}"]
     with Processes(
         tmp_path / "eval", evaluate, count=2, devices=2,
