@@ -59,11 +59,11 @@ def read_landmarks(folder: Path, stems: list[str]) -> np.ndarray | None:
         float32 [n, 5, 2], px; NaN where a file is missing or damaged. None where the
         folder has none of them, as that of aligned copies.
     """
-    found = {stem: _points(folder / f"{stem}{ENDING}") for stem in set(stems)}
-    if all(points is None for points in found.values()):
+    points_of = {stem: _points(folder / f"{stem}{ENDING}") for stem in set(stems)}
+    if all(points is None for points in points_of.values()):
         return None
     nowhere = np.full((len(_FIVE), 2), np.nan, np.float32)
-    return np.stack([nowhere if found[s] is None else found[s] for s in stems])
+    return np.stack([nowhere if points_of[s] is None else points_of[s] for s in stems])
 
 
 def _fold(path: Path, number: int, fold: Nested) -> tuple[list[str], list[bool]]:

@@ -5,6 +5,7 @@ such images, and to leave them out would raise the result. They come as black pi
 and are remembered in `failures`.
 """
 
+import abc
 import contextlib
 import functools
 import hashlib
@@ -22,7 +23,7 @@ from qface_jax.errors import DataError
 _ASKERS = 16  # threads that ask a file system
 
 
-class UsableImages:
+class UsableImages(abc.ABC):
     """Encoded images by number; those that cannot be used are black.
 
     Attributes:
@@ -57,6 +58,7 @@ class UsableImages:
         """
         return [self._encoded(int(index)) for index in indices]
 
+    @abc.abstractmethod
     def read(self, index: int) -> bytes:
         """Returns the content of an image.
 
@@ -64,11 +66,10 @@ class UsableImages:
             OSError: it cannot be read.
             DataError: likewise, or it is no picture.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def place(self, index: int) -> str:
         """Returns where an image comes from, for messages."""
-        raise NotImplementedError
 
     def _encoded(self, index: int) -> bytes:
         reason = self._unaligned(index)
@@ -166,8 +167,8 @@ class BenchmarkImages(UsableImages):
             for place in places:
                 # No file can have such a name, or it is not there.
                 with contextlib.suppress(OSError, ValueError):
-                    found = os.stat(os.path.join(folder, self.files[rows[place]]))
-                    stamps[place] = found.st_size, found.st_mtime_ns
+                    status = os.stat(os.path.join(folder, self.files[rows[place]]))
+                    stamps[place] = status.st_size, status.st_mtime_ns
 
         # Over a network each answer is waited for.
         with ThreadPoolExecutor(_ASKERS) as pool:

@@ -275,5 +275,5 @@ def read_enrolled(path: Path, ids: np.ndarray) -> Enrolled:
             f"{subjects[twice[0]]} and {subjects[twice[0] + 1]}; expected one subject "
             "for each template"
         )
-    found = _rows_of(path, templates, ids).astype(np.int64)
-    return Enrolled(found, subjects, len(rows))
+    of_rows = _rows_of(path, templates, ids).astype(np.int64)
+    return Enrolled(of_rows, subjects, len(rows))

@@ -111,9 +111,9 @@ class SkippingSource:
     def _instead(self, index: int) -> int:
         """Returns the record that is taken for a broken one."""
         labels = self._source.labels()
-        own = np.flatnonzero(labels == labels[index])
-        place = int(np.searchsorted(own, index))
-        for record in (*own[place + 1 :], *own[:place]):
+        of_identity = np.flatnonzero(labels == labels[index])
+        place = int(np.searchsorted(of_identity, index))
+        for record in (*of_identity[place + 1 :], *of_identity[:place]):
             if int(record) not in self._broken:
                 return int(record)
         if self._across:

@@ -71,10 +71,10 @@ def load(
         "color_order": color_order,
     }
     if path.is_dir():
-        given = [name for name, value in of_file.items() if value is not None]
-        if given:
+        named = [name for name, value in of_file.items() if value is not None]
+        if named:
             raise ConfigError(
-                f"{', '.join(given)}: got some, but {path} is the folder of a run, "
+                f"{', '.join(named)}: got some, but {path} is the folder of a run, "
                 "which says how its images are given to it; leave them out"
             )
         return _of_run(path, which, quality_scores)

@@ -70,11 +70,13 @@ class Calibration:
             kind: CROSS or SAME.
             side: in px.
         """
-        found = self.scores.get((kind, side))
-        if found is None:
+        pair_scores = self.scores.get((kind, side))
+        if pair_scores is None:
             return None
-        pairs = len(found.impostor)
-        reached = pairs - int(np.searchsorted(found.impostor, similarity, side="left"))
+        pairs = len(pair_scores.impostor)
+        reached = pairs - int(
+            np.searchsorted(pair_scores.impostor, similarity, side="left")
+        )
         low, high = wilson(reached, pairs)
         return FalseMatchRate(reached / pairs, low, high, reached, pairs)
 
@@ -92,20 +94,20 @@ class Calibration:
         Raises:
             ConfigError: the evaluation has no such side, or too few pairs for the rate.
         """
-        found = self.scores.get((CROSS, side))
-        if found is None:
+        pair_scores = self.scores.get((CROSS, side))
+        if pair_scores is None:
             raise ConfigError(
                 f"{self.path}: has no pairs at {side} px; it has "
                 f"{', '.join(map(str, self.sides))} px"
             )
         of_pair = -math.expm1(math.log1p(-rate) / people)
-        (point,) = tar_at_far(found, [of_pair])
+        (point,) = tar_at_far(pair_scores, [of_pair])
         if point.threshold is None or point.reason is not None:
             raise ConfigError(
                 f"{self.path}: a false positive rate of {rate:g} among {people:,} "
                 f"people is one of {of_pair:.1e} for a pair, for which "
                 f"{math.ceil(FEW / of_pair):,} pairs of two people are needed, and it "
-                f"has {len(found.impostor):,}; evaluate on a larger set, allow a "
+                f"has {len(pair_scores.impostor):,}; evaluate on a larger set, allow a "
                 "higher rate with --fpir, or give --threshold"
             )
         return float(point.threshold)

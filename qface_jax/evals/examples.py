@@ -132,9 +132,9 @@ def nearest(
         same = gallery_ids[start : start + _BLOCK] == probe_ids[:, None]
         same &= (probe_ids != NOBODY)[:, None]
         for kind, of_kind in enumerate((same, ~same)):
-            found = np.where(of_kind, scores, -np.inf)
-            place = found.argmax(axis=1)
-            best = found[np.arange(len(probes)), place]
+            of_this_kind = np.where(of_kind, scores, -np.inf)
+            place = of_this_kind.argmax(axis=1)
+            best = of_this_kind[np.arange(len(probes)), place]
             better = best > score[kind]
             score[kind][better] = best[better]
             row[kind][better] = offset + start + place[better]

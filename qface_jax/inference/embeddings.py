@@ -83,9 +83,9 @@ def of_batches(batches: Iterable[tuple[Embedded, Sequence[Status]]]) -> Embeddin
     scores: dict[str, list[np.ndarray]] = {}
     statuses: list[Status] = []
     for embedded, read in batches:
-        found = checked(embedded, read)
-        bad = np.array([status.status != OK for status in found], bool)
-        statuses += found
+        batch_statuses = checked(embedded, read)
+        bad = np.array([status.status != OK for status in batch_statuses], bool)
+        statuses += batch_statuses
         features.append(np.where(bad[:, None], np.float32(0), embedded.features))
         for name, values in embedded.scores.items():
             scores.setdefault(name, []).append(np.where(bad, -math.inf, values))

@@ -114,10 +114,10 @@ def same_model(manifest: Mapping[str, Any], of_noise: np.ndarray) -> bool:
         of_noise: Raw feature of the first image of `Embedder.of_noise`, [d]. Other
             sizes of a batch make differences in its last digits.
     """
-    told = np.asarray(manifest.get("of_noise", ()), np.float64)
-    if told.shape != of_noise.shape:
+    of_file = np.asarray(manifest.get("of_noise", ()), np.float64)
+    if of_file.shape != of_noise.shape:
         return False
-    apart = np.linalg.norm(told - of_noise)
+    apart = np.linalg.norm(of_file - of_noise)
     return bool(apart <= _SAME_MODEL * np.linalg.norm(of_noise))
 
 

@@ -85,7 +85,10 @@ class Case:
 def case(request, tmp_path_factory):
     weights = WEIGHTS / f"{request.param}.onnx"
     if not weights.is_file():
-        pytest.skip(f"no network {weights}: set QFACE_WEIGHTS to its folder")
+        pytest.skip(
+            f"no network {weights}: set QFACE_WEIGHTS to a folder with {weights.name}, "
+            "a public MobileFaceNet as ONNX"
+        )
     run = tmp_path_factory.mktemp("runs") / request.param
     preprocess = f"--preprocess={PREPROCESS[request.param]}"
     assert main.main(["import", str(weights), str(run), preprocess]) == 0

@@ -25,7 +25,10 @@ def mini():
     default = Path(__file__).parents[4] / "shared" / "protocols"
     root = Path(os.environ.get("QFACE_PROTOCOLS", default)) / "mini"
     if not (root / "scface").is_dir():
-        pytest.skip("no miniature benchmarks: set QFACE_PROTOCOLS to their folder")
+        pytest.skip(
+            f"no miniature benchmark {root}: set QFACE_PROTOCOLS to a folder with "
+            "mini/scface, a small tree in the layout of docs/benchmarks.md"
+        )
     return root
 
 

@@ -254,7 +254,10 @@ def yunet():
     pytest.importorskip("cv2")
     path = SHARED / "weights" / "yunet_2026may.onnx"
     if not path.is_file():
-        pytest.skip(f"no detector: {path}, YuNet of OpenCV's model zoo")
+        pytest.skip(
+            f"no detector {path}: fetch face_detection_yunet of OpenCV's model zoo "
+            "(github.com/opencv/opencv_zoo) and save it there"
+        )
     return YuNet(path, threshold=0.6)
 
 
@@ -262,7 +265,10 @@ def yunet():
 def lfw():
     root = Path(os.environ.get("QFACE_PROTOCOLS", SHARED / "protocols")) / "mini/xqlfw"
     if not root.is_dir():
-        pytest.skip("no miniature benchmarks: set QFACE_PROTOCOLS to their folder")
+        pytest.skip(
+            f"no miniature benchmark {root}: set QFACE_PROTOCOLS to a folder with "
+            "mini/xqlfw, a small tree in the layout of docs/benchmarks.md"
+        )
     return root
 
 
