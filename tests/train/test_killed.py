@@ -1,5 +1,6 @@
 """A run that is killed and started again ends as one that was not, bit for bit."""
 
+import contextlib
 import random
 import signal
 import subprocess
@@ -17,20 +18,32 @@ STEPS = 40
 PARTS = ("params/backbone", "params/head", "stats", "aux", "opt_state")
 
 
-def start(run, source, stderr=subprocess.PIPE):
+@contextlib.contextmanager
+def started(run, source, stderr=subprocess.PIPE):
+    """A run in a process that hears Ctrl-C, and is gone afterwards, come what may."""
     arguments = words(
         f"total_steps={STEPS}", "checkpoint.interval=4", "eval.sets=()", *source
     )
-    return subprocess.Popen(
-        [sys.executable, "-m", "qface_jax.launch.main", "train", "--config=demo",
-         f"--workdir={run}", *arguments],
-        stdout=subprocess.DEVNULL, stderr=stderr, text=True,
-    )  # fmt: skip
+    # Tests in the background of a shell ignore it, and so would their children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "qface_jax.launch.main", "train", "--config=demo",
+             f"--workdir={run}", *arguments],
+            stdout=subprocess.DEVNULL, stderr=stderr, text=True,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def finish(run, source):
-    process = start(run, source)
-    _, said = process.communicate(timeout=300)
+    with started(run, source) as process:
+        _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     return said
 
@@ -60,10 +73,10 @@ def test_sigkill_at_a_random_step(kind, tmp_path, request):
     source = [] if kind == "synthetic" else request.getfixturevalue("records")
     finish(tmp_path / "whole", source)
     at = random.SystemRandom().randrange(4, STEPS - 20)
-    killed = start(tmp_path / "killed", source)
-    wait_for_step(tmp_path / "killed", killed, at)
-    killed.kill()
-    killed.communicate()
+    with started(tmp_path / "killed", source) as killed:
+        wait_for_step(tmp_path / "killed", killed, at)
+        killed.kill()
+        killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     assert saved_steps(tmp_path / "killed")["last"] < STEPS, f"killed too late, {at=}"
     assert "going on after step" in finish(tmp_path / "killed", source)
@@ -87,34 +100,35 @@ def leaves(tree):
 )
 def test_ctrl_c_saves_the_step_in_hand(number, tmp_path):
     run = tmp_path / "run"
-    process = start(run, ["checkpoint.interval=1000000", "total_steps=100000"])
     metrics = run / "metrics.jsonl"
-    deadline = time.monotonic() + 200
-    while not (metrics.is_file() and metrics.read_text().count("loss") >= 3):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=100)
+    source = ["checkpoint.interval=1000000", "total_steps=100000"]
+    with started(run, source) as process:
+        deadline = time.monotonic() + 200
+        while not (metrics.is_file() and metrics.read_text().count("loss") >= 3):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=100)
     assert process.returncode == 128 + number, said
     step = saved_steps(run)["last"]
     assert f"stopped after step {step:,}, saved in" in said
     assert "Traceback" not in said
 
 
-def test_ctrl_c_before_the_first_step_ends_at_once(tmp_path):
+def test_ctrl_c_before_the_first_step_ends_at_once(tmp_path, monkeypatch):
     run = tmp_path / "run"
     said = tmp_path / "said"
     # Compiled anew, and for a while.
-    with said.open("w") as out, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
-        process = start(run, ["model.backbone=iresnet18"], out)
-    deadline = time.monotonic() + 200
-    while "compiling (first step)" not in said.read_text():
-        assert process.poll() is None, said.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == -signal.SIGINT
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+    source = ["model.backbone=iresnet18"]
+    with said.open("w") as out, started(run, source, out) as process:
+        deadline = time.monotonic() + 200
+        while "compiling (first step)" not in said.read_text():
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == -signal.SIGINT
     assert "compiled in" not in said.read_text()
     assert saved_steps(run)["last"] is None
