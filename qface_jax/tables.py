@@ -268,6 +268,16 @@ QUALITY_SCORES = Table(
         "ri": "qface_jax.inference.recognizability_index:SCORE",
     },
 )
+EXPORT_FORMATS = Table(
+    "export format",
+    "qface_jax.export.subject:Format",
+    {
+        "onnx": "qface_jax.export.onnx_file:ONNX",
+        "stablehlo": "qface_jax.export.stablehlo:STABLEHLO",
+        "safetensors": "qface_jax.export.safetensors_file:SAFETENSORS",
+        "tflite": "qface_jax.export.tflite:TFLITE",
+    },
+)
 # The package's own are in the table CONFIGS of each file in configs/.
 CONFIGS = Table("config", "collections.abc:Callable", {})
 COMMANDS = Table(
@@ -280,6 +290,7 @@ COMMANDS = Table(
         "embed": "qface_jax.launch.commands.embed:COMMAND",
         "compare": "qface_jax.launch.commands.compare:COMMAND",
         "identify": "qface_jax.launch.commands.identify:COMMAND",
+        "export": "qface_jax.launch.commands.export:COMMAND",
         "plan": "qface_jax.launch.commands.plan:COMMAND",
         "data": "qface_jax.launch.commands.data.actions:COMMAND",
         "quality": "qface_jax.launch.commands.quality.actions:COMMAND",

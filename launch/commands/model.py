@@ -1,6 +1,7 @@
 """How a model in use is named: the folder of a run, or a file of weights."""
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -74,20 +75,39 @@ def load_model(args: argparse.Namespace) -> Any:
         ConfigError: as `qface_jax.load`.
     """
     from qface_jax.api.loading import load
+
+    return _saying_how(args, load(args.model, **_options(args)))
+
+
+def read_model_weights(args: argparse.Namespace, parts: Collection[str]) -> Any:
+    """Returns the `ModelWeights` that the arguments name, and says how they were read.
+
+    Args:
+        args: The arguments.
+        parts: Paths in the checkpoint besides those of the backbone.
+
+    Raises:
+        ConfigError: as `qface_jax.load`.
+    """
+    from qface_jax.api import model_weights
+
+    weights = model_weights.read(
+        args.model, parts=lambda config: parts, **_options(args)
+    )
+    return _saying_how(args, weights)
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    names = ("which", "structure", "preprocess", "mean", "std", "color_order")
+    return {name: getattr(args, name) for name in names}
+
+
+def _saying_how(args: argparse.Namespace, read: Any) -> Any:
     from qface_jax.processes import hosts
 
-    model = load(
-        args.model,
-        which=args.which,
-        structure=args.structure,
-        preprocess=args.preprocess,
-        mean=args.mean,
-        std=args.std,
-        color_order=args.color_order,
-    )
-    for note in model.notes:
+    for note in read.notes:
         hosts.say(f"{args.model}: {note}")
-    return model
+    return read
 
 
 def _numbers(text: str) -> tuple[float, ...]:

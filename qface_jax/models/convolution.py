@@ -16,7 +16,10 @@ All rewritings are exact. benchmarks/backbone_step.py measures them. Other backe
 the plain convolution, whose gradients their libraries know.
 """
 
+import contextlib
+import contextvars
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +31,21 @@ from jaxtyping import Array, Float
 from qface_jax.models import grouped_convolution
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+_plain_only = contextvars.ContextVar("plain_only", default=False)
+
+
+@contextlib.contextmanager
+def plain_convolutions() -> Iterator[None]:
+    """Within it `conv2d` is traced as `jax.lax.conv_general_dilated` and nothing else.
+
+    For programs that leave this package, whose readers know JAX's own operations only.
+    What was traced before, and is kept by `jax.jit`, stays as it is.
+    """
+    before = _plain_only.set(True)
+    try:
+        yield
+    finally:
+        _plain_only.reset(before)
 
 
 def conv2d(
@@ -59,6 +77,8 @@ def conv2d(
             f"in {groups} groups takes {kernel.shape[2] * groups}"
         )
     sizes = {"stride": stride, "padding": padding, "groups": groups}
+    if _plain_only.get():
+        return _plain(x, kernel, **sizes)
     convolve = functools.partial(_convolution.bind, **sizes)
     if stride > 1 and _is_pointwise(kernel.shape, padding, groups):
         sliced = functools.partial(_sliced, stride=stride)

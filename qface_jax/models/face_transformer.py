@@ -264,7 +264,7 @@ class FaceTransformerNeck(nn.Module):
         class_token: Float[Array, "b 1 d"],
     ) -> Float[Array, "b d"]:
         """Returns the features, float32, not normalised."""
-        patches = x.astype(self.dtype).reshape(len(x), -1, x.shape[-1])
+        patches = x.astype(self.dtype).reshape(x.shape[0], -1, x.shape[-1])
         x = jnp.concatenate([class_token, patches], axis=1)
         x = self.layers(name="transformer")(x, train)
         norm = nn.LayerNorm(epsilon=_EPSILON, dtype=jnp.float32, name="mlp_head_0")

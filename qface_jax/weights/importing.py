@@ -118,11 +118,22 @@ def _read_onnx(path: Path, user_input: Input) -> Read:
 def _read_tensors(path: Path, structure: str, user_input: Input) -> Read:
     from qface_jax.weights import state_dict
 
-    tensors = state_dict.read(path)
+    tensors, said = state_dict.read(path), []
+    exported = state_dict.facts(path)
+    if user_input.silent and {"mean", "std", "color_order"} <= exported.keys():
+        user_input = Input(
+            None,
+            tuple(exported["mean"]),
+            tuple(exported["std"]),
+            exported["color_order"],
+        )
+        source = user_input.convention(convention.DEFAULT)
+        said = [f"takes {source} of pixels 0..255, as the file says"]
     try:
-        return model_of(tensors, path, structure=structure, user_input=user_input)
+        model = model_of(tensors, path, structure=structure, user_input=user_input)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+    return model._replace(notes=[*model.notes, *said])
 
 
 def model_of(

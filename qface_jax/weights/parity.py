@@ -52,25 +52,37 @@ class Compared(NamedTuple):
 
 
 def compare(
-    ours: Embed, theirs: Embed, pictures: dict[str, np.ndarray]
+    ours: Embed,
+    theirs: Embed,
+    pictures: dict[str, np.ndarray],
+    *,
+    batches: tuple[int, ...] = BATCHES,
+    lengths_count: bool = False,
 ) -> list[Compared]:
     """Returns how far two models differ, at each batch size and kind of images.
 
     Args:
-        ours: The imported model.
+        ours: The imported model, or an exported one.
         theirs: Its source.
-        pictures: Kind -> uint8 [n, 112, 112, 3], n at least 8.
+        pictures: Kind -> uint8 [n, 112, 112, 3].
+        batches: Images per call of `ours`; `theirs` gets the most of them.
+        lengths_count: Whether embeddings of other lengths differ although those of
+            `theirs` are of length 1.
 
     Raises:
         DataError: if their embeddings have different lengths.
     """
     results = []
     for kind, images in pictures.items():
-        reference = _in_batches(theirs, images, max(BATCHES))
-        for batch in BATCHES:
+        reference = _in_batches(theirs, images, max(batches))
+        for batch in batches:
             rows = images if batch > 1 else images[: max(BATCHES)]
             embeddings = _in_batches(ours, rows, batch)
-            results.append(_difference(kind, batch, embeddings, reference[: len(rows)]))
+            results.append(
+                _difference(
+                    kind, batch, embeddings, reference[: len(rows)], lengths_count
+                )
+            )
     return results
 
 
@@ -82,7 +94,7 @@ def _in_batches(embed, images, batch) -> np.ndarray:
     return np.concatenate(outputs).astype(np.float64)[: len(images)]
 
 
-def _difference(kind, batch, embeddings, reference) -> Compared:
+def _difference(kind, batch, embeddings, reference, lengths_count) -> Compared:
     if embeddings.shape != reference.shape:
         raise DataError(
             f"embeddings have {embeddings.shape[1]} numbers here, "
@@ -91,7 +103,8 @@ def _difference(kind, batch, embeddings, reference) -> Compared:
     norms = np.linalg.norm(reference, axis=1)
     lengths = np.linalg.norm(embeddings, axis=1)
     normalised = bool(np.all(np.abs(norms - 1) < _UNIT))
-    as_directions = normalised and not np.all(np.abs(lengths - 1) < _UNIT)
+    other_lengths = not np.all(np.abs(lengths - 1) < _UNIT)
+    as_directions = normalised and other_lengths and not lengths_count
     if as_directions:
         embeddings = embeddings / lengths[:, None]
     differences = np.linalg.norm(embeddings - reference, axis=1) / norms

@@ -1,5 +1,7 @@
 """From a file of weights to named arrays: the state dict within whatever was saved."""
 
+import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from qface_jax.errors import ConfigError, DataError
 from qface_jax.weights.torch import torch_file
 from qface_jax.weights.torch.stored_tensor import StoredTensor
 
+METADATA = "qface"  # key of what `qface export` says of a file, as JSON
 # Where training code keeps the weights within a checkpoint; the first found is taken.
 _KEYS = (
     "state_dict",
@@ -42,8 +45,31 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path}: {error}") from error
 
 
+def facts(path: Path) -> dict[str, Any]:
+    """Returns what `qface export` said of a .safetensors file; {} of any other.
+
+    Raises:
+        As `read`.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    with _opened(path) as file:
+        text = (file.metadata() or {}).get(METADATA, "{}")
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return {}  # somebody else's key of that name
+    return said if isinstance(said, dict) else {}
+
+
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Returns the named tensors, bfloat16 as float32."""
+    with _opened(path) as file:
+        return {name: _numpy(file.get_tensor(name)) for name in file.keys()}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
@@ -54,7 +80,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         # JAX's arrays, because numpy's have no bfloat16.
         with safe_open(path, framework="flax") as file:
-            return {name: _numpy(file.get_tensor(name)) for name in file.keys()}
+            yield file
     except SafetensorError as error:
         raise DataError(
             f"{path}: cannot be read as safetensors ({error}); copy it again"

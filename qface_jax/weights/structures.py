@@ -29,6 +29,7 @@ class Family(NamedTuple):
         norms: Patterns from a convolution's path to that of the batch norm after it,
             into which its bias goes where they were folded.
         convention: Key of convention.PRESETS.
+        unit_scales: Batch norms whose scale, which we do not learn, is a tensor of ones.
     """
 
     title: str
@@ -40,6 +41,7 @@ class Family(NamedTuple):
     first: str
     norms: tuple[tuple[str, str], ...]
     convention: str
+    unit_scales: tuple[str, ...] = ()
 
 
 class Recognised(NamedTuple):
@@ -129,6 +131,7 @@ FAMILIES = (
             (r"^fc$", "features"),
         ),
         convention="insightface",
+        unit_scales=("features",),
     ),
     Family(
         "AdaFace IR / IR-SE",

@@ -241,7 +241,7 @@ def _trunk(
         return TrunkOutput(None, (made,)), changed
     last = made[where.map]
     feature_map = last.stored(channels_last(4)).astype(jnp.float32)
-    feature_map = feature_map.reshape(len(images), *feature_map.shape[-3:])
+    feature_map = feature_map.reshape(images.shape[0], *feature_map.shape[-3:])
     made[where.map] = dataclasses.replace(last, array=None)
     return TrunkOutput(feature_map, (made,)), changed
 
@@ -267,7 +267,7 @@ def _neck(
     )  # fmt: skip
     features = made[graph.output]
     features = features.stored(tuple(range(len(features.axes))))
-    return features.reshape(len(features), -1).astype(jnp.float32), changed
+    return features.reshape(features.shape[0], -1).astype(jnp.float32), changed
 
 
 def _section(
@@ -348,7 +348,7 @@ def _section(
         if name in values
     }
     if arrays:
-        count = len(next(iter(arrays.values())))
+        count = next(iter(arrays.values())).shape[0]  # may be a symbol, in an export
         keys = None if key is None else jax.random.split(key, count)
         mapped = jax.vmap(
             one,

@@ -1,0 +1,197 @@
+"""`qface export`: a model as a file for other programs."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from qface_jax.launch.commands.command import Command, positive
+from qface_jax.launch.commands.model import add_model, read_model_weights
+
+DESCRIPTION = """Write a model as a file that other programs run: .onnx (onnxruntime),
+.stablehlo (jax.export, with JAX alone), .tflite (LiteRT), or its weights as
+.safetensors (the published PyTorch module).
+
+The file takes `images`, aligned faces of 112 x 112 px, and returns `embedding` and
+`norm`, the quality of each image. By default images are uint8 RGB pixels [b, 112, 112,
+3], b free, and embeddings have length 1. It is run by its own runtime on random images
+and faces and compared with MODEL, one by one and by eight; above --tolerance nothing is
+written. OUT.json says what it takes and how far it is from MODEL."""
+_CALIBRATION = 128  # images that int8 is calibrated by, at most
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the command."""
+    from qface_jax.tables import EXPORT_FORMATS
+
+    add_model(parser)
+    parser.add_argument("out", type=Path, metavar="OUT", help="file to write")
+    parser.add_argument(
+        "--format",
+        choices=tuple(EXPORT_FORMATS),
+        help="what is written; default: by the ending of OUT",
+    )
+    _add_interface(parser.add_argument_group("what the file takes and returns"))
+    _add_precision(parser.add_argument_group("precision and checks"))
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_interface(group: Any) -> None:
+    group.add_argument(
+        "--input",
+        choices=("uint8", "float32", "normalized"),
+        default="uint8",
+        help="uint8: pixels 0..255; float32: the same as floats; normalized: floats "
+        "(pixel - mean) / std, by the network's own mean and std; default: uint8",
+    )
+    group.add_argument(
+        "--layout",
+        choices=("nhwc", "nchw"),
+        default="nhwc",
+        help="images [b, 112, 112, 3] or [b, 3, 112, 112]; default: nhwc",
+    )
+    group.add_argument(
+        "--input-color-order",
+        choices=("RGB", "BGR"),
+        default="RGB",
+        help="of the images' channels; default: RGB",
+    )
+    group.add_argument(
+        "--flip",
+        action="store_true",
+        help="add the raw feature of the mirror image: twice the time",
+    )
+    group.add_argument(
+        "--raw",
+        dest="unit",
+        action="store_false",
+        help="return raw features as `embedding`, not of length 1",
+    )
+    group.add_argument(
+        "--no-norm", dest="norm", action="store_false", help="leave out `norm`"
+    )
+    group.add_argument(
+        "--centres",
+        action="store_true",
+        help="also return `class_cosines`, to the trained class centres; in "
+        ".safetensors the centres themselves are head.weight",
+    )
+    group.add_argument(
+        "--batch",
+        type=positive,
+        metavar="N",
+        help="take exactly N images; default: any number",
+    )
+
+
+def _add_precision(group: Any) -> None:
+    group.add_argument(
+        "--precision",
+        choices=("float32", "float16", "int8"),
+        default="float32",
+        help="float16: .onnx and .tflite; int8: .onnx, calibrated by --images; default: "
+        "float32",
+    )
+    group.add_argument(
+        "--images",
+        type=Path,
+        metavar="PATH",
+        help="face images as the model will see them, as of `qface embed`, to compare "
+        f"on (16) and to calibrate int8 by (up to {_CALIBRATION}); default: drawn faces",
+    )
+    group.add_argument(
+        "--pairs",
+        type=Path,
+        metavar="SET",
+        help="pairs, as a .bin file, on which the accuracy at each resolution is "
+        "measured with MODEL and with the file",
+    )
+    group.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="SHARE",
+        help="largest difference, as a share of an output's norm; default: 1e-4, for "
+        "float16 0.02, for int8 0.5",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exports, and says what was written and how far it is from the model."""
+    from qface_jax.api.model_weights import HEAD
+    from qface_jax.data_pipelines.tools import sample_images
+    from qface_jax.errors import ConfigError
+    from qface_jax.export import accuracy, exporting
+    from qface_jax.export.interface import Interface
+    from qface_jax.export.subject import INT8, Request, subject_of
+    from qface_jax.processes import hosts
+
+    if args.tolerance is not None and not args.tolerance > 0:
+        raise ConfigError(f"--tolerance: got {args.tolerance:g}, must be above 0")
+    name, chosen = exporting.format_of(args.out, args.format)
+    weights = read_model_weights(args, [HEAD] if args.centres else [])
+    subject = subject_of(weights, with_centres=args.centres)
+    interface = Interface(
+        args.input,
+        args.layout,
+        args.input_color_order,
+        args.flip,
+        args.unit,
+        args.norm,
+        args.centres,
+        args.batch,
+    )
+    resize = weights.config.data.resize
+    images = None
+    if args.precision == INT8 and args.images is not None:
+        images = sample_images.sample(args.images, _CALIBRATION, resize)
+    request = Request(interface, args.precision, images)
+    exporting.check(subject, chosen, request, args.out)
+    judged: list[accuracy.Accuracy] = []
+
+    def judge(runner: Any) -> None:
+        if args.pairs is not None:
+            judged.extend(accuracy.compare(args.pairs, subject, interface, runner))
+
+    hosts.say(f"writing {args.out} and comparing it with {args.model}")
+    written = exporting.export(
+        subject,
+        args.out,
+        chosen,
+        request,
+        pictures=exporting.pictures_of(args.images, resize),
+        tolerance=args.tolerance,
+        judge=judge,
+    )
+    facts = written.facts | {
+        "out": str(args.out),
+        "name": name,
+        "accuracy": [one._asdict() for one in judged],
+    }
+    text = json.dumps(facts, indent=1) if args.json else _text(written, judged)
+    print(text)
+    return 0
+
+
+def _text(written: Any, judged: list[Any]) -> str:
+    from qface_jax.evals.text_table import aligned
+
+    size = written.path.stat().st_size / 2**20
+    lines = [f"{written.path}: {written.format.title}, {size:.1f} MiB"]
+    for name, compared in written.differences.items():
+        lines += [f"  {name}: {one}" for one in compared]
+    if judged:
+        rows = [["", "MODEL", "file"]]
+        for one in judged:
+            rows.append(
+                [one.label, f"{100 * one.model:.2f} %", f"{100 * one.file:.2f} %"]
+            )
+        lines += ["", *aligned(rows, left=[True], ruled=False)]
+    return "\n".join(lines)
+
+
+COMMAND = Command(
+    summary="a model as a file for onnxruntime, JAX, LiteRT or PyTorch",
+    description=DESCRIPTION,
+    add_arguments=add_arguments,
+    run=run,
+)

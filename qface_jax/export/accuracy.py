@@ -1,0 +1,85 @@
+"""Verification accuracy of an exported file, beside that of its model."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from qface_jax.errors import ConfigError, DataError
+from qface_jax.evals import results
+from qface_jax.evals.results import Result
+from qface_jax.export.interface import EMBEDDING, Interface
+from qface_jax.export.subject import Runner, Subject
+from qface_jax.inference.embedder import Embedder
+from qface_jax.train.evaluation import Evaluation
+
+_BATCH = 64  # images of a call, where the file takes any number
+
+
+class Accuracy(NamedTuple):
+    """One rate of an evaluation.
+
+    Attributes:
+        label: What it is of, such as "cross 14 px".
+        model: Of the model, from 0 to 1.
+        file: Of the exported file.
+    """
+
+    label: str
+    model: float
+    file: float
+
+
+def compare(
+    pairs: Path, subject: Subject, interface: Interface, runner: Runner
+) -> list[Accuracy]:
+    """Returns the accuracies of a model and of its file at every resolution.
+
+    Both give the embeddings of the interface; mirror images are added where it says so.
+
+    Args:
+        pairs: Set of pairs, as in `eval.sets`.
+        subject: The model.
+        interface: Of the file.
+        runner: The file, run by its own runtime.
+
+    Raises:
+        ConfigError: There is no such set, or the interface's batch does not do.
+        DataError: The set cannot be read, or the features are degenerate.
+    """
+    config = subject.config.copy_and_resolve_references()
+    with config.unlocked():
+        config.eval.sets = (str(pairs),)
+        config.eval.flip = False
+    evaluation = Evaluation(config.lock())
+    model, file = (
+        _result(evaluation, run, subject, interface)
+        for run in (subject.runner(interface), runner)
+    )
+    return list(_rates(model, file))
+
+
+def _result(
+    evaluation: Evaluation, run: Runner, subject: Subject, interface: Interface
+) -> Result:
+    embedder = Embedder(
+        lambda images: run(images)[EMBEDDING],
+        interface.batch or _BATCH,
+        resize=subject.config.data.resize,
+        antialias=subject.config.eval.antialias,
+    )
+    (result,) = evaluation.run(embedder, checkpoint={})
+    if result.status != "ok":
+        raise DataError(f"{result.set}: {result.message}")
+    return result
+
+
+def _rates(model: Result, file: Result) -> Iterator[Accuracy]:
+    for series in results.series(model):
+        for label, scalar in zip(series.labels, series.scalars, strict=True):
+            if scalar not in file.scalars:
+                raise ConfigError(f"{file.set}: the exported file has no {scalar}")
+            yield Accuracy(
+                f"{series.name} {label}".strip(),
+                model.scalars[scalar],
+                file.scalars[scalar],
+            )

@@ -1,0 +1,162 @@
+"""ONNX: for onnxruntime and what reads its files; float32, float16 or int8."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qface_jax.errors import ConfigError, DataError
+from qface_jax.export.interface import IMAGES
+from qface_jax.export.onnx_interface import wrapped
+from qface_jax.export.onnx_network import check, network_of, packages
+from qface_jax.export.subject import (
+    FLOAT16,
+    INT8,
+    PRECISIONS,
+    Format,
+    Request,
+    Runner,
+    Subject,
+)
+
+_QUANTIZED = ("Conv", "Gemm", "MatMul")
+_METADATA = "qface"  # key of the JSON that says what the file takes and returns
+
+
+def _check(subject: Subject, request: Request) -> None:
+    check(subject)
+    if request.precision == INT8 and request.images is None:
+        raise ConfigError(
+            "precision int8: needs images that the ranges of the activations are "
+            "taken from; give some faces as the model will see them"
+        )
+
+
+def _write(subject: Subject, request: Request, path: Path) -> None:
+    onnx, _ = packages()
+    model = wrapped(
+        onnx,
+        network_of(subject),
+        request.interface,
+        subject.network,
+        subject.config.model.embedding_dim,
+        subject.centres,
+    )
+    facts = {_METADATA: subject.metadata(request.interface)}
+    onnx.helper.set_model_props(model, facts)
+    if request.precision == FLOAT16:
+        model = _halved(model)
+    if request.precision == INT8:
+        _quantize(onnx, model, subject, request, path)
+    else:
+        onnx.save(model, str(path))
+    onnx.checker.check_model(str(path))
+
+
+def _halved(model: Any) -> Any:
+    """Returns a model that computes in float16; what goes in and out stays."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    halved = convert_float_to_float16(
+        model, keep_io_types=True, node_block_list=_around(model)
+    )
+    # It appends its casts at the end.
+    OnnxModel.graph_topological_sort(halved.graph)
+    return halved
+
+
+def _around(model: Any) -> list[str]:
+    """Names of the nodes after the network: lengths are summed in full precision."""
+    return [node.name for node in model.graph.node if "/" not in node.name]
+
+
+def _quantize(
+    onnx: Any, model: Any, subject: Subject, request: Request, path: Path
+) -> None:
+    """Writes the model with int8 weights and activations, by static quantisation."""
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    images = request.interface.arranged(request.images, subject.network)
+    size = request.interface.batch or 1
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        whole, folded = Path(folder) / "whole.onnx", Path(folder) / "folded.onnx"
+        onnx.save(model, str(whole))
+        quant_pre_process(str(whole), str(folded), skip_symbolic_shape=True)
+        quantization.quantize_static(
+            str(folded),
+            str(path),
+            _reader(images, size),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=list(_QUANTIZED),
+            nodes_to_exclude=_around(model),
+            per_channel=True,
+        )
+    # Its own steps lose what was said of the model.
+    written = onnx.load(str(path))
+    del written.metadata_props[:]
+    written.metadata_props.extend(model.metadata_props)
+    onnx.save(written, str(path))
+
+
+def _reader(images: np.ndarray, size: int) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):
+        """Hands out the images."""
+
+        def __init__(self) -> None:
+            self._batches = _batches(images, size)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            batch = next(self._batches, None)
+            return None if batch is None else {IMAGES: batch}
+
+    return Reader()
+
+
+def _batches(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(images) - size + 1, size):
+        yield images[start : start + size]
+
+
+def _open(path: Path, subject: Subject, request: Request) -> Runner:
+    _, onnxruntime = packages()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # its warnings about files are not for our users
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        # Its errors have no common class but Exception.
+        raise DataError(
+            f"onnxruntime cannot load it ({str(error).splitlines()[0][:200]})"
+        ) from error
+    names = [output.name for output in session.get_outputs()]
+
+    def run(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        images = request.interface.arranged(pixels, subject.network)
+        try:
+            return dict(zip(names, session.run(None, {IMAGES: images}), strict=True))
+        except Exception as error:
+            raise DataError(
+                f"onnxruntime cannot run it on {len(pixels)} images "
+                f"({str(error).splitlines()[0][:200]}); a network that holds its "
+                "batch size takes --batch=1"
+            ) from error
+
+    return run
+
+
+ONNX = Format(
+    title="ONNX",
+    ending=".onnx",
+    precisions=PRECISIONS,
+    check=_check,
+    write=_write,
+    open=_open,
+)

@@ -1,0 +1,184 @@
+"""A network as an ONNX model from images to raw features.
+
+A backbone of ours goes through jax2onnx. An imported graph is written back: its own
+nodes with the weights that it has now.
+"""
+
+import contextlib
+import functools
+import io
+import logging
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qface_jax.configs import document
+from qface_jax.errors import ConfigError
+from qface_jax.export.interface import BATCH, NCHW, NHWC, OURS
+from qface_jax.export.subject import Subject
+from qface_jax.models import IMAGE_SIDE
+from qface_jax.models.onnx.graph import Graph, Node
+from qface_jax.weights.convention import Convention
+from qface_jax.weights.importing import ONNX
+
+OPSET = 18  # of our own backbones; an imported graph keeps its own
+
+
+class OnnxNetwork(NamedTuple):
+    """A network as ONNX, before what stands around it.
+
+    Attributes:
+        model: onnx.ModelProto with one input and one output, of raw features [b, d].
+        takes: What its input is.
+        layout: NHWC or NCHW, of its input.
+    """
+
+    model: Any
+    takes: Convention
+    layout: str
+
+
+def packages() -> tuple[Any, Any]:
+    """Returns onnx and onnxruntime; raises ConfigError where one is missing."""
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError(
+            f"writing .onnx files needs the package {error.name}, which is not "
+            "installed; pip install 'qface-jax[export]'"
+        ) from error
+    return onnx, onnxruntime
+
+
+def check(subject: Subject) -> None:
+    """Raises ConfigError where a package is missing."""
+    packages()
+    if subject.config.model.backbone != ONNX:
+        _jax2onnx()
+
+
+def network_of(subject: Subject) -> OnnxNetwork:
+    """Returns a model's network.
+
+    Raises:
+        ConfigError: jax2onnx does not carry the backbone.
+    """
+    if subject.config.model.backbone == ONNX:
+        return _written_back(subject)
+    return _converted(subject)
+
+
+def _jax2onnx() -> Any:
+    try:
+        import jax2onnx
+    except ImportError as error:
+        raise ConfigError(
+            f"writing a backbone of ours as .onnx needs the package {error.name}, "
+            "which is not installed; pip install 'qface-jax[export]'"
+        ) from error
+    return jax2onnx
+
+
+def _converted(subject: Subject) -> OnnxNetwork:
+    side = IMAGE_SIDE
+    try:
+        # It prints what it does, and warns of what is no matter to a user.
+        with contextlib.redirect_stdout(io.StringIO()), _quiet("onnx_ir", "jax2onnx"):
+            model = _jax2onnx().to_onnx(
+                subject.raw,
+                inputs=[(BATCH, side, side, 3)],
+                model_name="qface",
+                opset=OPSET,
+            )
+    except NotImplementedError as error:
+        raise ConfigError(
+            f"backbone {subject.config.model.backbone}: jax2onnx does not carry it "
+            f"({str(error).splitlines()[0]}); export it as stablehlo"
+        ) from error
+    return OnnxNetwork(model, OURS, NHWC)
+
+
+@contextlib.contextmanager
+def _quiet(*names: str):
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _written_back(subject: Subject) -> OnnxNetwork:
+    onnx, _ = packages()
+    options = document.options_of(subject.config, "backbone", ONNX)
+    graph = Graph.unpack(options["graph"])
+    model = model_of(onnx, graph, subject.params, subject.stats)
+    layout = NCHW if graph.channels_first else NHWC
+    return OnnxNetwork(model, subject.network, layout)
+
+
+def model_of(onnx: Any, graph: Graph, params: Any, stats: Any) -> Any:
+    """Returns an imported graph with its weights as an onnx.ModelProto.
+
+    Where the graph holds the batch of 1 that it was exported for, in the shape that a
+    value takes, it takes any number of images now.
+
+    Args:
+        onnx: The package.
+        graph: The graph.
+        params: Nested dict of its parameters.
+        stats: The same, of its running statistics.
+    """
+    tensors = dict(graph.constants)
+    for name, weight in graph.weights.items():
+        leaves = stats if weight.statistic else params
+        stored = np.asarray(functools.reduce(dict.__getitem__, weight.path, leaves))
+        tensors[name] = stored.transpose(np.argsort(weight.axes)).astype(np.float32)
+    nodes = [_with_free_batch(node, tensors) for node in graph.nodes]
+    protos = [_proto(onnx, node) for node in nodes]
+    floats = onnx.TensorProto.FLOAT
+    value = onnx.helper.make_tensor_value_info
+    content = onnx.helper.make_graph(
+        protos,
+        "qface",
+        [value(graph.input, floats, [BATCH, *graph.input_shape])],
+        [value(graph.output, floats, None)],
+        [
+            onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
+            for name, array in tensors.items()
+        ],
+    )
+    opset = onnx.helper.make_opsetid("", graph.opset)
+    return onnx.helper.make_model(content, opset_imports=[opset])
+
+
+def _with_free_batch(node: Node, tensors: dict[str, np.ndarray]) -> Node:
+    """Returns the node, the leading 1 of a shape that it takes copied from the batch.
+
+    `tensors` gets the changed shape.
+    """
+    if node.operator != "Reshape" or node.inputs[0] in tensors:
+        return node
+    shape = tensors.get(node.inputs[1])
+    if shape is None or shape.size < 2 or shape[0] != 1:
+        return node
+    if node.attributes.get("allowzero"):  # then a 0 copies nothing
+        return node
+    name = f"{node.inputs[1]} of any batch"
+    tensors[name] = np.concatenate([np.zeros(1, shape.dtype), shape[1:]])
+    return node._replace(inputs=(node.inputs[0], name))
+
+
+def _proto(onnx: Any, node: Node) -> Any:
+    domain, _, operator = node.operator.rpartition(".")
+    attributes = dict(node.attributes)
+    if operator == "ConstantOfShape" and "value" in attributes:
+        filling = np.full(1, attributes["value"], attributes.pop("dtype"))
+        attributes["value"] = onnx.numpy_helper.from_array(filling)
+    return onnx.helper.make_node(
+        operator, node.inputs, node.outputs, node.name, domain=domain, **attributes
+    )
