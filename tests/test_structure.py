@@ -17,6 +17,7 @@ MAPPED = {"configs": "configs", "data_pipelines": "data_pipelines", "launch": "l
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",
+    "ai_edge_litert": "ai-edge-litert",
     "array_record": "array-record",
     "cv2": "opencv-python-headless",
     "ml_collections": "ml-collections",
@@ -52,13 +53,15 @@ def inside(name, packages):
 
 # Packages from top to bottom: each imports only those below it.
 ORDER = (
-    "launch", "api", "ablation", "planning", "train", "objectives", "inference",
+    "launch", "export", "api", "ablation", "planning", "train", "objectives",
+    "inference",
     "report", "weights", "evals", "settings", "data_pipelines", "runs", "processes",
     "configs", "sharded", "models", "losses", "tables", "options", "restricted_pickle",
     "atomic_file", "errors",
 )  # fmt: skip
 # Libraries that are hard to replace -> the only places that know them.
 ONLY = {
+    "ai_edge_litert": ("qface_jax.export.tflite",),
     "array_record": (
         "qface_jax.data_pipelines.sources.array_record_source",
         "qface_jax.data_pipelines.tools.faces_builder",
@@ -66,13 +69,21 @@ ONLY = {
     "clu": ("qface_jax.runs.metrics",),
     "cv2": ("qface_jax.data_pipelines.tools.detection",),
     "flax.linen": ("qface_jax.models",),
+    "jax2onnx": ("qface_jax.export.onnx_network",),
     "jinja2": ("qface_jax.report.page",),
     "matplotlib": ("qface_jax.report",),
-    "onnx": ("qface_jax.weights.onnx_file",),
-    "onnxruntime": ("qface_jax.weights.parity",),
+    "onnx": ("qface_jax.weights.onnx_file", "qface_jax.export.onnx_network"),
+    "onnxruntime": (
+        "qface_jax.weights.parity",
+        "qface_jax.export.onnx_network",
+        "qface_jax.export.onnx_file",
+    ),
     "orbax": ("qface_jax.runs.checkpoint",),
     "pyarrow": ("qface_jax.inference.feature_file",),
-    "safetensors": ("qface_jax.weights.state_dict",),
+    "safetensors": (
+        "qface_jax.weights.state_dict",
+        "qface_jax.export.safetensors_file",
+    ),
     "scipy": ("qface_jax.evals.measures.quality_scores",),
     "tensorflow_datasets": (
         "qface_jax.data_pipelines.sources.array_record_source",
@@ -206,8 +217,10 @@ def test_every_import_is_a_declared_dependency():
             *PROJECT["project"]["dependencies"],
             # What a message names where it is not installed.
             *PROJECT["project"]["optional-dependencies"]["align"],
+            *PROJECT["project"]["optional-dependencies"]["export"],
             *PROJECT["project"]["optional-dependencies"]["import"],
             *PROJECT["project"]["optional-dependencies"]["parquet"],
+            *PROJECT["project"]["optional-dependencies"]["tflite"],
         )
     }
     names = {target.split(".")[0] for path in sources() for target in imported(path)}

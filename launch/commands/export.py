@@ -89,15 +89,16 @@ def _add_precision(group: Any) -> None:
         "--precision",
         choices=("float32", "float16", "int8"),
         default="float32",
-        help="float16: .onnx and .tflite; int8: .onnx, calibrated by --images; default: "
-        "float32",
+        help="float16: .onnx and .tflite; int8: .onnx, calibrated by --images; "
+        "default: float32",
     )
     group.add_argument(
         "--images",
         type=Path,
         metavar="PATH",
         help="face images as the model will see them, as of `qface embed`, to compare "
-        f"on (16) and to calibrate int8 by (up to {_CALIBRATION}); default: drawn faces",
+        f"on (16) and to calibrate int8 by (up to {_CALIBRATION}); default: drawn "
+        "faces",
     )
     group.add_argument(
         "--pairs",
@@ -111,7 +112,7 @@ def _add_precision(group: Any) -> None:
         type=float,
         metavar="SHARE",
         help="largest difference, as a share of an output's norm; default: 1e-4, for "
-        "float16 0.02, for int8 0.5",
+        "float16 0.02, for int8 0.25",
     )
 
 
@@ -176,11 +177,19 @@ def _text(written: Any, judged: list[Any]) -> str:
     from qface_jax.evals.text_table import aligned
 
     size = written.path.stat().st_size / 2**20
-    lines = [f"{written.path}: {written.format.title}, {size:.1f} MiB"]
+    columns: dict[str, dict[str, str]] = {}
     for name, compared in written.differences.items():
-        lines += [f"  {name}: {one}" for one in compared]
+        for one in compared:
+            column = columns.setdefault(f"{one.images}, by {one.batch}", {})
+            column[name] = f"{one.difference:.1e}"
+    table = [["", *columns]]
+    for name in written.differences:
+        table.append([name, *(column[name] for column in columns.values())])
+    lines = [f"{written.path}: {written.format.title}, {size:.1f} MiB"]
+    lines += ["largest difference from MODEL, as a share of the norm:"]
+    lines += aligned(table, left=[True], ruled=False)
     if judged:
-        rows = [["", "MODEL", "file"]]
+        rows = [["accuracy", "MODEL", "file"]]
         for one in judged:
             rows.append(
                 [one.label, f"{100 * one.model:.2f} %", f"{100 * one.file:.2f} %"]

@@ -26,7 +26,7 @@ from qface_jax.weights import parity
 from qface_jax.weights.parity import Compared
 
 # Largest difference of an output, as a share of its norm, that a file may have.
-TOLERANCES = {FLOAT32: 1e-4, FLOAT16: 2e-2, INT8: 0.5}
+TOLERANCES = {FLOAT32: 1e-4, FLOAT16: 2e-2, INT8: 0.25}
 _PICTURES = 16  # of each kind that are compared
 
 

@@ -148,18 +148,18 @@ def function(
         Images, as `Interface.arranged` makes them -> the outputs by name.
     """
     taken = interface.convention(network)
-    scale, shift = between(taken, OURS)
+    scale, shift = (each.reshape(1, 1, 1, 3) for each in between(taken, OURS))
 
     def exported(images: jax.Array) -> dict[str, jax.Array]:
         values = images.astype(jnp.float32)
         if interface.layout == NCHW:
             values = values.transpose(0, 2, 3, 1)
         if interface.color_order == "BGR":
-            values = values[..., ::-1]
+            values = jnp.flip(values, 3)
         values = values * scale + shift
         features = plain = raw(values)
         if interface.flip:
-            features = plain + raw(values[:, :, ::-1])
+            features = plain + raw(jnp.flip(values, 2))
         unit = features / _length(features)[:, None]
         outputs = {EMBEDDING: unit if interface.unit else features}
         if interface.norm:

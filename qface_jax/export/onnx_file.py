@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from qface_jax.errors import ConfigError, DataError
+from qface_jax.export import onnx_network
 from qface_jax.export.interface import IMAGES
 from qface_jax.export.onnx_interface import wrapped
-from qface_jax.export.onnx_network import check, network_of, packages
+from qface_jax.export.onnx_network import packages
 from qface_jax.export.subject import (
     FLOAT16,
     INT8,
@@ -21,12 +22,13 @@ from qface_jax.export.subject import (
     Subject,
 )
 
+_PER_CHANNEL = 13  # opset from which weights have a scale for each channel
 _QUANTIZED = ("Conv", "Gemm", "MatMul")
 _METADATA = "qface"  # key of the JSON that says what the file takes and returns
 
 
 def _check(subject: Subject, request: Request) -> None:
-    check(subject)
+    onnx_network.check(subject)
     if request.precision == INT8 and request.images is None:
         raise ConfigError(
             "precision int8: needs images that the ranges of the activations are "
@@ -38,7 +40,7 @@ def _write(subject: Subject, request: Request, path: Path) -> None:
     onnx, _ = packages()
     model = wrapped(
         onnx,
-        network_of(subject),
+        onnx_network.network_of(subject),
         request.interface,
         subject.network,
         subject.config.model.embedding_dim,
@@ -82,6 +84,8 @@ def _quantize(
 
     images = request.interface.arranged(request.images, subject.network)
     size = request.interface.batch or 1
+    if onnx_network.opset_of(model) < _PER_CHANNEL:
+        model = onnx_network.raised(onnx, model, _PER_CHANNEL)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         whole, folded = Path(folder) / "whole.onnx", Path(folder) / "folded.onnx"
         onnx.save(model, str(whole))

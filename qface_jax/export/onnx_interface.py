@@ -21,7 +21,7 @@ from qface_jax.export.interface import (
     between,
     unit_centres,
 )
-from qface_jax.export.onnx_network import OnnxNetwork
+from qface_jax.export.onnx_network import OnnxNetwork, opset_of
 from qface_jax.models import IMAGE_SIDE
 from qface_jax.weights.convention import Convention
 
@@ -111,10 +111,7 @@ def wrapped(
         width: d, numbers of a feature.
         centres: Class centres [c, d] where their cosines are an output.
     """
-    opset = next(
-        entry.version for entry in network.model.opset_import if not entry.domain
-    )
-    builder = _Builder(onnx, opset)
+    builder = _Builder(onnx, opset_of(network.model))
     values = _input(builder, network, interface, convention)
     features = plain = builder.flat(builder.network(network.model, values, 0))
     if interface.flip:

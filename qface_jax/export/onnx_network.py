@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qface_jax.configs import document
 from qface_jax.errors import ConfigError
 from qface_jax.export.interface import BATCH, NCHW, NHWC, OURS
 from qface_jax.export.subject import Subject
@@ -21,6 +20,7 @@ from qface_jax.models.onnx.graph import Graph, Node
 from qface_jax.weights.convention import Convention
 from qface_jax.weights.importing import ONNX
 
+_DOMAINS = ("", "ai.onnx")  # two names of ONNX's own operators
 OPSET = 18  # of our own backbones; an imported graph keeps its own
 
 
@@ -42,6 +42,7 @@ def packages() -> tuple[Any, Any]:
     """Returns onnx and onnxruntime; raises ConfigError where one is missing."""
     try:
         import onnx
+        import onnx.version_converter
         import onnxruntime
     except ImportError as error:
         raise ConfigError(
@@ -67,6 +68,28 @@ def network_of(subject: Subject) -> OnnxNetwork:
     if subject.config.model.backbone == ONNX:
         return _written_back(subject)
     return _converted(subject)
+
+
+def opset_of(model: Any) -> int:
+    """Returns the version of the operators of an onnx.ModelProto."""
+    return next(one.version for one in model.opset_import if one.domain in _DOMAINS)
+
+
+def raised(onnx: Any, model: Any, opset: int) -> Any:
+    """Returns an onnx.ModelProto in a newer version of the operators.
+
+    Raises:
+        ConfigError: Onnx cannot convert it.
+    """
+    import onnx.version_converter
+
+    try:
+        return onnx.version_converter.convert_version(model, opset)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"its graph is of opset {opset_of(model)}, {opset} is needed here, and "
+            f"onnx cannot convert it ({str(error).splitlines()[0][:200]})"
+        ) from error
 
 
 def _jax2onnx() -> Any:
@@ -114,8 +137,7 @@ def _quiet(*names: str):
 
 def _written_back(subject: Subject) -> OnnxNetwork:
     onnx, _ = packages()
-    options = document.options_of(subject.config, "backbone", ONNX)
-    graph = Graph.unpack(options["graph"])
+    graph = Graph.unpack(subject.config.model.graph)
     model = model_of(onnx, graph, subject.params, subject.stats)
     layout = NCHW if graph.channels_first else NHWC
     return OnnxNetwork(model, subject.network, layout)

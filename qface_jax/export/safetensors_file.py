@@ -32,8 +32,8 @@ def _check(subject: Subject, request: Request) -> None:
     if published.family_of(backbone) is None:
         raise ConfigError(
             f"backbone {backbone}: has no published PyTorch form, whose names a "
-            f".safetensors file has; those that have are {', '.join(structures.NAMES)}; "
-            "export it as onnx"
+            f".safetensors file has; {', '.join(structures.NAMES)} have one; export it "
+            "as onnx"
         )
     usual = Interface(cosines=request.interface.cosines)
     changed = [

@@ -61,7 +61,6 @@ def _open(path: Path, subject: Subject, request: Request) -> Runner:
     interface = request.interface
     try:
         interpreter = _interpreter()(model_path=str(path))
-        signature = interpreter.get_signature_list()
     except ValueError as error:
         raise DataError(f"{path}: LiteRT cannot read it: {error}") from error
 

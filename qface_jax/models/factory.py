@@ -182,7 +182,7 @@ def _prepare(model_config):
     def prepare(images):
         if not as_they_are:
             images = images * scale + shift
-        return images[..., ::-1] if reverse else images
+        return jnp.flip(images, -1) if reverse else images
 
     return prepare
 

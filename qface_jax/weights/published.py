@@ -71,7 +71,7 @@ def _turned(values: np.ndarray, path: str, family: Family) -> np.ndarray:
     if values.ndim == 4:
         return values.transpose(3, 2, 0, 1)
     values = values.T
-    if "se_block" in module:  # convolutions of a single pixel there
+    if re.search(family.pointwise, module):
         return values[:, :, None, None]
     flattened, channels = family.flattened or (None, 1)
     if module == flattened:

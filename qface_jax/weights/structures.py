@@ -29,7 +29,9 @@ class Family(NamedTuple):
         norms: Patterns from a convolution's path to that of the batch norm after it,
             into which its bias goes where they were folded.
         convention: Key of convention.PRESETS.
-        unit_scales: Batch norms whose scale, which we do not learn, is a tensor of ones.
+        unit_scales: Batch norms whose scale, which we do not learn, is a tensor of
+            ones.
+        pointwise: Pattern of our dense layers that are convolutions of one pixel there.
     """
 
     title: str
@@ -42,6 +44,7 @@ class Family(NamedTuple):
     norms: tuple[tuple[str, str], ...]
     convention: str
     unit_scales: tuple[str, ...] = ()
+    pointwise: str = "$^"
 
 
 class Recognised(NamedTuple):
@@ -149,6 +152,7 @@ FAMILIES = (
             (r"output_layer_3$", "output_layer_4"),
         ),
         convention="adaface",
+        pointwise="/se_block/",
     ),
     Family(
         "insightface MobileFaceNet",
@@ -181,6 +185,7 @@ FAMILIES = (
             (r"_0$", "_1"),
         ),
         convention="imagenet",
+        pointwise="^conv3$",
     ),
     _transformer(8, "face_transformer", None),
     _transformer(12, "face_transformer_p12s8", ("patch_to_embedding", 3)),
