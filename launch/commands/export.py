@@ -102,10 +102,9 @@ def _add_precision(group: Any) -> None:
     )
     group.add_argument(
         "--pairs",
-        type=Path,
         metavar="SET",
-        help="pairs, as a .bin file, on which the accuracy at each resolution is "
-        "measured with MODEL and with the file",
+        help="pairs, named as in eval.sets (a .bin file, pairs.txt::FOLDER), on which "
+        "the accuracy at each resolution is measured with MODEL and with the file",
     )
     group.add_argument(
         "--tolerance",

@@ -1,7 +1,6 @@
 """Verification accuracy of an exported file, beside that of its model."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from qface_jax.errors import ConfigError, DataError
@@ -30,7 +29,7 @@ class Accuracy(NamedTuple):
 
 
 def compare(
-    pairs: Path, subject: Subject, interface: Interface, runner: Runner
+    pairs: str, subject: Subject, interface: Interface, runner: Runner
 ) -> list[Accuracy]:
     """Returns the accuracies of a model and of its file at every resolution.
 
@@ -48,7 +47,7 @@ def compare(
     """
     config = subject.config.copy_and_resolve_references()
     with config.unlocked():
-        config.eval.sets = (str(pairs),)
+        config.eval.sets = (pairs,)
         config.eval.flip = False
     evaluation = Evaluation(config.lock())
     model, file = (

@@ -51,6 +51,17 @@ def test_own_backbone(example):
     assert said[-1] == "features: (2, 16)"
 
 
+def test_deploy_onnx(example, model_run, people, tmp_path):
+    from qface_jax.launch import main
+
+    model = tmp_path / "face.onnx"
+    assert main.main(["export", str(model_run), str(model)]) == 0
+    photographs = people / "p0" / "0.png", people / "p0" / "1.png"
+    said = example("deploy_onnx.py", model, *photographs)[-2:]
+    assert 0.5 < float(said[0].removeprefix("similarity: ")) <= 1
+    assert said[1].startswith("quality: ")
+
+
 def test_each_example_is_tested():
     here = Path(__file__).read_text(encoding="utf-8")
     for path in EXAMPLES.glob("*.py"):
