@@ -50,14 +50,18 @@ def change_table(before: Result, after: Result) -> str:
 def matching(
     before: Sequence[Result], after: Sequence[Result]
 ) -> list[tuple[Result, Result]]:
-    """Returns the pairs of results of one set and one manifest.
+    """Returns the pairs of results of one set and one manifest, both the run's own.
 
     Args:
         before: Results of the model that training started from.
         after: Results of the run.
     """
     old = {result.set: result for result in before}
-    pairs = [(old[result.set], result) for result in after if result.set in old]
+    pairs = [
+        (old[result.set], result)
+        for result in after
+        if result.set in old and not result.changed
+    ]
     return [(a, b) for a, b in pairs if a.manifest == b.manifest]
 
 

@@ -57,6 +57,14 @@ def test_the_table_says_what_changed(pair):
     assert len(widths) == 1
 
 
+def test_results_with_other_settings_are_not_taken_for_the_runs_own(pair):
+    before, after = pair
+    best = dataclasses.replace(after, changed={"which": {"got": "best", "run": "last"}})
+    assert best.manifest == before.manifest
+    assert matching([before], [best, after, best]) == [(before, after)]
+    assert matching([before], [best]) == []
+
+
 def test_no_change_has_no_minus(pair):
     same = pair[1].scalars["mean_same"] - 1e-16
     less = dataclasses.replace(pair[1], scalars=pair[1].scalars | {"mean_same": same})
