@@ -28,6 +28,7 @@ _MAY_DIFFER = (
     "eval.path",
     "log.interval",
     "log.pictures",
+    "log.csv",
 )
 LastStep = Callable[[ConfigDict, int], int]
 

@@ -15,7 +15,7 @@ from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import results
 from qface_jax.evals.results import Result
 from qface_jax.report.before_after import before_and_after
-from qface_jax.report.figures import curve_plot
+from qface_jax.report.figures import Plot, curve_plot
 from qface_jax.report.pictures import read_samples
 from qface_jax.report.results import (
     compare_results,
@@ -268,7 +268,7 @@ def _config_text(config: dict) -> str | None:
     return json.dumps(shown(config), indent=2, ensure_ascii=False)
 
 
-def _panels(log: Log | None) -> list[tuple[str, str]]:
+def _panels(log: Log | None) -> list[tuple[str, Plot]]:
     if log is None:
         return []
     return [

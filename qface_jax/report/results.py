@@ -9,7 +9,7 @@ import numpy as np
 from qface_jax.evals import results
 from qface_jax.evals.results import BOTH, PAGE, Column, Curve, Result, Series, Table
 from qface_jax.evals.text_table import cell, cells, percent, percent_and_spread
-from qface_jax.report.figures import KINDS, Line, accuracy_plot
+from qface_jax.report.figures import KINDS, Line, Plot, accuracy_plot
 
 
 def results_table(evaluations: Sequence[Result]) -> Table:
@@ -60,7 +60,7 @@ def title_of(result: Result) -> str:
 
 def result_context(result: Result) -> dict[str, Any]:
     """Returns what the template shows of one evaluated set."""
-    drawn = [(curve, lines_of(result, curve)) for curve in result.curves]
+    not_drawn = [c.title for c in result.curves if not lines_of(result, c)]
     return {
         "name": title_of(result),
         "status": result.status,
@@ -75,11 +75,8 @@ def result_context(result: Result) -> dict[str, Any]:
         ],
         "tables": [page_table(t) for t in result.tables if t.shown in (BOTH, PAGE)],
         "warnings": result.warnings,
-        "figures": [
-            *_series_figures(result),
-            *(KINDS[curve.kind](curve, lines) for curve, lines in drawn if lines),
-        ],
-        "not_drawn": [curve.title for curve, lines in drawn if not lines],
+        "figures": figures_of(result),
+        "not_drawn": not_drawn,
         "manifest": flat(result.manifest),
         "origin": flat(
             {
@@ -91,6 +88,15 @@ def result_context(result: Result) -> dict[str, Any]:
             }
         ),
     }
+
+
+def figures_of(result: Result) -> list[Plot]:
+    """Returns the figures of a result; without those whose arrays are missing."""
+    drawn = [(curve, lines_of(result, curve)) for curve in result.curves]
+    return [
+        *_series_figures(result),
+        *(KINDS[curve.kind](curve, lines) for curve, lines in drawn if lines),
+    ]
 
 
 def lines_of(result: Result, curve: Curve) -> list[Line]:
@@ -146,7 +152,7 @@ def page_table(table: Table) -> dict[str, Any]:
     }
 
 
-def _series_figures(result: Result) -> list[str]:
+def _series_figures(result: Result) -> list[Plot]:
     """One picture of all series that are drawn along the same axis."""
     drawn = [one for one in result.series if one.x]
     lines = [series_line(one.title, result, one) for one in drawn]
