@@ -15,7 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the command."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument(
-        "--set", metavar="NAME", help="of these evaluated sets alone; default: all"
+        "--set",
+        metavar="NAME",
+        help="of this set alone, or of one result of it (its file without .json); "
+        "default: all",
     )
     parser.add_argument(
         "--fmr",
@@ -45,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     path = run_folder.read(args.run).path
     folder = results.before(path) if args.before else path
     evaluations = [results.read(path) for path in results.paths(folder)]
-    chosen = [r for r in evaluations if args.set in (None, r.set)]
+    chosen = [r for r in evaluations if args.set in (None, r.set, results.file_name(r))]
     if not chosen:
         names = ", ".join(dict.fromkeys(result.set for result in evaluations))
         there = f"; evaluated are {names}" if names else ""

@@ -89,3 +89,16 @@ def test_the_report_lists_all_results(run, capsys):
     for file in by_file:
         assert file in page
     assert "eval.flip: false (the run&#39;s own: true)" in page
+
+
+def test_error_versus_discard_is_of_the_named_result(run, capsys):
+    path, _ = evaluate(run, capsys, "--config.eval.flip=False")
+    name = path.rpartition("/")[2].removesuffix(".json")
+    assert main.main(["quality", "erc", str(run), f"--set={name}"]) == 0
+    said = capsys.readouterr().out
+    assert said.splitlines()[:2] == [
+        "synthetic, step 6", "with eval.flip: false (the run's own: true)"
+    ]  # fmt: skip
+    assert main.main(["quality", "erc", str(run), "--set=synthetic"]) == 0
+    both = capsys.readouterr().out
+    assert said in both and both.count("synthetic, step 6") == len(results.paths(run))
