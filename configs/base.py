@@ -106,8 +106,13 @@ def keys() -> Group:
             "interval": Option(50, POSITIVE, "Updates between log lines."),
             "pictures": Option(
                 True, None,
-                "At the first step, draw training images, evaluation images and the "
-                "margin's gradient scaling term into RUN/samples, for the report.",
+                "Draw training images, evaluation images and the margin's gradient "
+                "scaling term at the first step, and the worst pairs at each "
+                "evaluation, into RUN/samples, for the report; TensorBoard shows them "
+                "and the report's figures, too.",
+            ),
+            "csv": Option(
+                True, None, "Also write the scalars as a table, RUN/metrics.csv."
             ),
         },
         "own": {kind: {} for kind in OWN},

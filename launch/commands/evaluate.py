@@ -13,7 +13,9 @@ a set (PROTOCOL=SET). Features of benchmarks whose images are files are kept in
 RUN/features: an evaluation that was cut off goes on there, and another one of the same
 images embeds nothing. Without --config the run's own sets and settings are used; any
 --config.eval.KEY=VALUE overrides them, for example
---config.eval.sets="('lfw.bin','pairs.txt::lfw_folder')"."""
+--config.eval.sets="('lfw.bin','pairs.txt::lfw_folder')". The result is in
+RUN/eval/SET.json; with other settings than the run's own it is in
+RUN/eval/SET.PROTOCOL-DIGEST.json, says what differs and replaces no other."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     mesh = parallel.make_mesh()
     check_devices(evaluated, rules.EVALUATION_SIZES, mesh)
     # The sets first: a missing file is known before the weights are read.
-    evaluation = Evaluation(evaluated)
+    evaluation = Evaluation(evaluated, run=trained, which=args.which)
     embedder = Embedder.from_run(trained, args.which, mesh, config=evaluated)
     checkpoint = {"path": str(trained.path), "which": args.which, "step": embedder.step}
     stores = trained.path / FOLDER if evaluated.eval.keep_features else None
@@ -75,6 +77,11 @@ def run(args: argparse.Namespace) -> int:
             write_examples(trained.path, result, images, resize)
             print(result_text(result))
             print(f"result: {results.write(trained.path, result)}")
+            if result.changed:
+                print(
+                    f"  with {results.changes_text(result)}; the result with the run's "
+                    "own settings is another file and stays as it is"
+                )
     if hosts.first():
         print(f"report: {write_report(trained.path)}")
     return 0

@@ -28,16 +28,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the page, or one per run and a comparison; prints the paths."""
+    """Writes the page, or one per run and a comparison; prints paths and results."""
     from qface_jax.report.page import write_comparison, write_report
 
     if len(args.runs) == 1:
         print(write_report(args.runs[0], args.out))
+        _print_results(args.runs[0])
         return 0
     for folder in args.runs:
         print(write_report(folder))
+        _print_results(folder)
     print(write_comparison(args.runs, args.out or Path("comparison.html")))
     return 0
+
+
+def _print_results(folder: Path) -> None:
+    """Prints a line for each result of a run: what was evaluated, and how it went."""
+    from qface_jax.evals.text_table import table_lines
+    from qface_jax.report.page import read_results
+    from qface_jax.report.results import results_table
+
+    evaluations = read_results(folder)
+    if evaluations:
+        print("\n".join(table_lines(results_table(evaluations))))
 
 
 COMMAND = Command(

@@ -28,6 +28,7 @@ _MAY_DIFFER = (
     "eval.path",
     "log.interval",
     "log.pictures",
+    "log.csv",
 )
 LastStep = Callable[[ConfigDict, int], int]
 
@@ -39,8 +40,9 @@ class RunRecord(NamedTuple):
         config: As it was started with.
         data: How much it was trained on.
         finished: Whether all its sets were evaluated after its last step.
-        results: Evaluations after its last step; also of sets added by `qface eval`.
-        notes: Files that could not be read.
+        results: One evaluation of each set after its last step, by the run's own
+            settings; of a set added by `qface eval` by those that it alone has.
+        notes: Files that could not be read, evaluations that do not count.
     """
 
     config: ConfigDict
@@ -143,7 +145,7 @@ def read_run(folder: Path, last_step: LastStep) -> RunRecord:
     data = f"{images:,} images of {run.num_classes:,} identities"
     last = last_step(run.config, drawn)
     evaluated, notes = [], []
-    for path in sorted((folder / run_folder.EVAL).glob("*.json")):
+    for path in results.paths(folder):
         try:
             result = results.read(path)
         except DataError as error:
@@ -151,11 +153,36 @@ def read_run(folder: Path, last_step: LastStep) -> RunRecord:
             continue
         if result.checkpoint.get("step") == last:
             evaluated.append(result)
-    shipped_sets = sum(
-        result.config_hash == document.digest(run.config) for result in evaluated
-    )
+    # Evaluated when it was trained, maybe by a version with fewer keys, or later.
+    digests = document.digest(run.config), run.facts.get("config_digest")
+    own = [result for result in evaluated if not result.changed]
+    shipped_sets = sum(result.config_hash in digests for result in own)
     finished = shipped_sets >= len(run.config.eval.sets)
-    return RunRecord(run.config, data, finished, evaluated, notes)
+    added, of_added = _added(folder.name, evaluated)
+    return RunRecord(run.config, data, finished, own + added, notes + of_added)
+
+
+def _added(run: str, evaluated: list[Result]) -> tuple[list[Result], list[str]]:
+    """Returns the results of sets that have none by the run's own settings, and notes.
+
+    Of two with other settings neither is the run's: none is taken.
+    """
+    by_set: dict[str, list[Result]] = {}
+    for result in evaluated:
+        by_set.setdefault(result.set, []).append(result)
+    taken, notes = [], []
+    for name, of_set in by_set.items():
+        if not all(result.changed for result in of_set):
+            continue
+        if len(of_set) == 1:
+            taken += of_set
+            continue
+        files = ", ".join(f"{results.file_name(result)}.json" for result in of_set)
+        notes.append(
+            f"{run}: {name} was evaluated with several settings, none of them the "
+            f"run's own, and is left out: {files}"
+        )
+    return taken, notes
 
 
 def collect(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from qface_jax.api.model import Model
 from qface_jax.errors import ConfigError
-from qface_jax.evals import calibration
+from qface_jax.evals import calibration, results
 from qface_jax.evals.calibration import Calibration
 from qface_jax.runs import run_folder
 
@@ -42,8 +42,8 @@ def calibration_of(model: Model, path: Path) -> Calibration:
 def how(model: Model) -> str:
     """Returns how a calibration of a model is made, in a few words."""
     if model.path.is_dir():
-        results = sorted((model.path / run_folder.EVAL).glob("*.json"))
-        there = f" (there: {', '.join(map(str, results))})" if results else ""
+        paths = results.paths(model.path)
+        there = f" (there: {', '.join(map(str, paths))})" if paths else ""
         return (
             f"`qface eval --checkpoint={model.path}` makes one, "
             f"--calibration={model.path}/{run_folder.EVAL}/SET.json takes it{there}"

@@ -12,6 +12,7 @@ from qface_jax.evals import results
 from qface_jax.evals.measures.interval import wilson
 from qface_jax.evals.measures.rates import FEW, Scores, split, tar_at_far
 from qface_jax.evals.measures.verification import metric_named
+from qface_jax.evals.results import Result
 
 # Kinds of pairs: one image degraded to a side, or both.
 CROSS, SAME = "cross", "same"
@@ -125,16 +126,7 @@ def read(path: Path) -> Calibration:
     """
     path = path.with_suffix(".json") if path.suffix == ".npz" else path
     result = results.read(path)
-    arrays, manifest = result.arrays, result.manifest
-    scores: dict[tuple[str, int], Scores] = {}
-    for kind in (CROSS, SAME):
-        for name in arrays:
-            stem, _, side = name.partition("_")
-            if stem == kind and side.isdigit() and "issame" in arrays:
-                factor = metric_named(manifest["metric"]).factor
-                # Squared distance of unit vectors: 2 - 2 cos.
-                cosines = 1 - arrays[name].astype(np.float64) / (2 * factor)
-                scores[kind, int(side)] = split(cosines, arrays["issame"])
+    scores, manifest = pair_scores(result), result.manifest
     if not scores or not all(len(found.impostor) for found in scores.values()):
         raise ConfigError(
             f"{path}: says nothing of pairs of two people (protocol "
@@ -149,3 +141,22 @@ def read(path: Path) -> Calibration:
         antialias=bool(manifest["antialias"]),
         scores=scores,
     )
+
+
+def pair_scores(result: Result) -> dict[tuple[str, int], Scores]:
+    """Returns the cosines of a result's pairs: (kind, side in px) -> scores.
+
+    Args:
+        result: of any protocol; of one that keeps no pairs' distances there are none.
+    """
+    arrays = result.arrays
+    scores: dict[tuple[str, int], Scores] = {}
+    for kind in (CROSS, SAME):
+        for name in arrays:
+            stem, _, side = name.partition("_")
+            if stem == kind and side.isdigit() and "issame" in arrays:
+                factor = metric_named(result.manifest["metric"]).factor
+                # Squared distance of unit vectors: 2 - 2 cos.
+                cosines = 1 - arrays[name].astype(np.float64) / (2 * factor)
+                scores[kind, int(side)] = split(cosines, arrays["issame"])
+    return scores

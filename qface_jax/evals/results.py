@@ -2,10 +2,12 @@
 
 A protocol fills a `Result`; the log, the printed table, the report, the comparisons
 and the tables of ablations show whatever it holds. On disk a result is
-RUN/eval/<set>.json, and .npz for its arrays.
+RUN/eval/<set>.json, and .npz for its arrays; that of an evaluation with other settings
+than the run's own is RUN/eval/<set>.<protocol>-<digest of the settings>.json beside it.
 """
 
 import dataclasses
+import hashlib
 import io
 import json
 import re
@@ -193,6 +195,11 @@ class Result:
             options, versions. Equal manifests make results comparable.
         details: the protocol's own numbers, fit for JSON; others do not read them.
         protocol: name of the protocol.
+        settings: what the numbers depend on besides the model, by the name of its
+            config key, fit for JSON.
+        changed: those of them that are not as in the run's own config: name ->
+            {"got": value, "run": value of the run}; {}: the evaluation is the run's
+            own.
         checkpoint: what was evaluated, such as {"path": ..., "step": ...}.
         config_hash: of the run's config.
         versions: of Python and the packages.
@@ -215,6 +222,8 @@ class Result:
     manifest: dict[str, Any] = dataclasses.field(default_factory=dict)
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
     protocol: str = ""
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    changed: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     checkpoint: dict[str, Any] = dataclasses.field(default_factory=dict)
     config_hash: str = ""
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -226,9 +235,36 @@ class Result:
 
 
 def result_path(run_dir: str | Path, name: str) -> Path:
-    """Returns RUN/eval/<set>.json; characters unfit for a file name become "_"."""
+    """Returns RUN/eval/<name>.json; characters unfit for a file name become "_".
+
+    Args:
+        run_dir: RUN.
+        name: of a set, for the run's own evaluation of it; `file_name` of any result.
+    """
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".") or "_"
     return Path(run_dir) / "eval" / f"{safe}.json"
+
+
+def file_name(result: Result) -> str:
+    """Returns what tells a result from the others of its run: the name of its files.
+
+    That is the set's name; of an evaluation with other settings than the run's own
+    <set>.<protocol>-<digest>, the same for equal settings.
+    """
+    if not result.changed:
+        return result.set
+    text = json.dumps(result.settings, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{result.set}.{result.protocol}-{digest}"
+
+
+def changes_text(result: Result) -> str:
+    """Returns the settings that are not the run's own in a line; "" without any."""
+    return "; ".join(
+        f"{name}: {json.dumps(values['got'], ensure_ascii=False)} (the run's own: "
+        f"{json.dumps(values['run'], ensure_ascii=False)})"
+        for name, values in result.changed.items()
+    )
 
 
 def before(run_dir: str | Path) -> Path:
@@ -273,8 +309,16 @@ def from_json(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> Result
 
 
 def write(run_dir: str | Path, result: Result) -> Path:
-    """Writes RUN/eval/<set>.npz, then <set>.json, each aside and then renamed."""
-    path = result_path(run_dir, result.set)
+    """Writes RUN/eval/<name>.npz, then <name>.json, each aside and then renamed.
+
+    Args:
+        run_dir: RUN.
+        result: its `file_name` is the name; an earlier result of it is replaced.
+
+    Returns:
+        The path of the .json.
+    """
+    path = result_path(run_dir, file_name(result))
     path.parent.mkdir(parents=True, exist_ok=True)
     packed = io.BytesIO()
     # The date ties the two files together should one of the renames not happen.
@@ -283,6 +327,15 @@ def write(run_dir: str | Path, result: Result) -> Path:
     text = json.dumps(to_json(result), indent=1, ensure_ascii=False, allow_nan=False)
     replace_file(path, (text + "\n").encode())
     return path
+
+
+def paths(run_dir: str | Path) -> list[Path]:
+    """Returns the results of a run, the run's own and others, by name.
+
+    Args:
+        run_dir: RUN, or `before` of it.
+    """
+    return sorted((Path(run_dir) / "eval").glob("*.json"))
 
 
 def read(path: str | Path) -> Result:
@@ -300,6 +353,15 @@ def read(path: str | Path) -> Result:
             f"evaluation result {path}: cannot be read "
             f"({type(error).__name__}: {error}); run qface eval again"
         ) from error
+
+
+def plain(run_dir: str | Path, name: str) -> Result | None:
+    """Returns the result under a set's plain name; None where none can be read."""
+    path = result_path(run_dir, name)
+    try:
+        return read(path) if path.is_file() else None
+    except DataError:
+        return None
 
 
 def scalars(result: Result) -> dict[str, float]:

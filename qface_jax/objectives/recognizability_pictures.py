@@ -20,7 +20,7 @@ from qface_jax.data_pipelines.stream import faces
 from qface_jax.data_pipelines.tools.sheet import Band, write_sheet
 from qface_jax.evals.measures import error_discard
 from qface_jax.evals.measures.quality_scores import RI, array_name, title
-from qface_jax.evals.results import Result, result_path
+from qface_jax.evals.results import Result, file_name, result_path
 from qface_jax.inference import face_maps, unrecognizable_cluster
 from qface_jax.inference.embedder import Embedder
 from qface_jax.objectives.objective import Snapshot
@@ -75,7 +75,7 @@ def draw(
     maps = maps_of(model.params, model.stats, pictures)
     if hosts.first():
         captions = [f"{side} px" for side in sides for _ in rows]
-        path = folder / f"maps_{result_path(run, pair_set.name).stem}.png"
+        path = folder / f"maps_{result_path(run, file_name(result)).stem}.png"
         write_maps(path, pictures, maps, captions, columns=count)
 
 
@@ -87,10 +87,11 @@ def write_extremes(
     By RI, at the largest and at the smallest side; below each picture all its scores.
 
     Args:
-        folder: Where `scores_<set>.png` goes.
+        folder: Where `scores_<name>.png` goes.
         embedder: Says how pictures are read.
-        pair_set: Its images are shown, and name the file.
-        result: Its evaluation; without its arrays nothing is written.
+        pair_set: Its images are shown.
+        result: Its evaluation, which names the file; without its arrays nothing is
+            written.
     """
     sides = error_discard.sides_of(result.arrays)
     names = error_discard.scores_of(result.arrays, sides)
@@ -107,7 +108,7 @@ def write_extremes(
             heading = f"{which} {title(RI)} at {side} px"
             bands.append(Band(heading, _at(embedder, pair_set, rows, side), shown))
     if bands:
-        path = folder / f"scores_{result_path(folder, pair_set.name).stem}.png"
+        path = folder / f"scores_{result_path(folder, file_name(result)).stem}.png"
         write_sheet(path, bands)
 
 

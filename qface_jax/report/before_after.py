@@ -9,7 +9,7 @@ import numpy as np
 from qface_jax.evals import results
 from qface_jax.evals.results import Result
 from qface_jax.evals.text_table import aligned, percent
-from qface_jax.report.figures import KINDS, Line, accuracy_plot
+from qface_jax.report.figures import KINDS, Line, Plot, accuracy_plot
 from qface_jax.report.results import compare_results, lines_of, series_line
 
 BEFORE, AFTER = "before", "after"
@@ -50,14 +50,18 @@ def change_table(before: Result, after: Result) -> str:
 def matching(
     before: Sequence[Result], after: Sequence[Result]
 ) -> list[tuple[Result, Result]]:
-    """Returns the pairs of results of one set and one manifest.
+    """Returns the pairs of results of one set and one manifest, both the run's own.
 
     Args:
         before: Results of the model that training started from.
         after: Results of the run.
     """
     old = {result.set: result for result in before}
-    pairs = [(old[result.set], result) for result in after if result.set in old]
+    pairs = [
+        (old[result.set], result)
+        for result in after
+        if result.set in old and not result.changed
+    ]
     return [(a, b) for a, b in pairs if a.manifest == b.manifest]
 
 
@@ -98,7 +102,7 @@ def _numbers(before: float | None, after: float | None) -> list[str]:
     return [*texts, f"{round(100 * (after - before), 2) + 0.0:+.2f}"]
 
 
-def _change_figure(pairs: Sequence[tuple[Result, Result]]) -> str | None:
+def _change_figure(pairs: Sequence[tuple[Result, Result]]) -> Plot | None:
     """The change of the first series of each set; None where there is none."""
     lines, drawn = [], []
     for before, after in pairs:
@@ -120,7 +124,7 @@ def _change_figure(pairs: Sequence[tuple[Result, Result]]) -> str | None:
     )
 
 
-def _curve(before: Result, after: Result) -> tuple[str, str] | None:
+def _curve(before: Result, after: Result) -> tuple[str, Plot] | None:
     """The first ROC or the like, before (dashed) and after (solid): its name, picture.
 
     Only under some conditions; None where there is none.

@@ -9,20 +9,20 @@ import tensorflow as tf
 from qface_jax.data_pipelines.stream import decoding
 from qface_jax.data_pipelines.stream.crops import crop
 from qface_jax.data_pipelines.tools.sheet import Band, write_sheet
-from qface_jax.evals.results import Result, result_path
+from qface_jax.evals.results import Result, file_name, result_path
 from qface_jax.runs.run_folder import SAMPLES
 
 _FACES = 12  # in a row of the sheet
 
 
 def write_examples(run: Path, result: Result, images: Any, resize: str) -> None:
-    """Writes `RUN/samples/pairs_<set>.png`: the images of each example, and its score.
+    """Writes the images of each example and its score, `RUN/samples/pairs_<name>.png`.
 
     Nothing is written where the result has no examples.
 
     Args:
         run: Folder of the run.
-        result: With examples.
+        result: With examples; named as its file is.
         images: Of the protocol.
         resize: How images that are not 112 px become so, where they are not aligned.
     """
@@ -40,7 +40,7 @@ def write_examples(run: Path, result: Result, images: Any, resize: str) -> None:
                 )
             )
     if bands:
-        name = result_path(run, result.set).stem
+        name = result_path(run, file_name(result)).stem
         write_sheet(run / SAMPLES / f"pairs_{name}.png", bands)
 
 

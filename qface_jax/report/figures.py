@@ -1,17 +1,21 @@
-"""Matplotlib figures as inline SVG whose colours follow the page's theme."""
+"""Figures as inline SVG whose colours follow the page's theme, or as pixels."""
 
+import contextlib
+import functools
 import html
+import importlib.resources
 import io
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -19,36 +23,12 @@ from qface_jax.evals.results import Curve
 
 # Matplotlib writes colours as hexadecimal; these stand in for the page's CSS
 # variables and are replaced in the finished SVG, so one picture serves both themes.
-_INK, _MUTED, _GRID = "#010203", "#010204", "#010205"
-_SERIES = tuple(f"#0102{16 + i:02x}" for i in range(8))
-_VARIABLES = {_INK: "--ink", _MUTED: "--muted", _GRID: "--grid"} | {
-    colour: f"--series-{i + 1}" for i, colour in enumerate(_SERIES)
-}
-_STYLE = {
-    "text.parse_math": False,  # a name with dollar signs is a name
-    "svg.fonttype": "none",  # text stays text: small, selectable
-    "font.size": 9.5,
-    "text.color": _INK,
-    "axes.edgecolor": _GRID,
-    "axes.labelcolor": _MUTED,
-    "axes.titlecolor": _INK,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": _GRID,
-    "grid.linewidth": 0.6,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "lines.linewidth": 1.6,
-}
+_NAMES = ("--ink", "--muted", "--grid", *(f"--series-{i + 1}" for i in range(8)))
+_PLACEHOLDERS = {name: f"#0102{3 + i:02x}" for i, name in enumerate(_NAMES)}
+_PAGE = "page.html.j2"  # whose first style rule holds the colours of the light theme
 _MARKERS = "osD^vPX*"
 _LABELS_SHOWN = 8
+_DPI = 110  # of pictures in pixels
 _DET_RATES = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.4)
 
 
@@ -72,7 +52,89 @@ class Line(NamedTuple):
     colour: int | None = None
 
 
-@matplotlib.rc_context(_STYLE)
+class Plot:
+    """A figure that is drawn when it is asked for, in the colours of where it goes."""
+
+    def __init__(self, draw: Callable[[], Figure]):
+        """Takes what draws it in the current style; its label is what it shows."""
+        self._draw = draw
+
+    def svg(self) -> str:
+        """Returns an <svg> element whose colours follow the page's theme."""
+        with matplotlib.rc_context(_style(_PLACEHOLDERS)):
+            figure = self._draw()
+            return _svg(figure, figure.get_label())
+
+    def pixels(self) -> tuple[str, np.ndarray]:
+        """Returns the title and the picture, uint8 [h, w, 3], in the light theme."""
+        colours = _light()
+        with matplotlib.rc_context(_style(colours)), _no_glyph_warnings():
+            figure = self._draw()
+            figure.set_dpi(_DPI)
+            figure.patch.set(facecolor=colours["--card"], alpha=1)
+            canvas = FigureCanvasAgg(figure)
+            canvas.draw()
+            return figure.get_label(), np.array(canvas.buffer_rgba())[..., :3]
+
+
+def _plot(draw: Callable[..., Figure]) -> Callable[..., Plot]:
+    """Makes what draws a figure return it as a `Plot`."""
+
+    @functools.wraps(draw)
+    def plot(*args: Any, **named: Any) -> Plot:
+        return Plot(functools.partial(draw, *args, **named))
+
+    return plot
+
+
+@functools.cache
+def _light() -> dict[str, str]:
+    """Returns the colours of the page's light theme, by the name of the variable."""
+    page = importlib.resources.files("qface_jax.report").joinpath(_PAGE)
+    rule = page.read_text("utf-8").split(":root {", 1)[1].split("}", 1)[0]
+    return dict(re.findall(r"(--[\w-]+): (#\w+)", rule))
+
+
+def _style(colours: Mapping[str, str]) -> dict[str, Any]:
+    """Returns Matplotlib's settings, with the colours of a theme."""
+    ink, muted, grid, *series = (colours[name] for name in _NAMES)
+    return {
+        "text.parse_math": False,  # a name with dollar signs is a name
+        "svg.fonttype": "none",  # text stays text: small, selectable
+        "font.size": 9.5,
+        "text.color": ink,
+        "axes.edgecolor": grid,
+        "axes.labelcolor": muted,
+        "axes.titlecolor": ink,
+        "axes.titlesize": 10.5,
+        "axes.titlelocation": "left",
+        "axes.titleweight": "bold",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.prop_cycle": matplotlib.cycler(color=series),
+        "grid.color": grid,
+        "grid.linewidth": 0.6,
+        "xtick.color": muted,
+        "ytick.color": muted,
+        "legend.frameon": False,
+        "legend.fontsize": 8.5,
+        "lines.linewidth": 1.6,
+    }
+
+
+def _series(place: int) -> str:
+    """Returns the colour of a series in the current style; they repeat."""
+    colours = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
+    return colours[place % len(colours)]
+
+
+def _muted() -> str:
+    return matplotlib.rcParams["axes.labelcolor"]
+
+
+@_plot
 def accuracy_plot(
     title: str,
     lines: Sequence[Line],
@@ -81,7 +143,7 @@ def accuracy_plot(
     xlabel: str,
     ylabel: str,
     chance: float | None = None,
-) -> str:
+) -> Figure:
     """Draws rates (0..1), in percent, over conditions such as resolutions.
 
     Args:
@@ -96,7 +158,7 @@ def accuracy_plot(
     for i, line in enumerate(lines):
         _errorbar(axes, line, i, len(lines))
     if chance is not None:
-        axes.axhline(100 * chance, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axes.axhline(100 * chance, color=_muted(), linewidth=1, linestyle=(0, (4, 3)))
         axes.annotate(
             f"constant answer {100 * chance:.0f} %",
             (1, 100 * chance),
@@ -106,7 +168,7 @@ def accuracy_plot(
             ha="right",
             va="bottom",
             fontsize=8,
-            color=_MUTED,
+            color=_muted(),
         )
     axes.set_xscale("log", base=2)
     axes.set_xticks(sorted(ticks), [f"{tick:g}" for tick in sorted(ticks)])
@@ -116,8 +178,8 @@ def accuracy_plot(
     return _titled(figure, axes, title, len(lines))
 
 
-@matplotlib.rc_context(_STYLE)
-def roc_plot(title: str, lines: Sequence[Line]) -> str:
+@_plot
+def roc_plot(title: str, lines: Sequence[Line]) -> Figure:
     """Draws true accept rate over false accept rate, the latter logarithmic."""
     figure, axes = _figure()
     for i, line in enumerate(lines):
@@ -131,12 +193,12 @@ def roc_plot(title: str, lines: Sequence[Line]) -> str:
     return _titled(figure, axes, title, len(lines), loc="lower right")
 
 
-@matplotlib.rc_context(_STYLE)
-def discard_plot(title: str, lines: Sequence[Line]) -> str:
+@_plot
+def discard_plot(title: str, lines: Sequence[Line]) -> Figure:
     """Draws false non-match rate over the share of pairs left out, both 0..1."""
     figure, axes = _figure()
     for i, line in enumerate(lines):
-        colour = _SERIES[(3 * i) % len(_SERIES)]
+        colour = _series(3 * i)
         x, y = 100 * line.x, 100 * line.y
         axes.step(x, y, where="post", color=colour, label=_name(line.label))
     axes.set(
@@ -147,10 +209,10 @@ def discard_plot(title: str, lines: Sequence[Line]) -> str:
     return _titled(figure, axes, title, len(lines))
 
 
-@matplotlib.rc_context(_STYLE)
+@_plot
 def histogram_plot(
     title: str, xlabel: str, ylabel: str, series: dict[str, np.ndarray]
-) -> str:
+) -> Figure:
     """Draws the share of values per bin, one outline per entry, on common bins."""
     figure, axes = _figure()
     values = np.concatenate([np.ravel(v) for v in series.values()])
@@ -159,9 +221,8 @@ def histogram_plot(
     if high - low <= 1e-6 * max(abs(high), 1.0):
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, 61)
-    for (label, of_label), colour in zip(
-        series.items(), _cycle(_SERIES, len(series)), strict=True
-    ):
+    for i, (label, of_label) in enumerate(series.items()):
+        colour = _series(i)
         counts, _ = np.histogram(of_label, edges)
         share = 100 * counts / max(len(of_label), 1)
         axes.stairs(share, edges, color=colour, label=_name(label), linewidth=1.5)
@@ -171,8 +232,8 @@ def histogram_plot(
     return _titled(figure, axes, title, len(series))
 
 
-@matplotlib.rc_context(_STYLE)
-def det_plot(title: str, lines: Sequence[Line]) -> str:
+@_plot
+def det_plot(title: str, lines: Sequence[Line]) -> Figure:
     """Draws false non-match over false match rate, both on the probit's axes.
 
     Normally distributed scores make straight lines there. Rates of exactly 0 and 1
@@ -200,8 +261,8 @@ def _probit(rates: Sequence[float]) -> list[float]:
     return [NormalDist().inv_cdf(rate) for rate in rates]
 
 
-@matplotlib.rc_context(_STYLE)
-def line_plot(curve: Curve, lines: Sequence[Line]) -> str:
+@_plot
+def line_plot(curve: Curve, lines: Sequence[Line]) -> Figure:
     """Draws lines over axes that the curve names."""
     figure, axes = _figure()
     for i, line in enumerate(lines):
@@ -213,7 +274,7 @@ def line_plot(curve: Curve, lines: Sequence[Line]) -> str:
 
 
 # Kind of a result's curve -> what draws it.
-KINDS: dict[str, Callable[[Curve, Sequence[Line]], str]] = {
+KINDS: dict[str, Callable[[Curve, Sequence[Line]], Plot]] = {
     "roc": lambda curve, lines: roc_plot(curve.title, lines),
     "discard": lambda curve, lines: discard_plot(curve.title, lines),
     "histogram": lambda curve, lines: histogram_plot(
@@ -227,18 +288,18 @@ KINDS: dict[str, Callable[[Curve, Sequence[Line]], str]] = {
 }
 
 
-@matplotlib.rc_context(_STYLE)
-def curve_plot(lines: Sequence[Line], *, unit: str = "", factor: float = 1.0) -> str:
+@_plot
+def curve_plot(lines: Sequence[Line], *, unit: str = "", factor: float = 1.0) -> Figure:
     """Draws scalars over training steps; `y` is multiplied by `factor`.
 
     The title is left to the page, which can wrap it.
     """
     figure, axes = _figure(4.2, 2.5)
-    for line, colour in zip(lines, _cycle(_SERIES, len(lines)), strict=True):
+    for i, line in enumerate(lines):
         axes.plot(
             line.x,
             factor * line.y,
-            color=colour,
+            color=_series(i),
             label=_name(line.label),
             # A single point has no line to be seen by.
             marker="o" if len(line.x) < 30 else None,
@@ -251,7 +312,8 @@ def curve_plot(lines: Sequence[Line], *, unit: str = "", factor: float = 1.0) ->
         figure.legend(loc="outside right upper", handlelength=1.2)
     elif len(lines) > 1:
         _legend(axes, len(lines))
-    return _svg(figure, ", ".join(line.label for line in lines))
+    figure.set_label(", ".join(line.label for line in lines))
+    return figure
 
 
 def _figure(width: float = 5.4, height: float = 3.4) -> tuple[Figure, Axes]:
@@ -265,7 +327,7 @@ def _figure(width: float = 5.4, height: float = 3.4) -> tuple[Figure, Axes]:
 def _stroke(line: Line, place: int) -> dict[str, str]:
     number = place if line.colour is None else line.colour
     return {
-        "color": _SERIES[number % len(_SERIES)],
+        "color": _series(number),
         "linestyle": "--" if line.dashed else "-",
     }
 
@@ -277,7 +339,7 @@ def _errorbar(axes: Axes, line: Line, i: int, count: int) -> None:
         line.x * shift,
         100 * line.y,
         None if line.spread is None else 100 * line.spread,
-        color=_SERIES[(3 * i) % len(_SERIES)],
+        color=_series(3 * i),
         marker=_MARKERS[i % len(_MARKERS)],
         markersize=5,
         elinewidth=1.2,
@@ -293,10 +355,11 @@ def _legend(axes: Axes, entries: int, loc: str = "best") -> None:
 
 def _titled(
     figure: Figure, axes: Axes, title: str, entries: int, loc: str = "best"
-) -> str:
+) -> Figure:
     axes.set_title(title)
     _legend(axes, entries, loc=loc)
-    return _svg(figure, title)
+    figure.set_label(title)
+    return figure
 
 
 def _name(label: str) -> str:
@@ -304,16 +367,18 @@ def _name(label: str) -> str:
     return f" {label}" if label.startswith("_") else label
 
 
-def _cycle(colours: Sequence[str], count: int) -> list[str]:
-    return [colours[i % len(colours)] for i in range(count)]
+@contextlib.contextmanager
+def _no_glyph_warnings() -> Iterator[None]:
+    """Of characters that Matplotlib's font lacks: a browser has them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def _svg(figure: Figure, title: str) -> str:
     """Returns the figure as an <svg> element without sizes, links or metadata."""
     stream = io.StringIO()
-    with warnings.catch_warnings():
-        # The browser draws the text and has the characters Matplotlib's font lacks.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with _no_glyph_warnings():
         FigureCanvasSVG(figure).print_svg(stream)
     text = stream.getvalue()
     text = text[text.index("<svg") :]
@@ -323,7 +388,7 @@ def _svg(figure: Figure, title: str) -> str:
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    for colour, variable in _VARIABLES.items():
+    for variable, colour in _PLACEHOLDERS.items():
         text = text.replace(colour, f"var({variable})")
     text = text.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)
     # Identifiers of several pictures meet in one page.

@@ -15,9 +15,16 @@ from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import results
 from qface_jax.evals.results import Result
 from qface_jax.report.before_after import before_and_after
-from qface_jax.report.figures import curve_plot
+from qface_jax.report.figures import Plot, curve_plot
 from qface_jax.report.pictures import read_samples
-from qface_jax.report.results import compare_results, flat, result_context
+from qface_jax.report.results import (
+    compare_results,
+    flat,
+    own_first,
+    page_table,
+    result_context,
+    results_table,
+)
 from qface_jax.report.training_log import Log, read_log
 from qface_jax.report.training_log import panels as log_panels
 from qface_jax.tables import OBJECTIVES
@@ -76,6 +83,7 @@ def write_report(run_dir: str | Path, out: str | Path | None = None) -> Path:
         if "config" in document
         else [],
         "missing": missing,
+        "results": page_table(results_table(evaluations)) if evaluations else None,
         "sets": [result_context(result) for result in evaluations],
         "changes": _changes(run_dir, evaluations, missing),
         "panels": _panels(log),
@@ -161,7 +169,7 @@ def _read_log(run_dir: Path, missing: list) -> Log | None:
 
 def _read_results(run_dir: Path, missing: list) -> list[Result]:
     evaluations = []
-    paths = sorted((run_dir / "eval").glob("*.json"))
+    paths = results.paths(run_dir)
     for path in paths:
         try:
             evaluations.append(results.read(path))
@@ -171,7 +179,7 @@ def _read_results(run_dir: Path, missing: list) -> list[Result]:
         missing.append(
             ("evaluation", f"no evaluation yet: run qface eval --checkpoint={run_dir}")
         )
-    return evaluations
+    return own_first(evaluations)
 
 
 def _changes(
@@ -179,7 +187,7 @@ def _changes(
 ) -> dict[str, Any] | None:
     """What the page shows of a run that was evaluated before its first step too."""
     folder = results.before(run_dir)
-    if not any((folder / "eval").glob("*.json")):
+    if not results.paths(folder):
         return None  # not asked for, or not done yet
     before = _read_results(folder, missing)
     changes = before_and_after(before, after)
@@ -196,7 +204,7 @@ def _changes(
 
 
 def read_results(folder: Path) -> list[Result]:
-    """Returns the results in a folder's eval/ that can be read.
+    """Returns the results in a folder's eval/ that can be read, in the page's order.
 
     Args:
         folder: RUN, or `results.before` of it.
@@ -260,7 +268,7 @@ def _config_text(config: dict) -> str | None:
     return json.dumps(shown(config), indent=2, ensure_ascii=False)
 
 
-def _panels(log: Log | None) -> list[tuple[str, str]]:
+def _panels(log: Log | None) -> list[tuple[str, Plot]]:
     if log is None:
         return []
     return [

@@ -1,21 +1,68 @@
 """Results as tables and pictures for the HTML pages."""
 
 import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from qface_jax.evals import results
-from qface_jax.evals.results import BOTH, PAGE, Curve, Result, Series, Table
+from qface_jax.evals.results import BOTH, PAGE, Column, Curve, Result, Series, Table
 from qface_jax.evals.text_table import cell, cells, percent, percent_and_spread
-from qface_jax.report.figures import KINDS, Line, accuracy_plot
+from qface_jax.report.figures import KINDS, Line, Plot, accuracy_plot
+
+
+def results_table(evaluations: Sequence[Result]) -> Table:
+    """Returns the list of a run's results, those of its own settings first.
+
+    Args:
+        evaluations: of one run.
+    """
+    columns = [
+        Column("set", left=True),
+        Column("protocol", left=True),
+        Column("step", "count"),
+        Column("evaluated", left=True),
+        Column("headline", left=True),
+        Column("other settings than the run's own", left=True),
+        Column("file", left=True),
+    ]
+    rows = [
+        [
+            result.set,
+            result.protocol,
+            result.checkpoint.get("step"),
+            result.date[:16].replace("T", " "),
+            _headline(result),
+            results.changes_text(result) or "none",
+            results.result_path("", results.file_name(result)).name,
+        ]
+        for result in own_first(evaluations)
+    ]
+    return Table(columns, rows)
+
+
+def own_first(evaluations: Iterable[Result]) -> list[Result]:
+    """Returns results set by set, those of the run's own settings first."""
+
+    def place(result: Result) -> tuple[str, bool, str]:
+        return result.set, bool(result.changed), results.file_name(result)
+
+    return sorted(evaluations, key=place)
+
+
+def title_of(result: Result) -> str:
+    """Returns the set's name, and protocol and settings that are not the run's own."""
+    if not result.changed:
+        return result.set
+    return f"{result.set}, {result.protocol}, with {results.changes_text(result)}"
 
 
 def result_context(result: Result) -> dict[str, Any]:
     """Returns what the template shows of one evaluated set."""
-    drawn = [(curve, lines_of(result, curve)) for curve in result.curves]
+    not_drawn = [c.title for c in result.curves if not lines_of(result, c)]
     return {
-        "name": result.set,
+        "name": title_of(result),
         "status": result.status,
         "message": result.message,
         "tiles": [
@@ -26,13 +73,10 @@ def result_context(result: Result) -> dict[str, Any]:
             )
             for line in result.headlines
         ],
-        "tables": [_page_table(t) for t in result.tables if t.shown in (BOTH, PAGE)],
+        "tables": [page_table(t) for t in result.tables if t.shown in (BOTH, PAGE)],
         "warnings": result.warnings,
-        "figures": [
-            *_series_figures(result),
-            *(KINDS[curve.kind](curve, lines) for curve, lines in drawn if lines),
-        ],
-        "not_drawn": [curve.title for curve, lines in drawn if not lines],
+        "figures": figures_of(result),
+        "not_drawn": not_drawn,
         "manifest": flat(result.manifest),
         "origin": flat(
             {
@@ -44,6 +88,15 @@ def result_context(result: Result) -> dict[str, Any]:
             }
         ),
     }
+
+
+def figures_of(result: Result) -> list[Plot]:
+    """Returns the figures of a result; without those whose arrays are missing."""
+    drawn = [(curve, lines_of(result, curve)) for curve in result.curves]
+    return [
+        *_series_figures(result),
+        *(KINDS[curve.kind](curve, lines) for curve, lines in drawn if lines),
+    ]
 
 
 def lines_of(result: Result, curve: Curve) -> list[Line]:
@@ -58,7 +111,18 @@ def lines_of(result: Result, curve: Curve) -> list[Line]:
         return []  # the .npz file is missing or damaged
 
 
-def _page_table(table: Table) -> dict[str, Any]:
+def _headline(result: Result) -> str:
+    """The headline that picks the best checkpoint, or what is wrong with the result."""
+    if result.status != "ok" or not result.headlines:
+        return result.status
+    best = [line for line in result.headlines if line.scalar == result.best]
+    line = (best or result.headlines)[0]
+    unit = " %" if line.format == "percent" else ""
+    return f"{line.label} {cell(result.scalars.get(line.scalar), line.format)}{unit}"
+
+
+def page_table(table: Table) -> dict[str, Any]:
+    """Returns what the template shows of a table."""
     columns = table.columns
     # A line divides the groups, and the numbers from what they are of.
     first = [
@@ -88,7 +152,7 @@ def _page_table(table: Table) -> dict[str, Any]:
     }
 
 
-def _series_figures(result: Result) -> list[str]:
+def _series_figures(result: Result) -> list[Plot]:
     """One picture of all series that are drawn along the same axis."""
     drawn = [one for one in result.series if one.x]
     lines = [series_line(one.title, result, one) for one in drawn]
@@ -128,21 +192,18 @@ def _spreads(series: Series) -> list[float | None]:
 def compare_results(runs: dict[str, list[Result]]) -> list[dict[str, Any]]:
     """Returns, per evaluated set, a table and a picture of each series over all runs.
 
+    Results with other settings than their run's own are compared among themselves.
+
     Args:
         runs: name of a run -> its results.
     """
-    names = sorted({result.set for of_run in runs.values() for result in of_run})
+    by_name: dict[str, dict[str, Result]] = {}
+    for run, of_run in runs.items():
+        for result in of_run:
+            by_name.setdefault(results.file_name(result), {})[run] = result
     return [
-        _compare(
-            name,
-            {
-                run: result
-                for run, of_run in runs.items()
-                for result in of_run
-                if result.set == name
-            },
-        )
-        for name in names
+        _compare(title_of(next(iter(of_runs.values()))), of_runs)
+        for _, of_runs in sorted(by_name.items())
     ]
 
 

@@ -1,82 +1,117 @@
-"""The scalars of a run: TensorBoard events and `metrics.jsonl`.
+"""The logs of a run: `metrics.jsonl`, `metrics.csv` and TensorBoard events.
 
-The only file that imports clu.metric_writers.
+`metrics.jsonl` has all scalars, a line for each call. `metrics.csv` is the same as a
+table, a row for each scalar, so that its columns stay when scalars are added.
+TensorBoard has histograms and pictures besides. The only file that imports
+clu.metric_writers.
 """
 
+import csv
+import io
 import json
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from clu import metric_writers
 
 from qface_jax.atomic_file import replace_file
-from qface_jax.runs.run_folder import EVENTS, METRICS
+from qface_jax.runs.run_folder import EVENTS, METRICS, TABLE
+
+COLUMNS = ("step", "name", "value")
 
 
 class Metrics:
-    """Writes the scalars of a run; use as a context manager."""
+    """Writes the logs of a run, until they are closed."""
 
-    def __init__(self, run: Path, *, first_step: int):
+    def __init__(self, run: Path, *, first_step: int, table: bool = True):
         """Opens the run's logs.
 
         Args:
             run: Folder of the run.
             first_step: Step from which the run continues; lines after it are dropped,
                 since those steps are done again.
+            table: Whether to write `metrics.csv`.
         """
+        run.mkdir(parents=True, exist_ok=True)
         self._path = run / METRICS
-        self._drop_after(first_step)
-        self._file = self._path.open("a", encoding="utf-8")
+        self._table_path = run / TABLE if table else None
+        self._first_step = first_step
+        self._open(lambda event: event["step"] <= first_step)
         self._events = metric_writers.AsyncMultiWriter(
             [metric_writers.SummaryWriter(str(run / EVENTS))]
         )
 
-    def __enter__(self) -> "Metrics":
-        """Returns itself."""
-        return self
-
-    def __exit__(self, *unused: Any) -> None:
-        """Flushes and closes both logs."""
+    def close(self) -> None:
+        """Flushes and closes all logs."""
         self._events.close()
-        self._file.close()
+        self._close()
 
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Writes the values of one step to both logs."""
-        line = {"step": step, "time": round(time.time(), 3), **values}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes the values of one step to all logs."""
+        if step == self._first_step:
+            # Of a run that was finished, or stopped in its last evaluation: done again.
+            self._close()
+            self._open(
+                lambda event: event["step"] != step or not values.keys() & event.keys()
+            )
+        event = {"step": step, "time": round(time.time(), 3), **values}
+        self._file.write((json.dumps(event) + "\n").encode())
+        if self._table is not None:
+            self._table.write(_rows([event]))
         self._events.write_scalars(step, values)
 
-    def _drop_after(self, step: int) -> None:
-        if not self._path.is_file():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            return
-        kept = [
-            line
-            for line in self._path.read_text(encoding="utf-8").splitlines()
-            if _step_of(line) <= step
-        ]
-        replace_file(self._path, "".join(f"{line}\n" for line in kept).encode())
+    def histograms(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """Writes the distributions of values, of any shape, to TensorBoard."""
+        self._events.write_histograms(step, values)
+
+    def pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Writes pictures, uint8 [h, w, 3] each, to TensorBoard."""
+        self._events.write_images(step, pictures)
+
+    def _open(self, keep: Callable[[dict[str, Any]], bool]) -> None:
+        """Opens the files to go on with them, with the events to keep in them.
+
+        A line that a crash cut short is dropped. Nothing is buffered, so that a call
+        writes all its lines or, when the process is killed, none.
+        """
+        lines = self._path.read_bytes().splitlines() if self._path.is_file() else []
+        kept = [event for event in map(_event, lines) if event and keep(event)]
+        text = "".join(json.dumps(event) + "\n" for event in kept)
+        replace_file(self._path, text.encode())
+        self._file = self._path.open("ab", buffering=0)
+        self._table = None
+        if self._table_path is not None:
+            # Of the other file, which may be from a run that wrote no table so far.
+            header = (",".join(COLUMNS) + "\n").encode()
+            replace_file(self._table_path, header + _rows(kept))
+            self._table = self._table_path.open("ab", buffering=0)
+
+    def _close(self) -> None:
+        self._file.close()
+        if self._table is not None:
+            self._table.close()
 
 
-class NoMetrics:
-    """Stands in for `Metrics` on every host but the first."""
+def _rows(events: list[dict[str, Any]]) -> bytes:
+    """Returns events as rows of the table, one for each scalar."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for event in events:
+        writer.writerows(
+            (event["step"], name, value)
+            for name, value in event.items()
+            if name not in ("step", "time")
+        )
+    return text.getvalue().encode()
 
-    def __enter__(self) -> "NoMetrics":
-        """Returns itself."""
-        return self
 
-    def __exit__(self, *unused: Any) -> None:
-        """Nothing to close."""
-
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Writes nothing: the first host writes for all."""
-
-
-def _step_of(line: str) -> float:
-    """Returns the step of a line; infinity if a crash cut the line short."""
+def _event(line: bytes) -> dict[str, Any] | None:
+    """Returns what a line says; None if a crash cut it short."""
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "step" in event else None

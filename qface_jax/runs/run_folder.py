@@ -23,7 +23,8 @@ from qface_jax.runs.versions import installed
 
 FORMAT = 2
 CONFIG, CHECKPOINTS, BEST = "config.json", "checkpoints", "best"
-EVAL, SAMPLES, METRICS, EVENTS = "eval", "samples", "metrics.jsonl", "tensorboard"
+EVAL, SAMPLES = "eval", "samples"
+METRICS, TABLE, EVENTS = "metrics.jsonl", "metrics.csv", "tensorboard"
 LOCK = ".lock"
 IMPORTED = "imported"  # in config.json of a model that `qface import` wrote
 

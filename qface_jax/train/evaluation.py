@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -18,6 +18,14 @@ from qface_jax.data_pipelines.stream import alignment, faces
 from qface_jax.errors import ConfigError, counted
 from qface_jax.evals import results
 from qface_jax.evals.embedded import Embedded
+from qface_jax.evals.eval_settings import (
+    LAST,
+    changes,
+    named_settings,
+    own_entry,
+    settings,
+    usual_settings,
+)
 from qface_jax.evals.protocols.protocol import (
     EvalSettings,
     ImageRequest,
@@ -30,6 +38,7 @@ from qface_jax.inference.feature_store import FeatureStore, without_unusable
 from qface_jax.processes import agreement, hosts
 from qface_jax.processes.share import Share
 from qface_jax.runs.progress import Progress
+from qface_jax.runs.run_folder import Run
 from qface_jax.runs.versions import installed
 
 
@@ -37,14 +46,31 @@ class EvaluationStopped(Exception):  # noqa: N818 (an event, not an error)
     """The run was asked to end while it was being evaluated."""
 
 
+class _Benchmark(NamedTuple):
+    """A benchmark, opened.
+
+    Attributes:
+        protocol: its set and how it is evaluated.
+        known: what is known of its result before it is evaluated.
+    """
+
+    protocol: Protocol
+    known: Result
+
+
 class Evaluation:
     """The benchmarks of a config, opened once and evaluated as often as asked."""
 
-    def __init__(self, config: ConfigDict):
+    def __init__(
+        self, config: ConfigDict, *, run: Run | None = None, which: str = LAST
+    ):
         """Opens every set, so that a missing file is known before any training.
 
         Args:
             config: validated config.
+            run: whose results are named by their settings where these are not its
+                own; None: of the run that trains with `config`.
+            which: checkpoint that is evaluated, "last" or "best".
 
         Raises:
             ConfigError: if two sets have one name, or do not fit the settings.
@@ -52,23 +78,56 @@ class Evaluation:
         """
         self._config = config
         self._benchmarks = [
-            (name, tables.PROTOCOLS[name].open(settings(config, name), images))
-            for name, images in (
-                document.split_benchmark(entry, config.eval.protocol)
-                for entry in config.eval.sets
+            self._open(
+                *document.split_benchmark(entry, config.eval.protocol), run, which
             )
+            for entry in config.eval.sets
         ]
-        files = [results.result_path("", p.name).name for _, p in self._benchmarks]
+        names = [results.file_name(one.known) for one in self._benchmarks]
+        files = [results.result_path("", name).name for name in names]
         if len(set(files)) < len(files):
             raise ConfigError(
                 f"eval.sets: {', '.join(config.eval.sets)} would write the same result "
                 f"files ({', '.join(files)}); rename one of the files"
             )
 
+    def _open(
+        self, name: str, set_name: str, run: Run | None, which: str
+    ) -> "_Benchmark":
+        """Opens a benchmark and says how its result is named.
+
+        Args:
+            name: of the protocol.
+            set_name: as it stands in `eval.sets`.
+            run: as of `__init__`.
+            which: as of `__init__`.
+        """
+        config = self._config
+        protocol = tables.PROTOCOLS[name].open(settings(config, name), set_name)
+        evaluated = named_settings(config, name, set_name, which=which)
+        known = Result(
+            protocol.name,
+            {},
+            protocol=name,
+            settings=evaluated,
+            config_hash=document.digest(config),
+        )
+        if run is None:
+            return _Benchmark(protocol, known)
+        earlier = results.plain(run.path, protocol.name)
+        changed = changes(
+            evaluated, usual_settings(run.config, name, set_name, earlier)
+        )
+        if not changed and own_entry(run.config, set_name):
+            # What is changed besides changes no number: it is the run's own result.
+            of_run = document.digest(run.config)
+            return _Benchmark(protocol, dataclasses.replace(known, config_hash=of_run))
+        return _Benchmark(protocol, dataclasses.replace(known, changed=changed))
+
     @property
     def sets(self) -> list[ImageSet]:
         """The images of each benchmark, for pictures of them."""
-        return [protocol.images for _, protocol in self._benchmarks]
+        return [one.protocol.images for one in self._benchmarks]
 
     def run(
         self,
@@ -87,43 +146,21 @@ class Evaluation:
         """
         place = hosts.place()
         share = Share(place.index, place.count, agreement.gather_rows)
-        for name, protocol in self._benchmarks:
+        for protocol, known in self._benchmarks:
             yield dataclasses.replace(
                 evaluate(
                     protocol,
-                    settings(self._config, name),
+                    settings(self._config, known.protocol),
                     embedder,
                     share=share,
                     stores=stores,
                 ),
-                protocol=name,
+                protocol=known.protocol,
+                settings=known.settings,
+                changed=known.changed,
                 checkpoint=dict(checkpoint),
-                config_hash=document.digest(self._config),
+                config_hash=known.config_hash,
             )
-
-
-def settings(config: ConfigDict, protocol: str) -> EvalSettings:
-    """Returns the settings of an evaluation, with the protocol's own options.
-
-    Args:
-        config: validated config.
-        protocol: name of the protocol.
-    """
-    group = config.eval
-    return EvalSettings(
-        resolutions=tuple(group.resolutions),
-        flip=group.flip,
-        folds=group.folds,
-        metric=group.metric,
-        antialias=group.antialias,
-        batch_size=group.batch_size,
-        discard_fmr=group.discard_fmr,
-        path=group.path,
-        synthetic=group.synthetic.to_dict(),
-        resize=group.resize or config.data.resize,
-        workers=config.data.workers,
-        options=document.options_of(config, "protocol", protocol),
-    )
 
 
 def decode(

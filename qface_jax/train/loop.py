@@ -15,15 +15,14 @@ from qface_jax.evals import results
 from qface_jax.evals.results import Result
 from qface_jax.evals.text_table import percent
 from qface_jax.processes import agreement, hosts
-from qface_jax.report import samples
 from qface_jax.runs import run_folder
 from qface_jax.runs.checkpoint import Checkpoints
-from qface_jax.runs.metrics import Metrics, NoMetrics
 from qface_jax.sharded import parallel
 from qface_jax.train import start
 from qface_jax.train.evaluation import Evaluation, EvaluationStopped, evaluate_state
 from qface_jax.train.interrupt import Interrupt, Interrupted
 from qface_jax.train.monitor import Monitor, announce, refuse_non_finite
+from qface_jax.train.run_log import NoLog, RunLog
 from qface_jax.train.setup import Setup, build
 from qface_jax.train.state import TrainState
 
@@ -80,8 +79,8 @@ def train(
         announce(config, source, setup, first)
         if text := hooks.describe():
             hosts.say(text)
-        metrics = Metrics(run, first_step=first) if hosts.first() else NoMetrics()
-        stack.enter_context(metrics)
+        log = RunLog(config, run, first_step=first) if hosts.first() else NoLog()
+        stack.enter_context(log)
         # The pipeline's threads call into Python: they must end before Python does.
         batches = stack.enter_context(contextlib.closing(setup.batches(first, total)))
         key = parallel.replicate(setup.train_key, setup.shard)
@@ -104,7 +103,7 @@ def train(
                 checkpoints.save(step, state)
                 raise Interrupted(interrupt.signal_number, step) from None
             if values and folder == run:
-                metrics.scalars(step, values)
+                log.evaluated(step, values, evaluated, evaluation.sets)
             return evaluated
 
         if first == 0 and config.eval.before and evaluation.sets:
@@ -116,15 +115,15 @@ def train(
         # The batch of a step depends only on (seed, step): the two stay in lockstep.
         steps = range(first + 1, total + 1)
         for step, rows in zip(steps, monitor.waiting(batches), strict=True):
-            if step == 1 and config.log.pictures and hosts.first():
-                _draw_batch(config, run, rows, evaluation)
+            if step == 1:
+                log.first_batch(step, rows, evaluation.sets)
 
             # Step.
             if hooks.due(step):
                 with monitor.paused():
                     kept, values = hooks.refresh(setup.snapshot(state))
                     state = state.with_kept(kept)
-                    metrics.scalars(step, values)
+                    log.scalars(step, values)
             batch = parallel.to_device(rows, setup.shard.rows)
             compiling = step == first + 1
             with (
@@ -142,7 +141,7 @@ def train(
             if save or step % config.log.interval == 0 or step == 1:
                 values = _values(setup, step, step_metrics, checkpoints)
                 values |= monitor.window(step)
-                metrics.scalars(step, values)
+                log.scalars(step, values)
                 hosts.say(monitor.line(step, values))
 
             # Evaluate.
@@ -161,6 +160,7 @@ def train(
         _save_best(config, checkpoints, total, state, evaluated)
         shown = (evaluation.sets[0], evaluated[0]) if evaluated else None
         hooks.draw(run, setup.snapshot(state), shown)
+        log.pictures(total)
         return evaluated
 
 
@@ -203,25 +203,6 @@ def _open_folder(
         f"what it sees in {run}: --workdir must be the same folder on all hosts",
         run_folder.fingerprint(run),
     )
-
-
-def _draw_batch(
-    config: ConfigDict, run: Path, rows: dict, evaluation: Evaluation
-) -> None:
-    """Draws what the network sees, for the report."""
-    samples.write_batch(run, rows)
-    if "loss" in objectives.entry(config).reads:
-        name = config.loss.margin
-        options = document.options_of(config, "margin", name)
-        samples.write_gst(run, name, options, config.loss.scale)
-    if evaluation.sets:
-        samples.write_resolutions(
-            run,
-            evaluation.sets[0],
-            config.eval.resolutions,
-            antialias=config.eval.antialias,
-            resize=config.data.resize,
-        )
 
 
 def _values(

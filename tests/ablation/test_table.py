@@ -7,9 +7,10 @@ import pytest
 from qface_jax.ablation import table as ablation
 from qface_jax.ablation import table_text
 from qface_jax.configs.ablations import ABLATIONS
+from qface_jax.evals import results
 from qface_jax.runs import run_folder
 from qface_jax.settings import config as configs
-from support.ablation_runs import write_run
+from support.ablation_runs import result, write_run
 
 SEEDS = (0, 1, 2)
 TABLE = ABLATIONS["qgface3"]  # No, 0.1, 0.2 (proposed), 0.3; reference: No
@@ -155,6 +156,42 @@ def test_what_is_not_finished_is_left_out_and_named(trained, collect, tmp_path):
     assert str(cut / "eval" / "synthetic.json") in found.notes[1]
     assert f"{broken / 'config.json'}: is no run's config" in found.notes[2]
     assert len(found.notes) == 3
+
+
+def test_results_with_other_settings_are_not_the_runs_own(trained, collect, tmp_path):
+    folder = trained("No", 0, {112: 0.9, 7: 0.6})
+
+    def add(name, accuracy, **settings):
+        changed = {key: {"got": value, "run": 0} for key, value in settings.items()}
+        fields = {"settings": settings, "changed": changed, "protocol": "p"}
+        step = {"step": configs.shipped()["qgface_demo_threshold_none"]().total_steps}
+        made = result(name, {112: accuracy, 7: accuracy}, checkpoint=step, **fields)
+        return results.write(folder, made)
+
+    # Of a set of the run, and of sets that were added: with one result, and with two.
+    add("synthetic", 0.1, flip=1)
+    add("added", 0.7, flip=1)
+    files = sorted(add("twice", 0.3, flip=flip).name for flip in (1, 2))
+    found = collect(seeds=(0,))
+    row = found.row("No")
+    assert row.by_seed("synthetic", "cross_112") == {0: 0.9}
+    assert row.by_seed("added", "cross_112") == {0: 0.7}
+    assert row.by_seed("twice", "cross_112") == {}
+    (note,) = [note for note in found.notes if "several settings" in note]
+    assert note.startswith("qgface_demo_threshold_none-seed0: twice was evaluated with")
+    assert all(file in note for file in files)
+    # Without its own result the run is not finished, whatever else there is.
+    (folder / "eval" / "synthetic.json").unlink()
+    assert collect(seeds=(0,)).row("No").values == {}
+
+
+def test_a_run_of_a_version_with_fewer_keys_is_finished(trained, collect):
+    folder = trained("No", 0, {112: 0.9}, config_hash="of fewer keys")
+    assert collect(seeds=(0,)).row("No").values == {}
+    written = json.loads((folder / "config.json").read_text())
+    written["config_digest"] = "of fewer keys"
+    (folder / "config.json").write_text(json.dumps(written))
+    assert list(collect(seeds=(0,)).row("No").values) == [0]
 
 
 def test_a_collapsed_run_is_seen(trained, collect):

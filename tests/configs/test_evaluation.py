@@ -3,8 +3,8 @@
 import pytest
 
 from qface_jax.data_pipelines.sets.pair_sets import PUBLISHED
+from qface_jax.evals import eval_settings
 from qface_jax.settings import config as configs
-from qface_jax.train import evaluation
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def test_what_a_run_is_evaluated_with(name, protocol, sets, resize):
     assert trained.data.resize == "crop"
     config = configs.override(trained, ["--config.eval.path=/x"], eval_from=name)
     assert (config.eval.protocol, config.eval.sets) == (protocol, sets)
-    settings = evaluation.settings(config, protocol)
+    settings = eval_settings.settings(config, protocol)
     assert settings.resize == resize and settings.flip and settings.path == "/x"
     assert settings.options["ties"] == "pessimistic"
 

@@ -57,6 +57,14 @@ def test_the_table_says_what_changed(pair):
     assert len(widths) == 1
 
 
+def test_results_with_other_settings_are_not_taken_for_the_runs_own(pair):
+    before, after = pair
+    best = dataclasses.replace(after, changed={"which": {"got": "best", "run": "last"}})
+    assert best.manifest == before.manifest
+    assert matching([before], [best, after, best]) == [(before, after)]
+    assert matching([before], [best]) == []
+
+
 def test_no_change_has_no_minus(pair):
     same = pair[1].scalars["mean_same"] - 1e-16
     less = dataclasses.replace(pair[1], scalars=pair[1].scalars | {"mean_same": same})
@@ -175,7 +183,7 @@ def test_without_arrays_there_are_tables_and_no_roc(pair):
     assert cross["title"] == "Cross-resolution"
     assert [row["run"] for row in cross["rows"]] == ["before", "after"]
     half = before_after.before_and_after(bare[:1], [pair[1]])
-    assert "before" not in half["sets"][0]["figures"][2].replace("ROC before", "")
+    assert "before" not in half["sets"][0]["figures"][2].svg().replace("ROC before", "")
 
 
 def test_nothing_to_compare_at_any_resolution_draws_no_change(toy):
@@ -228,10 +236,10 @@ def test_a_dashed_line_is_drawn_dashed_in_its_colour():
         Line("b", far, tar**2, colour=2),
         Line("c", far, tar**3),
     ]
-    assert strokes(roc_plot("ROC", lines)) == [(3, True), (3, False), (3, False)]
+    assert strokes(roc_plot("ROC", lines).svg()) == [(3, True), (3, False), (3, False)]
     # Without a colour it is that of the line's place; colours repeat after eight.
     many = [Line(str(i), far, tar, colour=9) for i in range(2)]
-    assert strokes(roc_plot("ROC", many)) == [(2, False), (2, False)]
+    assert strokes(roc_plot("ROC", many).svg()) == [(2, False), (2, False)]
     assert figures.Line("a", far, tar).dashed is False
 
 

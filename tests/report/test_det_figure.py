@@ -26,7 +26,7 @@ def normal(shift):
 
 
 def test_normal_scores_are_a_straight_line():
-    svg = det_plot("DET", [Line("model", *normal(3.0))])
+    svg = det_plot("DET", [Line("model", *normal(3.0))]).svg()
     (points,) = paths(svg)
     x, y = (points - points[0]).T
     assert len(points) >= 2 and abs(x[-1]) > 50 and abs(y[-1]) > 50
@@ -34,7 +34,8 @@ def test_normal_scores_are_a_straight_line():
 
 
 def test_axes_and_legend():
-    svg = det_plot("DET of it", [Line("one", *normal(3.0)), Line("two", *normal(2.0))])
+    lines = [Line("one", *normal(3.0)), Line("two", *normal(2.0))]
+    svg = det_plot("DET of it", lines).svg()
     assert svg.startswith("<svg") and 'aria-label="DET of it"' in svg
     for words in ("false match rate, %", "false non-match rate, %", "one", "two"):
         assert f">{words}<" in svg
@@ -58,7 +59,7 @@ def test_rates_without_a_place_are_left_out(x, y):
     x, y = np.array(x, float), np.array(y, float)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        svg = det_plot("DET", [Line("model", x, y)])
+        svg = det_plot("DET", [Line("model", x, y)]).svg()
     inside = np.sum((x > 0) & (x < 1) & (y > 0) & (y < 1))
     assert sum(map(len, paths(svg))) == inside
 
@@ -67,6 +68,7 @@ def test_a_result_draws_it_by_its_kind():
     line = Line("model", *normal(3.0))
     curve = Curve("det", "Trade-off", [])
     (by_kind,), (drawn,) = map(
-        paths, (KINDS["det"](curve, [line]), det_plot("Trade-off", [line]))
+        paths,
+        (KINDS["det"](curve, [line]).svg(), det_plot("Trade-off", [line]).svg()),
     )
     np.testing.assert_array_equal(by_kind, drawn)

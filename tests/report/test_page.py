@@ -1,4 +1,5 @@
 import argparse
+import dataclasses
 import json
 import re
 import shutil
@@ -217,17 +218,36 @@ def test_comparison_warns_of_different_protocols(toy, run, tmp_path):
     assert str(other) in found.words
 
 
+def test_other_settings_are_compared_among_themselves(toy, run, tmp_path):
+    folders = [toy.write_run(tmp_path / name) for name in "ab"]
+    changed = {"eval.flip": {"got": True, "run": False}}
+    fields = {"settings": {"eval.flip": True}, "changed": changed}
+    for folder in folders:
+        result = dataclasses.replace(toy.evaluate(flip=True), **fields)
+        results.write(folder, result)
+    page = Page(write_comparison(folders, tmp_path / "both.html"))
+    assert "cannot be compared" not in page.words
+    assert page.tags.count("h2") == 2
+    title = "toy, verification, with eval.flip: true (the run's own: false)"
+    assert title in page.words
+    page = Page(write_report(folders[0]))
+    assert page.words.count(title) == 1
+    assert page.words.count("toy.json") == 1
+
+
 def test_command(toy, run, tmp_path, capsys):
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     out = tmp_path / "one.html"
     assert command.run(parser.parse_args([str(run), "--out", str(out)])) == 0
-    assert capsys.readouterr().out.strip() == str(out) and out.is_file()
+    first, *listed = capsys.readouterr().out.splitlines()
+    assert first == str(out) and out.is_file()
+    assert len(listed) == 3 and listed[-1].split()[-2:] == ["none", "toy.json"]
     other = toy.write_run(tmp_path / "run_b")
     both = tmp_path / "both.html"
     arguments = [str(run), str(other), "--out", str(both)]
     assert command.run(parser.parse_args(arguments)) == 0
-    printed = capsys.readouterr().out.split()
+    printed = [one for one in capsys.readouterr().out.split() if "html" in one]
     assert printed == [str(run / "report.html"), str(other / "report.html"), str(both)]
 
 

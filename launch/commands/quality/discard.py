@@ -15,7 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the command."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument(
-        "--set", metavar="NAME", help="of these evaluated sets alone; default: all"
+        "--set",
+        metavar="NAME",
+        help="of this set alone, or of one result of it (its file without .json); "
+        "default: all",
     )
     parser.add_argument(
         "--fmr",
@@ -44,12 +47,10 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--fmr: got {args.fmr}, must be within (0, 1)")
     path = run_folder.read(args.run).path
     folder = results.before(path) if args.before else path
-    evaluations = [
-        results.read(path) for path in sorted((folder / "eval").glob("*.json"))
-    ]
-    chosen = [r for r in evaluations if args.set in (None, r.set)]
+    evaluations = [results.read(path) for path in results.paths(folder)]
+    chosen = [r for r in evaluations if args.set in (None, r.set, results.file_name(r))]
     if not chosen:
-        names = ", ".join(result.set for result in evaluations)
+        names = ", ".join(dict.fromkeys(result.set for result in evaluations))
         there = f"; evaluated are {names}" if names else ""
         how = f"run qface eval --checkpoint={args.run}"
         if args.before:
@@ -73,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
             )
         curves = error_discard.curves(result.arrays, sides, fmr=fmr)
         print(_text(result, quality, curves))
-        written += [(result.set, name, curve) for name, curve in curves.items()]
+        written += [
+            (results.file_name(result), name, curve) for name, curve in curves.items()
+        ]
     if args.out is not None:
         error_discard.write_csv(args.out, written)
         print(f"curves: {args.out}")
@@ -82,11 +85,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _text(result, quality, curves) -> str:
     """The table of the areas, and that of the curves at some shares."""
+    from qface_jax.evals import results
     from qface_jax.evals.measures import error_discard
     from qface_jax.evals.measures.quality_scores import title
     from qface_jax.evals.text_table import aligned, table_lines
 
-    lines = [f"{result.set}, step {result.checkpoint.get('step', '-')}", ""]
+    lines = [f"{result.set}, step {result.checkpoint.get('step', '-')}"]
+    if result.changed:
+        lines.append(f"with {results.changes_text(result)}")
+    lines.append("")
     lines += table_lines(error_discard.table(quality))
     if not curves:
         sides = error_discard.sides_of(result.arrays)

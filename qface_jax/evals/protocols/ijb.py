@@ -417,9 +417,16 @@ def _headlines(scalars: dict[str, float]) -> list[Headline]:
     return [Headline(name, text) for name, text in wanted.items() if name in scalars]
 
 
+_READS = ("flip", "discard_fmr")
 IJBB = ProtocolEntry(
-    partial(open_ijb, lists_of_ijb.IJBB), "IJB-B: templates, 1:1 and 1:N", _OPTIONS
+    partial(open_ijb, lists_of_ijb.IJBB),
+    "IJB-B: templates, 1:1 and 1:N",
+    _OPTIONS,
+    _READS,
 )
 IJBC = ProtocolEntry(
-    partial(open_ijb, lists_of_ijb.IJBC), "IJB-C: templates, 1:1 and 1:N", _OPTIONS
+    partial(open_ijb, lists_of_ijb.IJBC),
+    "IJB-C: templates, 1:1 and 1:N",
+    _OPTIONS,
+    _READS,
 )

@@ -31,6 +31,7 @@ class EvalSettings:
         antialias: in the down-sampling.
         batch_size: images at a time, of all hosts together.
         discard_fmr: false match rate at which error-versus-discard curves start.
+        quality_scores: names of scores besides those that the model brings.
         path: folder that files of the sets lie in; "": this one.
         synthetic: identities, pairs and seed of the set "synthetic".
         resize: of pictures that are not 112 px.
@@ -45,11 +46,19 @@ class EvalSettings:
     antialias: bool = True
     batch_size: int = 128
     discard_fmr: float = 0.01
+    quality_scores: tuple[str, ...] = ()
     path: str = ""
     synthetic: Mapping[str, int] = dataclasses.field(default_factory=dict)
     resize: str = "crop"
     workers: int = 0
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+# What numbers can depend on: not batch size, threads, or the place of the files.
+READS = (
+    "resolutions", "flip", "folds", "metric", "antialias", "discard_fmr",
+    "quality_scores", "synthetic", "resize",
+)  # fmt: skip
 
 
 class ImageSet(Interface):
@@ -117,8 +126,11 @@ class ProtocolEntry(NamedTuple):
             raises ConfigError or DataError for what cannot be evaluated.
         text: what it measures, in a line.
         options: its own, besides those of the `eval` group.
+        reads: names in `EvalSettings` that its numbers depend on, of READS; results
+            that differ in one of them are kept apart.
     """
 
     open: Callable[[EvalSettings, str], Protocol]
     text: str
     options: Mapping[str, Option] = {}
+    reads: tuple[str, ...] = READS

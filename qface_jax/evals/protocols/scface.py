@@ -227,6 +227,7 @@ PROTOCOL = ProtocolEntry(
     open_protocol,
     "SCface: frames of surveillance cameras at three distances against mugshots",
     {"ties": identification.TIES_OPTION},
+    reads=("flip",),
 )
 
 

@@ -265,4 +265,5 @@ PROTOCOL = ProtocolEntry(
     SurvFace,
     "surveillance faces: open-set identification (TPIR at FPIR) and verification",
     {"ties": identification.TIES_OPTION},
+    reads=("flip", "resize"),
 )

@@ -309,4 +309,5 @@ PROTOCOL = ProtocolEntry(
     TinyFace,
     "low-resolution identification among distractors: mAP and ranks",
     {"ties": identification.TIES_OPTION},
+    reads=("flip", "resize"),
 )

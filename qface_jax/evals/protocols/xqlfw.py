@@ -217,6 +217,7 @@ PROTOCOL = ProtocolEntry(
             ALIGNED_NAME, None, "Folder of the images, within the one of the list."
         )
     },
+    reads=("flip", "folds", "resize"),
 )
 
 
