@@ -92,11 +92,18 @@ def read(path: str | Path) -> Run:
 
 
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Keeps a second training out of the folder until it is left or the process ends.
+def lock(
+    path: Path, *, command: str = "qface train", option: str = "--workdir"
+) -> Iterator[None]:
+    """Keeps a second process out of the folder until it is left or the process ends.
+
+    Args:
+        path: Folder; made if it does not exist.
+        command: What works in it, for the message.
+        option: By which the command is given another folder, for the message.
 
     Raises:
-        ConfigError: if another process trains in it.
+        ConfigError: if another process has it.
     """
     path.mkdir(parents=True, exist_ok=True)
     with (path / LOCK).open("w") as file:
@@ -104,8 +111,8 @@ def lock(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                f"{path}: another qface train is at work in this folder; wait for it, "
-                "stop it, or give another --workdir"
+                f"{path}: another {command} is at work in this folder; wait for it, "
+                f"stop it, or give another {option}"
             ) from None
         yield
 
