@@ -4,6 +4,10 @@ Each takes the model of another run: `qface train --config=octuplet --init-from=
 RUN made by `qface import` or trained here. Give the training set with
 --config.data.path=DIR and the folder of the .bin files with --config.eval.path=DIR.
 
+Before the first step and after the last, 1,000 pairs of each set are evaluated
+(`eval.max_pairs`), the same ones; all of them, as published numbers are of, by
+`qface eval --checkpoint=RUN --config.eval.max_pairs=0`.
+
 References:
     Knoche et al., Octuplet Loss: Make Face Recognition Robust to Image Resolution, FG
     2023, section 4.2.
@@ -28,6 +32,7 @@ def recipe() -> ConfigDict:
     config.optim.weight_decay = 0.0
     config.eval.sets = adaface.LFW_FAMILY
     config.eval.before = True
+    config.eval.max_pairs = 1_000
     config.eval.interval = 10_000
     config.checkpoint.interval = 2_000
     return config
@@ -140,6 +145,7 @@ def with_terms(base_recipe: Callable[[], ConfigDict], name: str) -> ConfigDict:
     """
     config = base_recipe()
     config.octuplet.terms = TERMS[name]
+    config.eval.max_pairs = 0  # as in the paper's table
     return config
 
 

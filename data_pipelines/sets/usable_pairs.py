@@ -27,6 +27,7 @@ class UsablePairs(UsableImages):
         self.issame, self.folds = pair_set.issame, pair_set.folds
         self.missing = list(getattr(pair_set, "missing", ()))
         self._pairs = pair_set
+        self._numbers = getattr(pair_set, "numbers", None)  # of a part of a set
         self._sound = np.zeros(len(pair_set), bool)
 
     def __len__(self) -> int:
@@ -50,7 +51,8 @@ class UsablePairs(UsableImages):
 
     def place(self, index: int) -> str:
         """Returns set and number of an image."""
-        return f"{self.name}: image {index}"
+        number = index if self._numbers is None else self._numbers[index]
+        return f"{self.name}: image {number}"
 
     def describe(self) -> dict:
         """Returns the facts of the set."""

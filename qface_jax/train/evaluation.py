@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -70,6 +71,24 @@ class Evaluation:
         """The images of each benchmark, for pictures of them."""
         return [protocol.images for _, protocol in self._benchmarks]
 
+    def cost(self, embedder: Embedder, *, flip: bool) -> str:
+        """Returns what an evaluation takes, in a line; all hosts call it together.
+
+        Two batches are timed, and the program that they are compiled to is kept.
+
+        Args:
+            embedder: the model.
+            flip: whether mirror images are embedded, too.
+        """
+        images = sum(protocol.total for _, protocol in self._benchmarks)
+        seconds = min(_seconds_of_batch(embedder) for _ in range(3))
+        rate = embedder.batch_size / (seconds * (2 if flip else 1))
+        return (
+            f"{counted(images, 'image')} of {counted(len(self._benchmarks), 'set')}, "
+            f"each side counted, at {rate:,.0f} images/s: about "
+            f"{max(images / rate / 60, 0.1):,.1f} min"
+        )
+
     def run(
         self,
         embedder: Embedder,
@@ -102,6 +121,13 @@ class Evaluation:
             )
 
 
+def _seconds_of_batch(embedder: Embedder) -> float:
+    batch = np.zeros((embedder.rows, 112, 112, 3), np.uint8)
+    start = time.perf_counter()
+    np.asarray(embedder.forward(batch))
+    return time.perf_counter() - start
+
+
 def settings(config: ConfigDict, protocol: str) -> EvalSettings:
     """Returns the settings of an evaluation, with the protocol's own options.
 
@@ -114,6 +140,7 @@ def settings(config: ConfigDict, protocol: str) -> EvalSettings:
         resolutions=tuple(group.resolutions),
         flip=group.flip,
         folds=group.folds,
+        max_pairs=group.max_pairs,
         metric=group.metric,
         antialias=group.antialias,
         batch_size=group.batch_size,

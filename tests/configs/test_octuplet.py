@@ -17,6 +17,7 @@ SHARED = {
     "optim.weight_decay": 0.0,
     "optim.rate_factors": (),
     "eval.before": True,
+    "eval.max_pairs": 1_000,
 }
 # Section 4.2: raw features, margin 25; nothing of ours beyond it.
 PAPER = SHARED | {
@@ -80,3 +81,7 @@ def test_every_shipped_octuplet_config_is_valid():
             name, ["--config.data.source=auto", "--config.data.path=somewhere"]
         )
         assert config.is_locked
+
+
+def test_a_row_of_the_table_is_evaluated_on_all_pairs():
+    assert values("octuplet_terms_all")["eval.max_pairs"] == 0

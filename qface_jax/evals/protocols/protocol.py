@@ -27,6 +27,7 @@ class EvalSettings:
         resolutions: sides of degraded images, px.
         flip: add the mirror image's feature.
         folds: of a cross-validation; 0: those that the set is published with, else 10.
+        max_pairs: pairs of a verification set that are taken at most; 0: all.
         metric: key of `measures.verification.METRICS`.
         antialias: in the down-sampling.
         batch_size: images at a time, of all hosts together.
@@ -41,6 +42,7 @@ class EvalSettings:
     resolutions: tuple[int, ...] = (112, 56, 28, 14, 7)
     flip: bool = True
     folds: int = 10
+    max_pairs: int = 0
     metric: str = "euclidean"
     antialias: bool = True
     batch_size: int = 128
