@@ -20,8 +20,8 @@ from qface_jax.errors import DataError
 # Endings of files that are taken for pictures, in any case. What a file is, its
 # content says.
 IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jpe", ".jfif",
-    ".apng", ".dib",
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jpe", ".jfif",
+    ".apng", ".gif",
 )  # fmt: skip
 MAX_PIXELS = 64_000_000
 # The short side becomes 112: 60,000 x 1 would ask for 9 GB.

@@ -33,6 +33,8 @@ from qface_jax.processes.share import Share
 from qface_jax.runs.progress import Progress
 from qface_jax.runs.versions import installed
 
+_TIMED_BATCHES = 3  # to tell how long an evaluation takes
+
 
 class EvaluationStopped(Exception):  # noqa: N818 (an event, not an error)
     """The run was asked to end while it was being evaluated."""
@@ -71,18 +73,19 @@ class Evaluation:
         """The images of each benchmark, for pictures of them."""
         return [protocol.images for _, protocol in self._benchmarks]
 
-    def cost(self, embedder: Embedder, *, flip: bool) -> str:
+    def cost(self, embedder: Embedder) -> str:
         """Returns what an evaluation takes, in a line; all hosts call it together.
 
-        Two batches are timed, and the program that they are compiled to is kept.
+        A few batches of the first set are timed; what they compile is kept.
 
         Args:
             embedder: the model.
-            flip: whether mirror images are embedded, too.
         """
         images = sum(protocol.total for _, protocol in self._benchmarks)
-        seconds = min(_seconds_of_batch(embedder) for _ in range(3))
-        rate = embedder.batch_size / (seconds * (2 if flip else 1))
+        name, protocol = self._benchmarks[0]
+        rate = _images_per_second(
+            protocol.images, settings(self._config, name), embedder
+        )
         return (
             f"{counted(images, 'image')} of {counted(len(self._benchmarks), 'set')}, "
             f"each side counted, at {rate:,.0f} images/s: about "
@@ -121,11 +124,31 @@ class Evaluation:
             )
 
 
-def _seconds_of_batch(embedder: Embedder) -> float:
-    batch = np.zeros((embedder.rows, 112, 112, 3), np.uint8)
-    start = time.perf_counter()
-    np.asarray(embedder.forward(batch))
-    return time.perf_counter() - start
+def _images_per_second(
+    images: ImageSet, eval_settings: EvalSettings, embedder: Embedder
+) -> float:
+    """Returns how fast all hosts together read, degrade and embed images of a set."""
+    embedder = dataclasses.replace(embedder, flip=eval_settings.flip)
+    size, seconds = embedder.rows, 0.0
+    rows = np.arange(min(len(images), _TIMED_BATCHES * size))
+    for part in (rows[:size], rows):  # the first time it is compiled
+        chosen = _chosen(images, part)
+        start = time.perf_counter()
+        embedder.embed(
+            decode(chosen, min(eval_settings.resolutions), size, eval_settings),
+            count=len(part),
+        )
+        seconds = time.perf_counter() - start
+    return hosts.place().count * len(rows) / seconds
+
+
+def _chosen(images: ImageSet, rows: Sequence[int]) -> ChosenRecords:
+    return ChosenRecords(
+        images.name,
+        images.fetch,
+        rows,
+        transforms=getattr(images, "transforms", None),
+    )
 
 
 def settings(config: ConfigDict, protocol: str) -> EvalSettings:
@@ -196,13 +219,7 @@ def evaluate(
     batch_size = embedder.rows
 
     def embed(images: ImageSet, side: int, rows: Sequence[int], most: int) -> Embedded:
-        chosen = ChosenRecords(
-            images.name,
-            images.fetch,
-            rows,
-            transforms=getattr(images, "transforms", None),
-        )
-        batches = decode(chosen, side, batch_size, eval_settings)
+        batches = decode(_chosen(images, rows), side, batch_size, eval_settings)
         embedded = embedder.embed(
             batches,
             count=len(rows),

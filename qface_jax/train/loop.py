@@ -109,7 +109,7 @@ def train(
 
         if first == 0 and config.eval.before and evaluation.sets:
             with monitor.paused():
-                cost = evaluation.cost(setup.embedder(state), flip=config.eval.flip)
+                cost = evaluation.cost(setup.embedder(state))
                 hosts.say(
                     f"before: evaluates {cost}; --config.eval.max_pairs=N takes fewer "
                     "pairs, --config.eval.before=False does without"
