@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from qface_jax import tables
 from qface_jax.atomic_file import replace_file
 from qface_jax.configs import document
 from qface_jax.errors import ConfigError
@@ -25,6 +26,7 @@ FORMAT = 2
 CONFIG, CHECKPOINTS, BEST = "config.json", "checkpoints", "best"
 EVAL, SAMPLES, METRICS, EVENTS = "eval", "samples", "metrics.jsonl", "tensorboard"
 LOCK = ".lock"
+CODE_FOLDERS = "code_folders"  # in which what it names as module:object was found
 IMPORTED = "imported"  # in config.json of a model that `qface import` wrote
 
 
@@ -88,6 +90,7 @@ def read(path: str | Path) -> Run:
         saved, num_classes = content.pop("config"), content["num_classes"]
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ConfigError(f"{file}: is no run's config ({error})") from error
+    tables.look_in(content.get(CODE_FOLDERS, []))
     return Run(path, document.from_dict(saved), num_classes, content)
 
 
@@ -196,6 +199,8 @@ def open_or_create(
         "data": data,
         "init_from": None if init_from is None else str(init_from),
     }
+    if document.external_names(config):
+        facts[CODE_FOLDERS] = tables.code_folders()
     _write(path, config, num_classes, facts)
 
 
