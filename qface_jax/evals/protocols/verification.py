@@ -280,8 +280,7 @@ def open_verification(settings: EvalSettings, name: str) -> Verification:
     """
     # TensorFlow, which draws the synthetic set, takes seconds to load.
     from qface_jax.data_pipelines.sets.pair_sets import open_pair_set
-    from qface_jax.data_pipelines.sets.pair_subset import at_most
-    from qface_jax.data_pipelines.sets.usable_pairs import UsablePairs
+    from qface_jax.data_pipelines.sets.usable_pairs import UsablePairs, at_most
 
     whole = open_pair_set(name, settings)
     folds = settings.folds or whole.folds or DEFAULT_FOLDS

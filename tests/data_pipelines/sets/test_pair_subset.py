@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from qface_jax.data_pipelines.sets.pair_subset import at_most
-from qface_jax.data_pipelines.sets.usable_pairs import UsablePairs
+from qface_jax.data_pipelines.sets.usable_pairs import UsablePairs, at_most
 
 
 class Pairs:
