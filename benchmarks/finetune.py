@@ -45,6 +45,7 @@ def main():
         f"data.more_paths={tuple(more)!r}",
         f"eval.path={args.pairs.absolute().parent}",
         f"eval.sets={(args.pairs.name,)!r}",
+        "eval.max_pairs=0",
         *args.set,
     ]
     place = [f"--init-from={model}", f"--workdir={tuned}"]

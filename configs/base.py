@@ -354,6 +354,12 @@ def _eval() -> Group:
             "Contiguous folds of the cross-validated accuracy; 0: those that the set "
             "is published with, else 10.",
         ),
+        "max_pairs": Option(
+            0, NOT_NEGATIVE,
+            "Pairs of each set of protocol verification that are evaluated at most, "
+            "evenly spread, as many of one person as of two from each fold, the same "
+            "in each evaluation; 0: all.",
+        ),
         "metric": Option(
             "euclidean", one_of("euclidean", "cosine"), "Distance of two embeddings."
         ),

@@ -4,6 +4,10 @@ Each takes the model of another run: `qface train --config=octuplet --init-from=
 RUN made by `qface import` or trained here. Give the training set with
 --config.data.path=DIR and the folder of the .bin files with --config.eval.path=DIR.
 
+The sets are evaluated before the first step and after the last. octuplet_small takes
+1,000 pairs of each, the same ones (`eval.max_pairs`); all of them are evaluated by
+`qface eval --checkpoint=RUN --config.eval.max_pairs=0`.
+
 References:
     Knoche et al., Octuplet Loss: Make Face Recognition Robust to Image Resolution, FG
     2023, section 4.2.
@@ -63,6 +67,7 @@ def small() -> ConfigDict:
     config.octuplet.keep_low_weight = 5.0
     config.optim.name = "adam"
     config.optim.learning_rate = 3e-4
+    config.eval.max_pairs = 1_000
     config.eval.sets = ("lfw_open.bin",)
     # Of its 1,200 pairs, 300 are of one person, 300 of two, and so again.
     config.eval.folds = 2

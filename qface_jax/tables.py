@@ -22,6 +22,8 @@ from typing import Any
 from qface_jax.errors import ConfigError
 
 _trusted: set[str] = set()
+_searched: list[str] = []  # folders in which code of users' was looked for
+_recorded: list[str] = []  # likewise, when a run that is read was started
 _TRUST_ALL = "*"
 
 
@@ -39,6 +41,20 @@ def trust(name: str) -> None:
 def trust_all() -> None:
     """Lets every name be followed (`--trust-code`)."""
     _trusted.add(_TRUST_ALL)
+
+
+def code_folders() -> list[str]:
+    """Returns the folders in which code of users' was looked for, absolute."""
+    return list(_searched)
+
+
+def look_in(folders: Collection[str]) -> None:
+    """Lets names that are trusted be looked for in further folders, too.
+
+    Args:
+        folders: In which a run found its code when it was started.
+    """
+    _recorded.extend(folder for folder in folders if folder not in _recorded)
 
 
 class Table(Collection[str]):
@@ -113,7 +129,7 @@ class Table(Collection[str]):
         except ModuleNotFoundError as error:
             raise ConfigError(
                 f"{self.kind} {name}: {error}; the folder of a module of yours must be "
-                "the current one or be in PYTHONPATH"
+                f"the current one or be in PYTHONPATH; looked in {', '.join(_searched)}"
             ) from error
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
@@ -137,15 +153,17 @@ def _follow(name: str) -> Any:
 
 def _import(name: str) -> Any:
     """Imports a module by its name, or a .py file by its path."""
+    # A console command, unlike `python -m`, does not look in the current folder.
+    folders = [str(Path.cwd()), *_recorded]
+    for folder in folders:
+        _search(folder)
     if not name.endswith(".py"):
-        folder = str(Path.cwd())
-        if folder not in sys.path:
-            # A console command, unlike `python -m`, does not look there.
-            sys.path.append(folder)
         return importlib.import_module(name)
-    path = Path(name).expanduser().resolve()
-    if not path.is_file():
-        raise ConfigError(f"there is no file {path}")
+    places = [(Path(folder) / Path(name).expanduser()).resolve() for folder in folders]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise ConfigError(f"there is no file {' or '.join(map(str, places))}")
+    _search(str(path.parent))  # it may import what lies beside it
     # A file that was changed is another module.
     content = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()
     module_name = f"qface_user_{path.stem}_{content[:12]}"
@@ -160,6 +178,13 @@ def _import(name: str) -> Any:
         del sys.modules[module_name]
         raise
     return module
+
+
+def _search(folder: str) -> None:
+    if folder not in sys.path:
+        sys.path.append(folder)
+    if folder not in _searched:
+        _searched.append(folder)
 
 
 def _described(entry: Any) -> str:

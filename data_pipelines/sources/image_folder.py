@@ -18,6 +18,7 @@ from qface_jax.data_pipelines.tools.known_sets import compare_with_known
 from qface_jax.errors import DataError
 
 _NO_FILE = "folders or special files"
+_BESIDE = "beside the folders of identities"
 _NAMED_ENDINGS = 5
 
 
@@ -58,18 +59,17 @@ class FolderSource:
         self.path = path
         self._people, self._files = NameTable(), NameTable()
         labels = array.array("i")
-        others = without_image = 0
+        beside = without_image = 0
         endings: Counter[str] = Counter()
         for person, is_folder in _entries(path):
             if not is_folder:
-                others += 1
+                beside += 1
                 continue
             before = len(self._files)
             for file, is_folder in _entries(path / os.fsdecode(person)):
                 if is_folder is False and has_image_suffix(file):
                     self._files.append(file)
                     continue
-                others += 1
                 ending = os.path.splitext(os.fsdecode(file))[1].lower()
                 endings[ending if is_folder is False else _NO_FILE] += 1
             count = len(self._files) - before
@@ -78,6 +78,12 @@ class FolderSource:
                 self._people.append(person)
             else:
                 without_image += 1
+        others = beside + endings.total()
+        # Why files and folders are left out -> how many; what is broken shows later.
+        self.left_out = {
+            **{ending or "without an ending": n for ending, n in endings.most_common()},
+            **({_BESIDE: beside} if beside else {}),
+        }
         if not len(self._files):
             raise DataError(
                 f"{path}: no image: expected <identity>/<image>.jpg (or another of "
@@ -139,6 +145,7 @@ class FolderSource:
             "images": len(self),
             "identities": self.num_classes,
             "known_set": self.known_set,
+            "left_out": dict(self.left_out),
             "notes": list(self.notes),
         }
 

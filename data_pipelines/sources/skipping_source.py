@@ -1,13 +1,17 @@
 """A source whose broken records are left out while it is trained on.
 
 A record is found to be broken when it is first read, so that sets of any size open at
-once. Others take its place: the next image of the same identity, cyclically, which is
-the same one in every run, whatever was read before.
+once. In training others take its place: the next image of the same identity,
+cyclically, which is the same one in every run, whatever was read before. What reads
+records in their order, as the class means do, goes without it.
 """
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +20,24 @@ from qface_jax.data_pipelines.stream import picture
 from qface_jax.data_pipelines.stream.picture import PictureError
 from qface_jax.errors import DataError, counted
 
+UNREADABLE = "unreadable"  # kind of a fault: there are no bytes
 _log = logging.getLogger(__name__)
 _NAMED = 20  # records that get a line of their own
+# A set of as many records is looked through when it is opened: that takes a second.
+_LOOKED_THROUGH = 20_000
+_THREADS = 16
+
+
+class Fault(NamedTuple):
+    """Why a record cannot be used.
+
+    Attributes:
+        kind: In a word, for counts.
+        reason: In a sentence.
+    """
+
+    kind: str
+    reason: str
 
 
 class SkippingSource:
@@ -36,7 +56,7 @@ class SkippingSource:
         self.num_classes = source.num_classes
         self._source = source
         self._across = across_identities
-        self._broken: dict[int, str] = {}  # record -> why
+        self._broken: dict[int, Fault] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -45,7 +65,7 @@ class SkippingSource:
     @property
     def broken(self) -> dict[int, str]:
         """Records found broken so far, and why."""
-        return dict(self._broken)
+        return {index: fault.reason for index, fault in self._broken.items()}
 
     def labels(self) -> np.ndarray:
         """Returns int32 [n], as of the source; broken records are not known yet."""
@@ -70,7 +90,61 @@ class SkippingSource:
                 return images, labels
             for index, fault in zip(chosen, faults, strict=True):
                 if fault:
-                    self.leave_out(int(index), fault)
+                    self._note(int(index), fault)
+
+    def fetch_in_place(self, indices: np.ndarray) -> list[bytes]:
+        """Returns encoded images; one that is broken is black, none takes its place."""
+        images = []
+        for index in np.asarray(indices).tolist():
+            encoded = b""
+            if index not in self._broken:
+                try:
+                    encoded = self._source.fetch(np.array([index]))[0][0]
+                    fault = _fault(encoded)
+                except (DataError, OSError) as error:
+                    fault = _fault_of_error(error)
+                if fault:
+                    self._note(index, fault)
+            images.append(picture.black() if index in self._broken else encoded)
+        return images
+
+    def usable(self, indices: np.ndarray) -> np.ndarray:
+        """Returns those of some records that can be decoded, int64 [k]; reads them."""
+
+        def decodes(index: int) -> bool:
+            fault = self._fault_of_one(index, decoded=True)
+            if fault:
+                self._note(index, fault)
+            return fault is None
+
+        return self._where(decodes, np.asarray(indices, np.int64))
+
+    def look_through(self) -> None:
+        """Looks at the headers of a set that is not large, and says what is left out.
+
+        The records that are found are left out as if they had been met in training.
+        """
+        if len(self) > _LOOKED_THROUGH:
+            return
+
+        def reads(index: int) -> bool:
+            fault = self._fault_of_one(index)
+            if fault:
+                self._note(index, fault)
+            return fault is None
+
+        self._where(reads, np.arange(len(self)))
+        if counts := self.counts():
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+            _log.warning(
+                "data.skip_broken: %s of %s left out: %s",
+                f"{sum(counts.values()):,}", counted(len(self), "image"), kinds,
+            )  # fmt: skip
+
+    def counts(self) -> dict[str, int]:
+        """Returns how many records are left out so far, by kind of fault."""
+        kinds = (fault.kind for fault in list(self._broken.values()))
+        return dict(Counter(kinds).most_common())
 
     def chosen(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the records that are read for others, int64 [k]."""
@@ -82,16 +156,8 @@ class SkippingSource:
         return indices
 
     def leave_out(self, index: int, reason: str) -> None:
-        """Notes that a record is broken, and says so."""
-        with self._lock:
-            if index in self._broken:
-                return
-            self._broken[index] = reason
-            count = len(self._broken)
-        if count <= _NAMED:
-            _log.warning("left out: %s: %s", self.record_name(index), reason)
-        elif count & (count - 1) == 0:
-            _log.warning("left out so far: %s", counted(count, "record"))
+        """Notes that a record cannot be decoded, and says so once."""
+        self._note(index, Fault(picture.BROKEN, reason))
 
     def record_name(self, index: int) -> str:
         """Returns where record `index` comes from."""
@@ -101,11 +167,30 @@ class SkippingSource:
         """Returns the facts of the source."""
         return self._source.describe() | {"skip_broken": True}
 
-    def _fault_of_one(self, index: int) -> str | None:
+    def _note(self, index: int, fault: Fault) -> None:
+        with self._lock:
+            if index in self._broken:
+                return
+            self._broken[index] = fault
+            count = len(self._broken)
+        if count <= _NAMED:
+            _log.warning("left out: %s", _line(self.record_name(index), fault.reason))
+        elif count & (count - 1) == 0:
+            _log.warning("left out so far: %s", counted(count, "record"))
+
+    def _where(self, holds: Callable[[int], bool], indices: np.ndarray) -> np.ndarray:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            return indices[list(pool.map(holds, indices.tolist()))]
+
+    def _fault_of_one(self, index: int, *, decoded: bool = False) -> Fault | None:
+        if index in self._broken:
+            return self._broken[index]
         try:
             images, _ = self._source.fetch(np.array([index]))
+            if decoded:
+                picture.pixels(picture.read(images[0]))
         except (DataError, OSError) as error:
-            return str(error)
+            return _fault_of_error(error)
         return _fault(images[0])
 
     def _instead(self, index: int) -> int:
@@ -122,17 +207,50 @@ class SkippingSource:
                 if record not in self._broken:
                     return record
         raise DataError(
-            f"{self.record_name(index)}: {self._broken[index]}; data.skip_broken found "
-            f"{'no' if self._across else 'no other'} usable image "
-            f"{'in the whole set' if self._across else 'of this identity'}: remove "
-            "what is broken, or fetch the data again"
+            f"{_line(self.record_name(index), self._broken[index].reason)}; "
+            f"data.skip_broken found {'no' if self._across else 'no other'} usable "
+            f"image {'in the whole set' if self._across else 'of this identity'}: "
+            "remove what is broken, or fetch the data again"
         )
 
 
-def _fault(image: bytes) -> str | None:
+class InPlace(NamedTuple):
+    """Records of a skipping source by their places in a list, as `Records` sees them.
+
+    Attributes:
+        source: The source.
+        rows: The records, int64 [n].
+    """
+
+    source: SkippingSource
+    rows: np.ndarray
+
+    def chosen(self, places: np.ndarray) -> np.ndarray:
+        """Returns the places as they are: no record takes the place of another."""
+        return places
+
+    def leave_out(self, place: int, reason: str) -> None:
+        """Notes that the record at a place cannot be decoded."""
+        self.source.leave_out(int(self.rows[place]), reason)
+
+
+def _line(name: str, reason: str) -> str:
+    """A record and what is wrong with it; some reasons begin with the name."""
+    return reason if reason.startswith(name) else f"{name}: {reason}"
+
+
+def _fault_of_error(error: Exception) -> Fault:
+    if isinstance(error, PictureError):
+        return Fault(error.kind, str(error))
+    cause = error.__cause__
+    kind = cause.kind if isinstance(cause, PictureError) else UNREADABLE
+    return Fault(kind, str(error))
+
+
+def _fault(image: bytes) -> Fault | None:
     """Says why bytes are no picture, as far as this shows before decoding."""
     try:
         picture.read(image)
     except PictureError as error:
-        return str(error)
+        return _fault_of_error(error)
     return None

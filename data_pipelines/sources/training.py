@@ -20,4 +20,6 @@ def training_source(config: Any) -> Source:
     if not data.skip_broken:
         return source
     pairs = tables.OBJECTIVES[config.objective].pairs
-    return SkippingSource(source, across_identities=not pairs)
+    skipping = SkippingSource(source, across_identities=not pairs)
+    skipping.look_through()
+    return skipping

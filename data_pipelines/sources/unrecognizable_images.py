@@ -14,6 +14,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from qface_jax.data_pipelines.degradation.recipe import SIDE
+from qface_jax.data_pipelines.sources.chosen_records import usable_first
 from qface_jax.data_pipelines.sources.image_list import (
     OK,
     ImageList,
@@ -22,7 +23,7 @@ from qface_jax.data_pipelines.sources.image_list import (
     open_images,
 )
 from qface_jax.data_pipelines.sources.source import Source, record_name
-from qface_jax.data_pipelines.stream import decoding, faces, order
+from qface_jax.data_pipelines.stream import decoding, faces
 from qface_jax.errors import DataError
 from qface_jax.tables import RECIPES
 
@@ -131,9 +132,10 @@ def made_records(config: ConfigDict, source: Source, count: int) -> np.ndarray:
     Args:
       config: its `seed` is used.
       source: the training images.
-      count: how many at most; there are no more than the source has.
+      count: how many at most; there are no more than the source has, and broken ones
+        that are skipped are none.
     """
-    return order.first_records(count, seed=config.seed, num_records=len(source))
+    return usable_first(source, count, seed=config.seed)
 
 
 def made_unrecognizable(
@@ -170,7 +172,9 @@ def _made(config: ConfigDict, source: Source) -> UnrecognizableImages:
             return made_unrecognizable(picture, tf.constant(positions)[place], config)
 
         records = decoding.Records(
-            fetch, lambda place: record_name(source, int(rows[place]))
+            fetch,
+            lambda place: record_name(source, int(rows[place])),
+            of_training=True,
         )
         return faces.in_order(
             records,

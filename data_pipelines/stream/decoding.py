@@ -9,12 +9,13 @@ from PIL import Image
 
 from qface_jax.data_pipelines.degradation.recipe import SIDE
 from qface_jax.data_pipelines.degradation.steps import rounded
-from qface_jax.data_pipelines.sources.skipping_source import SkippingSource
+from qface_jax.data_pipelines.sources.skipping_source import InPlace, SkippingSource
 from qface_jax.data_pipelines.stream import picture
 from qface_jax.data_pipelines.stream.picture import PictureError
 from qface_jax.errors import DataError
 
 Fetch = Callable[[np.ndarray], tuple[list[bytes], np.ndarray]]
+_MEND = "Fetch the data again, or leave the record out"
 
 
 def decode(encoded: tf.Tensor, resize: str = "crop") -> tf.Tensor:
@@ -129,7 +130,9 @@ class Records:
         self,
         fetch: Fetch,
         name: Callable[[int], str],
-        skipping: SkippingSource | None = None,
+        skipping: SkippingSource | InPlace | None = None,
+        *,
+        of_training: bool = False,
     ):
         """Keeps the functions.
 
@@ -138,18 +141,23 @@ class Records:
           name: index of a record -> where it comes from, for messages.
           skipping: whose `fetch` that is, and which is told of records that cannot be
             decoded, to put others in their place; None: they are errors.
+          of_training: whether they are of a training set, of which data.skip_broken
+            leaves broken ones out.
         """
         self.failures: dict[int, Exception] = {}
         self._fetch = fetch
         self._name = name
         self._skipping = skipping
+        self._may_skip = of_training and skipping is None
+        how = ": --config.data.skip_broken=True does so" if self._may_skip else ""
+        self._mend = f"{_MEND}{how}"
         self._odd: set[int] = set()  # records that only Pillow can decode
 
     def load(self, step: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Fetches a step's records: encoded [k] object, labels int32 [k]."""
         encoded = np.empty(len(indices), object)
         try:
-            images, labels = self._fetch(indices)
+            images, labels = self._fetched(indices)
             records = zip(self._read_for(indices), images, strict=True)
             for row, (index, image) in enumerate(records):
                 encoded[row] = self._plain(int(index), image)
@@ -158,6 +166,14 @@ class Records:
             encoded[:] = picture.black()
             labels = np.zeros(len(indices), np.int32)
         return encoded, np.asarray(labels, np.int32)
+
+    def _fetched(self, indices: np.ndarray) -> tuple[list[bytes], np.ndarray]:
+        try:
+            return self._fetch(indices)
+        except DataError as error:
+            if not self._may_skip:
+                raise
+            raise DataError(f"{error}. {self._mend}") from error
 
     def learn(self, indices: np.ndarray) -> bool:
         """Finds the records that TensorFlow could not decode, for another attempt.
@@ -199,7 +215,4 @@ class Records:
             plain = picture.read(image)
             return repaired(plain) if index in self._odd else plain.encoded
         except PictureError as error:
-            raise DataError(
-                f"{self._name(index)}: {error}. Fetch the data again, or leave the "
-                "record out"
-            ) from error
+            raise DataError(f"{self._name(index)}: {error}. {self._mend}") from error

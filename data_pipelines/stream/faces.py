@@ -14,6 +14,7 @@ import tensorflow as tf
 from qface_jax.data_pipelines.degradation.recipe import SIDE, Recipe
 from qface_jax.data_pipelines.degradation.steps import down_up
 from qface_jax.data_pipelines.sets.pair_sets import PairSet
+from qface_jax.data_pipelines.sources.chosen_records import ChosenRecords
 from qface_jax.data_pipelines.sources.skipping_source import SkippingSource
 from qface_jax.data_pipelines.sources.source import Source, record_name
 from qface_jax.data_pipelines.stream import alignment, decoding, order
@@ -85,6 +86,7 @@ def stream(
         source.fetch,
         lambda index: record_name(source, index),
         source if isinstance(source, SkippingSource) else None,
+        of_training=True,
     )
     place = {"batch_size": batch_size, "host": host, "hosts": hosts}
     select = _selection(len(source), plan, seed, **place)
@@ -174,8 +176,13 @@ def eval_batches(
     def fetch(indices: np.ndarray) -> tuple[list[bytes], np.ndarray]:
         return pair_set.fetch(indices), np.zeros(len(indices), np.int32)
 
-    records = Records(fetch, lambda index: f"{pair_set.name}: image {index}")
-
+    chosen = pair_set if isinstance(pair_set, ChosenRecords) else None
+    records = Records(
+        fetch,
+        chosen.place if chosen else lambda index: f"{pair_set.name}: image {index}",
+        chosen.skipping if chosen else None,
+        of_training=chosen is not None and chosen.of_training,
+    )
     transforms = getattr(pair_set, "transforms", None)
 
     def one(encoded: tf.Tensor, place: tf.Tensor) -> tf.Tensor:

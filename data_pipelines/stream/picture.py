@@ -19,7 +19,10 @@ from qface_jax.errors import DataError
 
 # Endings of files that are taken for pictures, in any case. What a file is, its
 # content says.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jpe", ".jfif",
+    ".apng", ".gif",
+)  # fmt: skip
 MAX_PIXELS = 64_000_000
 # The short side becomes 112: 60,000 x 1 would ask for 9 GB.
 MAX_ASPECT = 16
@@ -31,8 +34,21 @@ _END = b"\xff\xd9"  # of a JPEG; its compressed data does not hold it
 _UNDECODABLE = (OSError, SyntaxError, ValueError, struct.error, EOFError)
 
 
+# Why bytes are no picture that can be used, in a word for counts.
+BROKEN, EMPTY, ANIMATED, TOO_LARGE = "broken", "empty", "animated", "too large"
+UNREAD_VALUES, NO_FILE = "of values that are not read", "no regular file"
+
+
 class PictureError(DataError):
-    """The bytes are no picture that can be used; the message says why."""
+    """The bytes are no picture that can be used; the message says why.
+
+    Attributes:
+        kind: why, in a word: one of the constants above.
+    """
+
+    def __init__(self, message: str, kind: str = BROKEN):
+        super().__init__(message)
+        self.kind = kind
 
 
 class Picture(NamedTuple):
@@ -59,7 +75,7 @@ def read(encoded: bytes) -> Picture:
             have more pixels or longer sides than can be used.
     """
     if not encoded:
-        raise PictureError(f"not a picture: empty, expected {_EXPECTED}")
+        raise PictureError(f"not a picture: empty, expected {_EXPECTED}", EMPTY)
     header = _jpeg(encoded) if encoded[:3] == b"\xff\xd8\xff" else _png(encoded)
     if header is None:
         return _transcoded(encoded)
@@ -108,7 +124,7 @@ def read_file(path: str | bytes | Path) -> bytes:
         PictureError: it is no regular file: reading a FIFO would wait for ever.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise PictureError("not a picture: no regular file; it was not opened")
+        raise PictureError("not a picture: no regular file; it was not opened", NO_FILE)
     with open(path, "rb") as file:
         return file.read()
 
@@ -181,12 +197,13 @@ def _transcoded(encoded: bytes) -> Picture:
             frames = 1 if form == "JPEG" else getattr(image, "n_frames", 1)
             if frames > 1:
                 raise PictureError(
-                    f"animated: got a {form} of {frames} pictures, expected one"
+                    f"animated: got a {form} of {frames} pictures, expected one",
+                    ANIMATED,
                 )
             upright = ImageOps.exif_transpose(image)
             plain = _eight_bit(upright)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureError(f"too large: {error}; {_limits()}") from error
+        raise PictureError(f"too large: {error}; {_limits()}", TOO_LARGE) from error
     except _UNDECODABLE as error:
         _refuse(encoded, error)
     if form == "JPEG" and is_cut(encoded):
@@ -199,11 +216,15 @@ def _transcoded(encoded: bytes) -> Picture:
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Returns a picture of any mode as RGB of 8 bits."""
     if image.mode == "F":
-        raise PictureError("not a picture: got floats, expected whole numbers")
+        raise PictureError(
+            "not a picture: got floats, expected whole numbers", UNREAD_VALUES
+        )
     if image.mode in _SIXTEEN_BIT:
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 0xFFFF:
-            raise PictureError("not a picture: got 32 bits a value, expected 8 or 16")
+            raise PictureError(
+                "not a picture: got 32 bits a value, expected 8 or 16", UNREAD_VALUES
+            )
         image = Image.fromarray((values >> 8).astype(np.uint8))
     return image.convert("RGB")
 
@@ -243,7 +264,9 @@ def _checked(width: int, height: int) -> tuple[int, int]:
         raise PictureError(f"not a picture: got {width} x {height} px; {_limits()}")
     long, short = max(width, height), min(width, height)
     if width * height > MAX_PIXELS or long > MAX_ASPECT * short:
-        raise PictureError(f"too large: got {width:,} x {height:,} px; {_limits()}")
+        raise PictureError(
+            f"too large: got {width:,} x {height:,} px; {_limits()}", TOO_LARGE
+        )
     return width, height
 
 

@@ -120,12 +120,14 @@ def inspect_images(
 
     Returns:
         "images" (k), "formats", "sizes" (counts by name, most frequent first),
-        "broken", "grayscale", "blank", "mean_rgb" of the colour images, "duplicates"
-        (a line per image whose bytes an earlier one has too), "warnings".
+        "broken" and, by kind, "faults", "grayscale", "blank", "mean_rgb" of the colour
+        images, "duplicates" (a line per image whose bytes an earlier one has too),
+        "warnings".
     """
     formats: dict[str, int] = {}
     sizes: dict[str, int] = {}
     broken: list[str] = []
+    faults: dict[str, int] = {}
     seen: dict[bytes, int] = {}
     duplicates: list[str] = []
     colours: list[np.ndarray] = []
@@ -137,9 +139,11 @@ def inspect_images(
             pixels = picture.pixels(header).astype(np.float32)
         except PictureError as error:
             broken.append(f"{name_of(row)}: {error}")
+            _count(faults, error.kind)
             continue
         except DataError as error:
             broken.append(str(error))
+            _count(faults, "unreadable")
             continue
         _count(formats, header.format)
         _count(sizes, f"{header.width}x{header.height}")
@@ -158,6 +162,7 @@ def inspect_images(
         "formats": formats,
         "sizes": dict(sorted(sizes.items(), key=lambda item: -item[1])),
         "broken": len(broken),
+        "faults": faults,
         "grayscale": grey,
         "blank": blank,
         "duplicates": duplicates,
@@ -221,8 +226,9 @@ def _image_warnings(facts: dict, means: np.ndarray, broken: list[str]) -> list[s
     warnings = []
     if broken:
         shown = "; ".join(broken[:_NAMED_IMAGES])
+        kinds = ", ".join(f"{n} {kind}" for kind, n in facts["faults"].items())
         bad = counted(len(broken), "broken image")
-        warnings.append(f"{bad} in the sample: {shown}")
+        warnings.append(f"{bad} in the sample ({kinds}): {shown}")
     other = {size: n for size, n in facts["sizes"].items() if size != "112x112"}
     if other:
         odd = counted(sum(other.values()), "image")

@@ -46,14 +46,16 @@ def run(args: argparse.Namespace) -> int:
     sides = args.resolutions
     if sides is None:
         sides = (56, 28, 14, 7) if calibration is None else calibration.sides
-    found = compare(model, args.a, args.b, sides=sides, calibration=calibration)
+    comparison = compare(model, args.a, args.b, sides=sides, calibration=calibration)
     print(
-        json.dumps(_facts(args, found), indent=1) if args.json else _text(args, found)
+        json.dumps(_facts(args, comparison), indent=1)
+        if args.json
+        else _text(args, comparison)
     )
     return 0
 
 
-def _facts(args: argparse.Namespace, found: Any) -> dict[str, Any]:
+def _facts(args: argparse.Namespace, comparison: Any) -> dict[str, Any]:
     def similarity(one: Any) -> dict[str, Any]:
         rate = one.false_match
         return {
@@ -69,10 +71,10 @@ def _facts(args: argparse.Namespace, found: Any) -> dict[str, Any]:
                 "path": str(path),
                 "width": status.width,
                 "height": status.height,
-                "scores": {name: both[n] for name, both in found.scores.items()},
+                "scores": {name: both[n] for name, both in comparison.scores.items()},
             }
             for n, (path, status) in enumerate(
-                zip((args.a, args.b), found.images, strict=True)
+                zip((args.a, args.b), comparison.images, strict=True)
             )
         ],
         "rows": [
@@ -81,27 +83,27 @@ def _facts(args: argparse.Namespace, found: Any) -> dict[str, Any]:
                 "cross": similarity(row.cross),
                 "same": similarity(row.same),
             }
-            for row in found.rows
+            for row in comparison.rows
         ],
     }
 
 
-def _text(args: argparse.Namespace, found: Any) -> str:
+def _text(args: argparse.Namespace, comparison: Any) -> str:
     from qface_jax.evals.measures.quality_scores import title
     from qface_jax.evals.text_table import aligned
 
     lines = []
     for n, (letter, path) in enumerate((("A", args.a), ("B", args.b))):
-        status = found.images[n]
+        status = comparison.images[n]
         scores = "".join(
-            f", {title(name)} {both[n]:.4g}" for name, both in found.scores.items()
+            f", {title(name)} {both[n]:.4g}" for name, both in comparison.scores.items()
         )
         lines.append(f"{letter}: {path}, {status.width} x {status.height} px{scores}")
     rated = args.calibration is not None
     rate = ["FMR (95 % interval)"] if rated else []
     table = [["", "B degraded", *rate, "both degraded", *rate]]
-    for row in found.rows:
-        name = "own size" if row.side == found.rows[0].side else f"{row.side} px"
+    for row in comparison.rows:
+        name = "own size" if row.side == comparison.rows[0].side else f"{row.side} px"
         cells = [name]
         for one in (row.cross, row.same):
             cells += [f"{one.cosine:.4f}", *([_rate(one.false_match)] if rated else [])]

@@ -8,8 +8,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from qface_jax.launch.commands.command import Command, positive
-from qface_jax.launch.commands.model import add_model, load_model
+from qface_jax.launch.commands.command import Command
+from qface_jax.launch.commands.model import (
+    add_batch_size,
+    add_model,
+    add_resize,
+    load_model,
+)
 
 DESCRIPTION = """Embed images by a model and write features, quality scores and a status
 of each image as one file. Images are aligned faces; `qface data align` makes some of
@@ -46,18 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="leave out the mirror image: half the time",
     )
-    parser.add_argument(
-        "--batch-size",
-        type=positive,
-        default=128,
-        metavar="N",
-        help="images at a time; default: 128",
-    )
-    parser.add_argument(
-        "--resize",
-        choices=("crop", "stretch"),
-        help="of images that are not 112 x 112; default: as MODEL does it",
-    )
+    add_batch_size(parser)
+    add_resize(parser, of="MODEL")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -7,7 +7,12 @@ from typing import Any
 
 from qface_jax.errors import ConfigError
 from qface_jax.launch.commands.command import Command, positive
-from qface_jax.launch.commands.model import add_calibration, add_model, load_model
+from qface_jax.launch.commands.model import (
+    add_batch_size,
+    add_calibration,
+    add_model,
+    load_model,
+)
 
 DESCRIPTION = """Look face images up in a gallery of people, by a model: who is most
 similar to each, exactly, each person being the mean of its images. With --fpir or
@@ -57,13 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PX",
         help="resolution of the probes, one of the calibration's; default: 112",
     )
-    parser.add_argument(
-        "--batch-size",
-        type=positive,
-        default=64,
-        metavar="N",
-        help="images at a time; default: 64",
-    )
+    add_batch_size(parser, default=64)
     parser.add_argument(
         "--out", type=Path, metavar="CSV", help="write a line for each candidate, too"
     )
@@ -71,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Looks the probes up, and prints what was found of each."""
+    """Looks the probes up, and prints who each may be."""
     from qface_jax.api import calibrating, identification
     from qface_jax.processes import hosts
 
@@ -101,13 +100,15 @@ def run(args: argparse.Namespace) -> int:
         )
     else:
         hosts.say(f"threshold: similarity {threshold:.4f}")
-    found = identification.identify(gallery, probes, top=args.top, threshold=threshold)
+    answers = identification.identify(
+        gallery, probes, top=args.top, threshold=threshold
+    )
     if args.out is not None:
-        identification.write_csv(args.out, found)
+        identification.write_csv(args.out, answers)
     if args.json:
-        print(json.dumps(_facts(args, gallery, threshold, found), indent=1))
+        print(json.dumps(_facts(args, gallery, threshold, answers), indent=1))
     else:
-        print("\n".join(map(_line, found)))
+        print("\n".join(map(_line, answers)))
         if args.out is not None:
             print(f"candidates: {args.out}")
     return 0
@@ -139,20 +140,20 @@ def _gallery_line(args: argparse.Namespace, gallery: Any, images: Any) -> str:
     )
 
 
-def _line(found: Any) -> str:
-    listed = ", ".join(f"{c.person} {c.similarity:.4f}" for c in found.candidates)
-    if not found.candidates:
-        said = f"{found.status}, {found.message}"
-    elif found.person is None:
-        said = listed
+def _line(answer: Any) -> str:
+    listed = ", ".join(f"{c.person} {c.similarity:.4f}" for c in answer.candidates)
+    if not answer.candidates:
+        text = f"{answer.status}, {answer.message}"
+    elif answer.person is None:
+        text = listed
     else:
-        said = f"{found.person or 'unknown'} ({listed})"
+        text = f"{answer.person or 'unknown'} ({listed})"
     # Names of files need not be text; a terminal takes nothing else.
-    return f"{found.probe}: {said}".encode("utf-8", "backslashreplace").decode()
+    return f"{answer.probe}: {text}".encode("utf-8", "backslashreplace").decode()
 
 
 def _facts(
-    args: argparse.Namespace, gallery: Any, threshold: float | None, found: list[Any]
+    args: argparse.Namespace, gallery: Any, threshold: float | None, answers: list[Any]
 ) -> dict[str, Any]:
     return {
         "model": str(args.model),
@@ -166,7 +167,7 @@ def _facts(
                 "unknown": None if one.person is None else one.person == "",
                 "candidates": [c._asdict() for c in one.candidates],
             }
-            for one in found
+            for one in answers
         ],
     }
 

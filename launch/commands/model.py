@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from qface_jax.launch.commands.command import add_which
+from qface_jax.launch.commands.command import add_which, positive
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +29,31 @@ def add_calibration(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="RESULT",
         help="result of an evaluation of MODEL on pairs, as RUN/eval/SET.json",
+    )
+
+
+def add_batch_size(parser: argparse.ArgumentParser, *, default: int = 128) -> None:
+    """Declares how many images a model takes at a time."""
+    parser.add_argument(
+        "--batch-size",
+        type=positive,
+        default=default,
+        metavar="N",
+        help=f"images at a time; default: {default}",
+    )
+
+
+def add_resize(parser: argparse.ArgumentParser, *, of: str) -> None:
+    """Declares how images of another size become 112 px.
+
+    Args:
+        parser: Of the command.
+        of: What the command calls its model, MODEL or RUN.
+    """
+    parser.add_argument(
+        "--resize",
+        choices=("crop", "stretch"),
+        help=f"of images that are not 112 x 112; default: as {of} does it",
     )
 
 

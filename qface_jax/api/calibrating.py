@@ -22,11 +22,11 @@ def calibration_of(model: Model, path: Path) -> Calibration:
         ConfigError: It is of another model, or of another checkpoint.
         DataError: It is no result.
     """
-    found = calibration.read(path)
-    run = Path(str(found.checkpoint.get("path", "")))
-    step = found.checkpoint.get("step")
+    evaluation = calibration.read(path)
+    run = Path(str(evaluation.checkpoint.get("path", "")))
+    step = evaluation.checkpoint.get("step")
     # A run may have been moved since: then its results lie in it.
-    of_run = _same(run, model.path) or _same(found.path.parent.parent, model.path)
+    of_run = _same(run, model.path) or _same(evaluation.path.parent.parent, model.path)
     if not of_run and not _imported_from(run, model.path):
         raise ConfigError(
             f"{path}: is an evaluation of {run}, not of {model.path}; {how(model)}"
@@ -36,7 +36,7 @@ def calibration_of(model: Model, path: Path) -> Calibration:
             f"{path}: is an evaluation of step {step}, the model is of step "
             f"{model.embedder.step}; give the same --which, or {how(model)}"
         )
-    return found
+    return evaluation
 
 
 def how(model: Model) -> str:

@@ -55,8 +55,8 @@ class Candidate(NamedTuple):
     similarity: float
 
 
-class Found(NamedTuple):
-    """What was found of a probe.
+class Answer(NamedTuple):
+    """Who a probe may be.
 
     Attributes:
         probe: Name of the image.
@@ -104,11 +104,11 @@ def embeddings_of(
     if calibration is not None:
         flips[str(calibration.path)] = calibration.flip
     if len(set(flips.values())) > 1:
-        said = ", ".join(
+        listed = ", ".join(
             f"{path} {'with' if flip else 'without'}" for path, flip in flips.items()
         )
         raise ConfigError(
-            f"mirror images: got {said} them; embed again (qface embed --no-flip "
+            f"mirror images: got {listed} them; embed again (qface embed --no-flip "
             "leaves them out), or evaluate again (--config.eval.flip)"
         )
     if manifests:
@@ -198,8 +198,8 @@ def stranger_threshold(gallery: Gallery, embeddings: Embeddings, rate: float) ->
         )
     features = unit(embeddings.features[chosen]).astype(np.float32)
     best = nearest(gallery.vectors, features, 2)
-    own = best.row[:, 0] == gallery.owner[chosen]
-    scores = np.sort(np.where(own, best.score[:, 1], best.score[:, 0]))
+    is_owner = best.row[:, 0] == gallery.owner[chosen]
+    scores = np.sort(np.where(is_owner, best.score[:, 1], best.score[:, 0]))
     (point,) = tar_at_far(Scores(scores, scores), [rate])  # for its threshold alone
     assert point.threshold is not None  # there are scores, and one threshold for each
     return float(point.threshold)
@@ -207,7 +207,7 @@ def stranger_threshold(gallery: Gallery, embeddings: Embeddings, rate: float) ->
 
 def identify(
     gallery: Gallery, probes: Embeddings, *, top: int, threshold: float | None = None
-) -> list[Found]:
+) -> list[Answer]:
     """Looks each probe up in a gallery.
 
     Args:
@@ -219,7 +219,7 @@ def identify(
     """
     features = unit(probes.features).astype(np.float32)
     best = nearest(gallery.vectors, features, top)
-    found = []
+    answers = []
     for probe, status in enumerate(probes.statuses):
         candidates = [
             Candidate(gallery.people[row], float(score))
@@ -230,15 +230,15 @@ def identify(
         if threshold is not None and candidates:
             first = candidates[0]
             person = first.person if first.similarity >= threshold else ""
-        found.append(
-            Found(
+        answers.append(
+            Answer(
                 probes.names[probe], status, probes.messages[probe], candidates, person
             )
         )
-    return found
+    return answers
 
 
-def write_csv(path: Path, found: list[Found]) -> None:
+def write_csv(path: Path, answers: list[Answer]) -> None:
     """Writes a line for each probe and candidate, aside, then renames the file.
 
     Columns are probe, status, rank (from 1), candidate, similarity, and person: the
@@ -254,11 +254,11 @@ def write_csv(path: Path, found: list[Found]) -> None:
         table.writerow(
             ("probe", "status", "rank", "candidate", "similarity", "person", "message")
         )
-        for one in found:
+        for one in answers:
             table.writerows(_lines(one))
 
 
-def _lines(one: Found) -> Iterator[tuple]:
+def _lines(one: Answer) -> Iterator[tuple]:
     person = "unknown" if one.person == "" else one.person or ""
     if not one.candidates:
         yield one.probe, one.status, "", "", "", person, one.message

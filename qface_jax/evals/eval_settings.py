@@ -34,6 +34,7 @@ def settings(config: ConfigDict, protocol: str) -> EvalSettings:
         resolutions=tuple(group.resolutions),
         flip=group.flip,
         folds=group.folds,
+        max_pairs=group.max_pairs,
         metric=group.metric,
         antialias=group.antialias,
         batch_size=group.batch_size,

@@ -16,6 +16,7 @@ from qface_jax.inference import embeddings, feature_file
 from qface_jax.inference.embedder import Embedder
 from qface_jax.inference.feature_store import FeatureStore, without_unusable
 from qface_jax.processes.share import ALONE
+from qface_jax.runs import run_folder
 
 _BLOCK = 4096  # images read from the store at a time
 
@@ -53,10 +54,27 @@ def embed_images(
         this model.
 
     Raises:
-        ConfigError: `out` is there and holds something else, or cannot be written.
+        ConfigError: `out` is there and holds something else, cannot be written, or
+            another process is writing it.
         DataError: None of the images can be used.
     """
     feature_file.check_name(out)
+    folder = out.with_name(f"{out.name}.embedding")
+    if out.exists():
+        return _embed(embedder, images, out, folder, kept, progress)
+    with run_folder.lock(folder, command="qface embed", option="--out"):
+        return _embed(embedder, images, out, folder, kept, progress)
+
+
+def _embed(
+    embedder: Embedder,
+    images: ImageList,
+    out: Path,
+    folder: Path,
+    kept: Tell,
+    progress: Tell,
+) -> Written | None:
+    """Does the work of `embed_images` in the folder of what is finished."""
     every = np.arange(len(images))
     stamps = images.stamps(every)
     of_noise = embedder.of_noise()[0]
@@ -72,8 +90,8 @@ def embed_images(
     of_file = {**manifest, "stamps": hashlib.sha256(stamps.tobytes()).hexdigest()}
     if out.exists():
         _refuse_other(out, of_file, of_noise)
+        shutil.rmtree(folder, ignore_errors=True)  # another process has just finished
         return None
-    folder = out.with_name(f"{out.name}.embedding")
     store = FeatureStore(
         folder,
         {**manifest, "model": hashlib.sha256(of_noise.tobytes()).hexdigest()},
@@ -85,15 +103,15 @@ def embed_images(
     bad: dict[int, Status] = {}
 
     def embed(rows: np.ndarray, _: int) -> Embedded:
-        found: list[Status] = []
+        of_rows: list[Status] = []
         batches = decoded_batches(
             images, batch_size=embedder.rows, resize=embedder.resize, rows=rows
         )
         embedded = embedder.embed(
-            _noting(batches, found), count=len(rows), progress=progress
+            _noting(batches, of_rows), count=len(rows), progress=progress
         )
-        unusable = [place for place, one in enumerate(found) if one.status != OK]
-        bad.update({int(rows[place]): found[place] for place in unusable})
+        unusable = [place for place, one in enumerate(of_rows) if one.status != OK]
+        bad.update({int(rows[place]): of_rows[place] for place in unusable})
         return without_unusable(embedded, np.array(unusable, np.int64))
 
     store.fill(every, embed, ALONE)
@@ -139,11 +157,11 @@ def _refuse_other(out: Path, manifest: dict[str, Any], of_noise: np.ndarray) -> 
 
 
 def _noting(
-    batches: Iterator[tuple[np.ndarray, list[Status]]], found: list[Status]
+    batches: Iterator[tuple[np.ndarray, list[Status]]], every: list[Status]
 ) -> Iterator[np.ndarray]:
-    """Yields the images, and adds what became of them to `found`."""
+    """Yields the images, and adds what became of them to `every`."""
     for images, statuses in batches:
-        found += statuses
+        every += statuses
         yield images
 
 

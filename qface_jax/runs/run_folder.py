@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from qface_jax import tables
 from qface_jax.atomic_file import replace_file
 from qface_jax.configs import document
 from qface_jax.errors import ConfigError
@@ -26,6 +27,7 @@ CONFIG, CHECKPOINTS, BEST = "config.json", "checkpoints", "best"
 EVAL, SAMPLES = "eval", "samples"
 METRICS, TABLE, EVENTS = "metrics.jsonl", "metrics.csv", "tensorboard"
 LOCK = ".lock"
+CODE_FOLDERS = "code_folders"  # in which what it names as module:object was found
 IMPORTED = "imported"  # in config.json of a model that `qface import` wrote
 
 
@@ -89,15 +91,23 @@ def read(path: str | Path) -> Run:
         saved, num_classes = content.pop("config"), content["num_classes"]
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ConfigError(f"{file}: is no run's config ({error})") from error
+    tables.look_in(content.get(CODE_FOLDERS, []))
     return Run(path, document.from_dict(saved), num_classes, content)
 
 
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Keeps a second training out of the folder until it is left or the process ends.
+def lock(
+    path: Path, *, command: str = "qface train", option: str = "--workdir"
+) -> Iterator[None]:
+    """Keeps a second process out of the folder until it is left or the process ends.
+
+    Args:
+        path: Folder; made if it does not exist.
+        command: What works in it, for the message.
+        option: By which the command is given another folder, for the message.
 
     Raises:
-        ConfigError: if another process trains in it.
+        ConfigError: if another process has it.
     """
     path.mkdir(parents=True, exist_ok=True)
     with (path / LOCK).open("w") as file:
@@ -105,8 +115,8 @@ def lock(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                f"{path}: another qface train is at work in this folder; wait for it, "
-                "stop it, or give another --workdir"
+                f"{path}: another {command} is at work in this folder; wait for it, "
+                f"stop it, or give another {option}"
             ) from None
         yield
 
@@ -190,6 +200,8 @@ def open_or_create(
         "data": data,
         "init_from": None if init_from is None else str(init_from),
     }
+    if document.external_names(config):
+        facts[CODE_FOLDERS] = tables.code_folders()
     _write(path, config, num_classes, facts)
 
 

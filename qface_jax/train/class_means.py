@@ -27,9 +27,10 @@ from qface_jax.train.state import TrainState
 def with_class_means(source: Any, setup: Setup, state: TrainState) -> TrainState:
     """Returns the state with the mean unit feature of each class as its centre.
 
-    Every training image is embedded once, as it is. No host holds all centres, and of
-    the features no more than a batch is kept. A class whose mean is zero, or that has
-    no image, keeps the centre it has.
+    Every training image is embedded once, as it is; broken ones are left out where
+    `data.skip_broken` is set. No host holds all centres, and of the features no more
+    than a batch is kept. A class whose mean is zero, or that has no image, keeps the
+    centre it has.
 
     Args:
         source: Training data.
@@ -90,5 +91,8 @@ def _batches(
             images = (
                 next(stream) if len(batch) else np.zeros((0, 112, 112, 3), np.uint8)
             )
-            yield images, batch
+            # What was left out of this batch is black, and is of no class.
+            start = first - records.start
+            sound = pictures.part(start, start + len(batch)).usable()
+            yield images, np.where(sound, batch, -1)
             progress.update(min(len(batch) * place.count, count))

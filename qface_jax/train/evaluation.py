@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,8 @@ from qface_jax.processes.share import Share
 from qface_jax.runs.progress import Progress
 from qface_jax.runs.run_folder import Run
 from qface_jax.runs.versions import installed
+
+_TIMED_BATCHES = 3  # to tell how long an evaluation takes
 
 
 class EvaluationStopped(Exception):  # noqa: N818 (an event, not an error)
@@ -129,6 +132,25 @@ class Evaluation:
         """The images of each benchmark, for pictures of them."""
         return [one.protocol.images for one in self._benchmarks]
 
+    def cost(self, embedder: Embedder) -> str:
+        """Returns what an evaluation takes, in a line; all hosts call it together.
+
+        A few batches of the first set are timed; what they compile is kept.
+
+        Args:
+            embedder: the model.
+        """
+        images = sum(one.protocol.total for one in self._benchmarks)
+        protocol, known = self._benchmarks[0]
+        rate = _images_per_second(
+            protocol.images, settings(self._config, known.protocol), embedder
+        )
+        return (
+            f"{counted(images, 'image')} of {counted(len(self._benchmarks), 'set')}, "
+            f"each side counted, at {rate:,.0f} images/s: about "
+            f"{max(images / rate / 60, 0.1):,.1f} min"
+        )
+
     def run(
         self,
         embedder: Embedder,
@@ -161,6 +183,33 @@ class Evaluation:
                 checkpoint=dict(checkpoint),
                 config_hash=known.config_hash,
             )
+
+
+def _images_per_second(
+    images: ImageSet, eval_settings: EvalSettings, embedder: Embedder
+) -> float:
+    """Returns how fast all hosts together read, degrade and embed images of a set."""
+    embedder = dataclasses.replace(embedder, flip=eval_settings.flip)
+    size, seconds = embedder.rows, 0.0
+    rows = np.arange(min(len(images), _TIMED_BATCHES * size))
+    for part in (rows[:size], rows):  # the first time it is compiled
+        chosen = _chosen(images, part)
+        start = time.perf_counter()
+        embedder.embed(
+            decode(chosen, min(eval_settings.resolutions), size, eval_settings),
+            count=len(part),
+        )
+        seconds = time.perf_counter() - start
+    return hosts.place().count * len(rows) / seconds
+
+
+def _chosen(images: ImageSet, rows: Sequence[int]) -> ChosenRecords:
+    return ChosenRecords(
+        images.name,
+        images.fetch,
+        rows,
+        transforms=getattr(images, "transforms", None),
+    )
 
 
 def decode(
@@ -206,13 +255,7 @@ def evaluate(
     batch_size = embedder.rows
 
     def embed(images: ImageSet, side: int, rows: Sequence[int], most: int) -> Embedded:
-        chosen = ChosenRecords(
-            images.name,
-            images.fetch,
-            rows,
-            transforms=getattr(images, "transforms", None),
-        )
-        batches = decode(chosen, side, batch_size, eval_settings)
+        batches = decode(_chosen(images, rows), side, batch_size, eval_settings)
         embedded = embedder.embed(
             batches,
             count=len(rows),

@@ -108,6 +108,11 @@ def train(
 
         if first == 0 and config.eval.before and evaluation.sets:
             with monitor.paused():
+                cost = evaluation.cost(setup.embedder(state))
+                hosts.say(
+                    f"before: evaluates {cost}; --config.eval.max_pairs=N takes fewer "
+                    "pairs, --config.eval.before=False does without"
+                )
                 for result in evaluate(0, results.before(run)):
                     value = percent(result.scalars.get(result.best))
                     hosts.say(f"before: {result.set} {result.best} {value} %")

@@ -26,6 +26,7 @@ PAPER = SHARED | {
     "octuplet.keep_low_weight": 0.0,
     "model.freeze_batch_norm": False,
     "eval.resolutions": (112, 56, 28, 14, 7),
+    "eval.max_pairs": 0,
 }
 ADAGRAD = {
     "optim.name": "adagrad", "optim.eps": 1.0, "optim.learning_rate": 0.01,
@@ -60,6 +61,7 @@ def test_the_recipe_for_small_data_keeps_close_to_the_original():
         min(found["octuplet.keep_high_weight"], found["octuplet.keep_low_weight"]) > 0
     )
     assert found["data.batch_size"] >= 64  # below it hurts, as the paper says
+    assert found["eval.max_pairs"] == 1_000
 
 
 def test_the_rate_falls_after_epochs_2_4_and_5():

@@ -1,6 +1,7 @@
 """Fine-tuning another run's model, from the command line to what it leaves."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -115,7 +116,12 @@ def test_it_is_judged_before_and_after(tuned, whole_run):
     theirs = json.loads((whole_run[0] / "eval" / "synthetic.json").read_text())
     assert before["details"] == theirs["details"]
     assert (run / "eval" / "synthetic.json").is_file()
-    assert "before: synthetic mean_cross" in said
+    # 20 pairs at two sides.
+    cost = (
+        r"before: evaluates 80 images of 1 set, each side counted, at [\d,]+ images/s"
+    )
+    assert re.search(rf"{cost}: about [\d,.]+ min; --config\.eval\.max_pairs=N", said)
+    assert said.index("before: evaluates") < said.index("before: synthetic mean_cross")
     table = said[said.index("accuracy before and after") :]
     assert "cross before" in table and "14 px" in table and "mean" in table
     page = (run / "report.html").read_text()

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from qface_jax.data_pipelines.sources import training as sources
+from qface_jax.data_pipelines.sources.skipping_source import SkippingSource
 from qface_jax.data_pipelines.tools.sample_images import drawn_faces
-from qface_jax.errors import ConfigError
+from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import results
 from qface_jax.inference.embedder import Embedder
 from qface_jax.launch import main
@@ -22,6 +23,7 @@ from qface_jax.sharded import parallel
 from qface_jax.train import class_means, loop
 from qface_jax.train.setup import build, fresh_state
 from support.closeness import assert_close_in_norm
+from support.kept_source import Kept
 from support.power_cut import train_until_cut
 from support.processes import Processes
 from support.small_run import SMALL, assert_equal, final_state, small
@@ -161,6 +163,30 @@ def test_class_means_are_where_the_classes_lie(whole_run):
             sums[label] += feature / np.linalg.norm(feature)
     want = sums / np.linalg.norm(sums, axis=1, keepdims=True)
     np.testing.assert_allclose(centres[:12], want, atol=1e-5)
+
+
+def test_class_means_are_of_the_images_that_can_be_decoded():
+    """As if the broken ones, known by their header or not, had never been there."""
+    config = small("classifier.centres=class_means")
+    drawn = sources.training_source(config)
+    encoded, _ = drawn.fetch(np.array([9, 13]))
+    setup = build(config, drawn, parallel.make_mesh())
+    state = fresh_state(setup)
+
+    def centres(source):
+        changed = class_means.with_class_means(source, setup, state)
+        return np.asarray(changed.params["head"]["centres"])
+
+    broken = {9: b"", 13: encoded[1][: len(encoded[1]) // 2]}
+    skipping = SkippingSource(Kept(drawn, broken), across_identities=True)
+    left = [row for row in range(len(drawn)) if row not in broken]
+    kept = Kept(drawn)
+    kept.images = [kept.images[row] for row in left]
+    kept.all_labels = kept.all_labels[left]
+    np.testing.assert_allclose(centres(skipping), centres(kept), atol=1e-5)
+    assert sorted(skipping.broken) == [9, 13]
+    with pytest.raises(DataError, match=r"record 9: .*data\.skip_broken=True"):
+        centres(Kept(drawn, broken))
 
 
 def test_class_means_need_a_model_to_start_from(tmp_path):

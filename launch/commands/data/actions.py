@@ -1,11 +1,17 @@
 """`qface data`: import, look at, preview and align sets of images."""
 
 from qface_jax.launch.commands.command import group
-from qface_jax.launch.commands.data import align, import_set, inspect_set, preview
+from qface_jax.launch.commands.data import (
+    align,
+    import_set,
+    inspect_set,
+    pairs,
+    preview,
+)
 
 COMMAND = group(
-    summary="import, inspect, preview or align images",
-    description="Import, inspect, preview and align sets of face images.",
+    summary="import, inspect, preview, align or pair images",
+    description="Import, inspect, preview, align and pair sets of face images.",
     actions={
         "import": (
             import_set,
@@ -14,5 +20,6 @@ COMMAND = group(
         "inspect": (inspect_set, "count what a set holds and say what looks wrong"),
         "preview": (preview, "draw what the network sees after degradation, as PNG"),
         "align": (align, "make aligned crops of a folder of photographs"),
+        "pairs": (pairs, "draw pairs of a folder of people, to evaluate on"),
     },
 )

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from qface_jax.errors import ConfigError, DataError
-from qface_jax.launch.commands.command import add_which, positive
+from qface_jax.launch.commands.command import add_which
+from qface_jax.launch.commands.model import add_batch_size, add_resize
 
 DESCRIPTION = """Score face images by a run, larger is better: the norm of the feature,
 ERS (distance from where unrecognizable images lie) and RI (the learnt recognizability
@@ -58,18 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PNG",
         help="draw the images with the lowest and the highest scores",
     )
-    parser.add_argument(
-        "--batch-size",
-        type=positive,
-        default=128,
-        metavar="N",
-        help="images at a time; default: 128",
-    )
-    parser.add_argument(
-        "--resize",
-        choices=("crop", "stretch"),
-        help="of images that are not 112 x 112; default: as RUN does it",
-    )
+    add_batch_size(parser)
+    add_resize(parser, of="RUN")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -27,6 +27,7 @@ class EvalSettings:
         resolutions: sides of degraded images, px.
         flip: add the mirror image's feature.
         folds: of a cross-validation; 0: those that the set is published with, else 10.
+        max_pairs: pairs of a verification set that are taken at most; 0: all.
         metric: key of `measures.verification.METRICS`.
         antialias: in the down-sampling.
         batch_size: images at a time, of all hosts together.
@@ -42,6 +43,7 @@ class EvalSettings:
     resolutions: tuple[int, ...] = (112, 56, 28, 14, 7)
     flip: bool = True
     folds: int = 10
+    max_pairs: int = 0
     metric: str = "euclidean"
     antialias: bool = True
     batch_size: int = 128
@@ -57,7 +59,7 @@ class EvalSettings:
 # What numbers can depend on: not batch size, threads, or the place of the files.
 READS = (
     "resolutions", "flip", "folds", "metric", "antialias", "discard_fmr",
-    "quality_scores", "synthetic", "resize",
+    "quality_scores", "synthetic", "resize", "max_pairs",
 )  # fmt: skip
 
 

@@ -269,7 +269,8 @@ def open_verification(settings: EvalSettings, name: str) -> Verification:
     """Opens a set of pairs.
 
     Args:
-        settings: `path` and `synthetic` say where sets are.
+        settings: `path` and `synthetic` say where sets are, `max_pairs` how many pairs
+            are taken.
         name: as of `pair_sets.open_pair_set`.
 
     Raises:
@@ -279,9 +280,11 @@ def open_verification(settings: EvalSettings, name: str) -> Verification:
     """
     # TensorFlow, which draws the synthetic set, takes seconds to load.
     from qface_jax.data_pipelines.sets.pair_sets import open_pair_set
-    from qface_jax.data_pipelines.sets.usable_pairs import UsablePairs
+    from qface_jax.data_pipelines.sets.usable_pairs import UsablePairs, at_most
 
-    pair_set = UsablePairs(open_pair_set(name, settings))
+    whole = open_pair_set(name, settings)
+    folds = settings.folds or whole.folds or DEFAULT_FOLDS
+    pair_set = UsablePairs(at_most(whole, settings.max_pairs, folds=folds))
     protocol = Verification(settings, pair_set)
     if np.all(pair_set.issame) or not np.any(pair_set.issame):
         kind = "same" if np.all(pair_set.issame) else "different"

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from qface_jax.configs import base
+from qface_jax.data_pipelines.sources.chosen_records import of_source, usable_first
 from qface_jax.data_pipelines.sources.skipping_source import SkippingSource
 from qface_jax.data_pipelines.sources.training import training_source
 from qface_jax.data_pipelines.stream import faces
@@ -103,3 +105,68 @@ def test_a_file_that_is_gone_is_a_broken_record(tmp_path):
     (tmp_path / "a" / "1.jpg").unlink()
     got, labels = source.fetch(np.arange(6))
     assert got[1] == got[2] and list(labels) == [0, 0, 0, 1, 1, 1]
+
+
+def in_order(source):
+    """The pictures of all records in order, and which of them are usable."""
+    records = of_source(source, np.arange(len(source)))
+    batches = list(faces.eval_batches(records, side=112, batch_size=8))
+    return np.concatenate(batches), records.usable()
+
+
+def test_nothing_takes_a_place_where_records_are_read_in_order(images, caplog):
+    cut = images[13][: len(images[13]) // 2]
+    source = source_with({13: cut, 2: EMPTY})
+    pictures, usable = in_order(source)
+    assert np.flatnonzero(~usable).tolist() == [2, 13]
+    assert not pictures[[2, 13]].any()
+    whole, all_usable = in_order(source_with({}))
+    assert all_usable.all()
+    np.testing.assert_array_equal(pictures[usable], whole[usable])
+    epoch(source)  # what is known is not said again
+    left_out = [line for line in caplog.messages if line.startswith("left out")]
+    assert len(left_out) == 2
+    assert source.counts() == {"empty": 1, "broken": 1}
+
+
+def test_probes_are_without_broken_records(images):
+    cut = images[13][: len(images[13]) // 2]
+    source = source_with({13: cut, 2: EMPTY})
+    rows = usable_first(source, 20, seed=3)
+    assert sorted(rows) == [row for row in range(20) if row not in (2, 13)]
+    every = usable_first(Kept(SyntheticFaces(IDENTITIES, EACH, seed=0)), 20, seed=3)
+    assert list(rows) == [row for row in every if row not in (2, 13)]
+
+
+def test_without_the_option_the_error_names_it(images):
+    kept = Kept(SyntheticFaces(IDENTITIES, EACH, seed=0), {2: EMPTY})
+    kept.record_name = lambda index: f"faces/{index}.jpg"
+    wanted = r"faces/2\.jpg: not a picture: empty.*--config\.data\.skip_broken=True"
+    for read in (epoch, in_order):
+        with pytest.raises(DataError, match=wanted):
+            read(kept)
+
+
+def test_a_small_set_is_looked_through_when_it_is_opened(tmp_path, caplog):
+    (tmp_path / "ann").mkdir()
+    encoded = Kept(SyntheticFaces(1, 3, seed=0)).images
+    two = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    two[0].save(tmp_path / "ann" / "two.gif", save_all=True, append_images=two[1:])
+    for name, content in {
+        "1.jpg": encoded[0],
+        "2.jpg": encoded[1],
+        "cut.jpg": encoded[2][:300],
+        "empty.png": EMPTY,
+    }.items():
+        (tmp_path / "ann" / name).write_bytes(content)
+    (tmp_path / "ann" / "notes.txt").write_text("no picture")
+    config = base.get_config()
+    config.data.source, config.data.path = "auto", str(tmp_path)
+    config.data.skip_broken = True
+    source = training_source(config)
+    assert len(source) == 5
+    assert source.counts() == {"broken": 1, "empty": 1, "animated": 1}
+    said = caplog.text
+    assert "data.skip_broken: 3 of 5 images left out: 1 broken, 1 empty, 1 ani" in said
+    assert "1 .txt" in said
+    assert "notes.txt" not in said and "cut.jpg: not a picture, or a damaged" in said

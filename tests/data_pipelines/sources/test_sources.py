@@ -5,16 +5,21 @@ import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from qface_jax.configs import base
+from qface_jax.data_pipelines.sources.skipping_source import SkippingSource
 from qface_jax.data_pipelines.sources.source import (
     LargeIdentities,
     detect_source,
     open_source,
     record_name,
 )
+from qface_jax.data_pipelines.stream import faces, picture
 from qface_jax.data_pipelines.tools.known_sets import KNOWN_SETS, compare_with_known
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.tables import SOURCES
+from support.image_files import noise
 from support.recordio_writer import (
     RecordWriter,
     jpeg,
@@ -92,6 +97,32 @@ def test_folder_leaves_out_what_is_no_image_and_says_so(tmp_path):
     notes = " ".join(source.describe()["notes"])
     assert "1 folders hold no image" in notes
     assert "2 files or nested folders" in notes
+    assert source.describe()["left_out"] == {
+        ".txt": 1,
+        "beside the folders of identities": 1,
+    }
+
+
+def test_every_ending_that_the_decoder_reads_is_trained_on(tmp_path):
+    Image.init()
+    endings = [
+        ending for ending, form in Image.EXTENSION.items() if form in picture._FORMATS
+    ]
+    assert sorted(endings) == sorted(picture.IMAGE_SUFFIXES)
+    (tmp_path / "ann").mkdir()
+    face = Image.fromarray(noise(112, 112))
+    for ending in endings:
+        face.save(tmp_path / "ann" / f"face{ending}", save_all=False)
+    source = SkippingSource(opened("folder", tmp_path), across_identities=True)
+    params = base.get_config().degrade.clean
+    stream = faces.stream(
+        source, batch_size=len(endings), recipe="clean", params=params, seed=0,
+        start_step=0, total_steps=1,
+    )  # fmt: skip
+    (batch,) = stream
+    assert len(source) == len(endings) and not source.broken
+    # A GIF has 256 colours, a JPEG is not exact; none is black.
+    assert batch["images"].astype(int).mean(axis=(1, 2, 3)).min() > 100
 
 
 def test_folder_with_names_that_are_not_utf8(tmp_path):

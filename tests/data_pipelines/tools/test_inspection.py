@@ -122,6 +122,7 @@ def test_a_list_with_a_missing_image(tmp_path):
     (tmp_path / "list.txt").write_text("\n".join(lines))
     facts = inspect_pairs(ListedPairs(tmp_path / "list.txt", tmp_path))
     assert facts["sample"]["broken"] == 1
+    assert facts["sample"]["faults"] == {"unreadable": 1}
     assert "1 of 3 images are not in" in facts["warnings"][0]
 
 

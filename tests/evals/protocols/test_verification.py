@@ -384,3 +384,11 @@ def test_a_fold_without_images_is_refused_when_the_set_is_opened(tmp_path):
     settings = EvalSettings(path=str(tmp_path), folds=0)
     with pytest.raises(DataError, match="cfp_ff: got no usable pair of fold 3 of 3"):
         PROTOCOLS["verification"].open(settings, "cfp_ff")
+
+
+def test_a_part_of_the_pairs():
+    drawn = {"identities": 4, "pairs": 40, "seed": 1}
+    part = EvalSettings(resolutions=(112, 14), folds=2, max_pairs=8, synthetic=drawn)
+    opened = PROTOCOLS["verification"].open(part, "synthetic")
+    assert opened.total == 2 * 2 * 8
+    assert opened.describe()["same"] == 4

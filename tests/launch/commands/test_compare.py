@@ -32,17 +32,17 @@ def test_similarities_are_those_of_the_model(model_run, images, result, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert [row["side"] for row in facts["rows"]] == [112, 14]
     assert [one["width"] for one in facts["images"]] == [112, 112]
-    model, found = qface_jax.load(model_run), calibration.read(result)
+    model, rates = qface_jax.load(model_run), calibration.read(result)
     one, other = (sample(path, 1)[0] for path in images)
     for row in facts["rows"]:
         small, also = (
-            np.asarray(down_up(image, side=row["side"], antialias=found.antialias))
+            np.asarray(down_up(image, side=row["side"], antialias=rates.antialias))
             for image in (other, one)
         )
         for kind, first in (("cross", one), ("same", also)):
-            cosine = model.similarity(first[None], small[None], flip=found.flip)[0, 0]
+            cosine = model.similarity(first[None], small[None], flip=rates.flip)[0, 0]
             assert abs(row[kind]["similarity"] - cosine) < 1e-4
-            rate = found.false_match_rate(row[kind]["similarity"], kind, row["side"])
+            rate = rates.false_match_rate(row[kind]["similarity"], kind, row["side"])
             assert row[kind]["false_match"] == rate._asdict()
     norms = [one["scores"]["norm"] for one in facts["images"]]
     np.testing.assert_allclose(
@@ -52,22 +52,26 @@ def test_similarities_are_those_of_the_model(model_run, images, result, capsys):
 
 def test_the_table(model_run, images, result, capsys):
     assert compare(model_run, *images, f"--calibration={result}") == 0
-    first, second, _, head, own, small = capsys.readouterr().out.splitlines()
+    first, second, _, head, at_own_size, small = capsys.readouterr().out.splitlines()
     assert first.startswith(f"A: {images[0]}, 112 x 112 px, feature norm ")
     assert second.startswith(f"B: {images[1]}")
     assert head.split("  ")[-1] == "FMR (95 % interval)"
-    assert own.startswith("own size")
+    assert at_own_size.startswith("own size")
     assert small.startswith("14 px")
-    assert " % (" in own or " 0 (" in own
+    assert " % (" in at_own_size or " 0 (" in at_own_size
 
 
 def test_without_a_calibration_it_says_how_to_make_one(model_run, images, capsys):
     assert compare(model_run, *images, "--resolutions=28,7") == 0
-    said = capsys.readouterr()
-    assert f"`qface eval --checkpoint={model_run}` makes one" in said.err
-    assert f"(there: {model_run}/eval/synthetic.json)" in said.err
-    assert [line.split()[0] for line in said.out.splitlines()[4:]] == ["own", "28", "7"]
-    assert "FMR" not in said.out
+    printed = capsys.readouterr()
+    assert f"`qface eval --checkpoint={model_run}` makes one" in printed.err
+    assert f"(there: {model_run}/eval/synthetic.json)" in printed.err
+    assert [line.split()[0] for line in printed.out.splitlines()[4:]] == [
+        "own",
+        "28",
+        "7",
+    ]
+    assert "FMR" not in printed.out
 
 
 def test_what_cannot_be_compared_is_refused(

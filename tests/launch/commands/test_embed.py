@@ -13,6 +13,7 @@ from qface_jax.errors import ConfigError, DataError
 from qface_jax.inference import feature_file, feature_store
 from qface_jax.inference.embedder import Embedder
 from qface_jax.launch import main
+from qface_jax.runs import run_folder
 from support.image_files import noise
 
 FIELDS = {
@@ -34,13 +35,13 @@ def written(model_run, people, tmp_path_factory):
 
 
 def test_the_file_has_what_the_model_gives(written, model_run, people, capsys):
-    found = qface_jax.load(model_run).embed(people)
+    embedded = qface_jax.load(model_run).embed(people)
     read = qface_jax.read_embeddings(written)
-    np.testing.assert_allclose(read.features, found.features, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(read.norms, found.norms, rtol=1e-4)
-    assert read.names == found.names
-    assert read.statuses == found.statuses
-    assert read.messages == found.messages
+    np.testing.assert_allclose(read.features, embedded.features, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(read.norms, embedded.norms, rtol=1e-4)
+    assert read.names == embedded.names
+    assert read.statuses == embedded.statuses
+    assert read.messages == embedded.messages
     with np.load(written) as arrays:
         assert set(arrays.files) == FIELDS
         np.testing.assert_array_equal(
@@ -67,14 +68,14 @@ def test_the_same_command_again_does_nothing(written, model_run, people, capsys)
 def test_json_without_flip(model_run, people, tmp_path, capsys):
     out = tmp_path / "a.npz"
     assert embed(model_run, people / "p0", out, "--no-flip", "--json") == 0
-    said = capsys.readouterr()
-    facts = json.loads(said.out)
+    printed = capsys.readouterr()
+    facts = json.loads(printed.out)
     assert facts["out"] == str(out)
     assert (facts["images"], facts["width"]) == (4, 16)
     assert facts["statuses"] == {"ok": 3, "not_an_image": 1}
     assert facts["not_ok"][0].startswith("text.jpg: not_an_image, not a picture")
     assert facts["scores"]["norm"]["min"] > 0
-    assert "embedding: 4/4 images (100%) in " in said.err
+    assert "embedding: 4/4 images (100%) in " in printed.err
     with np.load(out) as arrays:
         assert set(arrays.files) == FIELDS - {"mirrored"}
 
@@ -116,9 +117,9 @@ def test_an_image_that_was_replaced_is_embedded_again(cut_off, model_run):
     images, out = cut_off
     Image.fromarray(noise(112, 112)).save(images / "p0" / "1.png")
     assert embed(model_run, images, out) == 0
-    found = qface_jax.load(model_run).embed(images)
+    embedded = qface_jax.load(model_run).embed(images)
     read = qface_jax.read_embeddings(out)
-    np.testing.assert_allclose(read.features, found.features, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(read.features, embedded.features, rtol=1e-4, atol=1e-4)
 
 
 def test_parquet(written, model_run, people, tmp_path, monkeypatch, capsys):
@@ -162,3 +163,16 @@ def test_files_of_others_are_refused(written, tmp_path):
             qface_jax.read_embeddings(tmp_path / name)
     with pytest.raises(ConfigError, match=r"must end in \.npz or \.parquet"):
         qface_jax.read_embeddings(tmp_path / "c.npy")
+
+
+def test_a_second_one_on_the_same_file_is_refused(model_run, people, tmp_path, capsys):
+    out = tmp_path / "a.npz"
+    with run_folder.lock(tmp_path / "a.npz.embedding"):
+        assert embed(model_run, people, out) == 2
+    assert (
+        f"{out}.embedding: another qface embed is at work in this folder; wait for it, "
+        "stop it, or give another --out"
+    ) in capsys.readouterr().err
+    assert not out.exists()
+    assert embed(model_run, people, out) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]

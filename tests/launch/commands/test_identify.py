@@ -34,24 +34,24 @@ def probes(tmp_path_factory):
 def by_hand(model_run, people, probes):
     """Similarities [probes, people], by the model and NumPy."""
     model = qface_jax.load(model_run)
-    gallery, found = model.embed(people), model.embed(probes)
+    gallery, embedded = model.embed(people), model.embed(probes)
     owner = np.array([name[:2] for name in gallery.names])
     means = [
         unit(gallery.features[(owner == f"p{n}") & gallery.ok]).mean(axis=0)
         for n in range(PEOPLE)
     ]
-    return unit(found.features[found.ok]) @ unit(np.stack(means)).T
+    return unit(embedded.features[embedded.ok]) @ unit(np.stack(means)).T
 
 
 def test_candidates_and_unknowns(model_run, people, probes, by_hand, tmp_path, capsys):
     best = np.sort(by_hand, axis=1)[:, ::-1]
     limit = float(np.median(best[:, 0]))
-    out = tmp_path / "new" / "found.csv"
+    out = tmp_path / "new" / "candidates.csv"
     words = ["--json", "--top=3", f"--threshold={limit}", f"--out={out}"]
     assert identify(model_run, people, probes, *words) == 0
-    said = capsys.readouterr()
-    assert f"{people}: 5 people, 15 of 16 images usable" in said.err
-    facts = json.loads(said.out)
+    printed = capsys.readouterr()
+    assert f"{people}: 5 people, 15 of 16 images usable" in printed.err
+    facts = json.loads(printed.out)
     assert (facts["people"], facts["threshold"]) == (5, limit)
     *good, bad = facts["probes"]
     assert bad["status"] == "not_an_image"
@@ -93,10 +93,12 @@ def test_embedded_files_give_the_same(model_run, people, probes, tmp_path, capsy
 
 def test_without_a_threshold_nobody_is_unknown(model_run, people, probes, capsys):
     assert identify(model_run, people, probes / "6.png", "--top=1") == 0
-    said = capsys.readouterr()
-    assert "nobody is unknown without --fpir=RATE, the share of strangers" in said.err
-    assert said.out.startswith("6.png: p")
-    assert "unknown" not in said.out
+    printed = capsys.readouterr()
+    assert (
+        "nobody is unknown without --fpir=RATE, the share of strangers" in printed.err
+    )
+    assert printed.out.startswith("6.png: p")
+    assert "unknown" not in printed.out
 
 
 def test_the_gallery_itself_says_what_a_rate_takes(model_run, people, probes, capsys):
