@@ -107,6 +107,12 @@ def _add_precision(group: Any) -> None:
         "the accuracy at each resolution is measured with MODEL and with the file",
     )
     group.add_argument(
+        "--folds",
+        type=positive,
+        metavar="K",
+        help="of --pairs; default: those that the set is published with, else 10",
+    )
+    group.add_argument(
         "--tolerance",
         type=float,
         metavar="SHARE",
@@ -150,7 +156,11 @@ def run(args: argparse.Namespace) -> int:
 
     def judge(runner: Any) -> None:
         if args.pairs is not None:
-            judged.extend(accuracy.compare(args.pairs, subject, interface, runner))
+            judged.extend(
+                accuracy.compare(
+                    args.pairs, subject, interface, runner, folds=args.folds or 0
+                )
+            )
 
     hosts.say(f"writing {args.out} and comparing it with {args.model}")
     written = exporting.export(

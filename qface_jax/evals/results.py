@@ -249,11 +249,13 @@ def file_name(result: Result) -> str:
     """Returns what tells a result from the others of its run: the name of its files.
 
     That is the set's name; of an evaluation with other settings than the run's own
-    <set>.<protocol>-<digest>, the same for equal settings.
+    <set>.<protocol>-<digest>, the same for equal settings: a digest of what differs, so
+    that a setting of a later version changes no name.
     """
     if not result.changed:
         return result.set
-    text = json.dumps(result.settings, sort_keys=True)
+    differing = {name: values["got"] for name, values in result.changed.items()}
+    text = json.dumps(differing, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     return f"{result.set}.{result.protocol}-{digest}"
 

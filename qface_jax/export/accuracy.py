@@ -29,7 +29,12 @@ class Accuracy(NamedTuple):
 
 
 def compare(
-    pairs: str, subject: Subject, interface: Interface, runner: Runner
+    pairs: str,
+    subject: Subject,
+    interface: Interface,
+    runner: Runner,
+    *,
+    folds: int = 0,
 ) -> list[Accuracy]:
     """Returns the accuracies of a model and of its file at every resolution.
 
@@ -40,6 +45,7 @@ def compare(
         subject: The model.
         interface: Of the file.
         runner: The file, run by its own runtime.
+        folds: Of the accuracy; 0: those that the set is published with, else 10.
 
     Raises:
         ConfigError: There is no such set, or the interface's batch does not do.
@@ -49,6 +55,7 @@ def compare(
     with config.unlocked():
         config.eval.sets = (pairs,)
         config.eval.flip = False
+        config.eval.folds = folds
     evaluation = Evaluation(config.lock())
     model, file = (
         _result(evaluation, run, subject, interface)

@@ -37,6 +37,7 @@ USES = {
     ("embed",): (["RUN", "W/people", "--out=W/faces.npz"], "faces.npz"),
     ("compare",): (["RUN", "W/people/p0/0.png", "W/people/p1/0.png"], None),
     ("identify",): (["RUN", "W/faces.npz", "W/people/p0/0.png"], None),
+    ("export",): (["W/network.onnx", "W/face.onnx"], "face.onnx.json"),
     ("plan",): (["--config=demo", "--devices=1", "--classes=12", *SMALL], None),
     ("data", "import"): (["6x4", "W/set", "--source=synthetic"], "set/labels.npy"),
     ("data", "inspect"): (["W/people", "--sheet=W/set.png"], "set.png"),
