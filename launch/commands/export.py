@@ -28,8 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="file to write")
     parser.add_argument(
         "--format",
-        choices=tuple(EXPORT_FORMATS),
-        help="what is written; default: by the ending of OUT",
+        metavar="NAME",
+        help=f"what is written: {', '.join(EXPORT_FORMATS)}, or module:object of your "
+        "own; default: by the ending of OUT",
     )
     _add_interface(parser.add_argument_group("what the file takes and returns"))
     _add_precision(parser.add_argument_group("precision and checks"))
@@ -123,6 +124,7 @@ def _add_precision(group: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exports, and says what was written and how far it is from the model."""
+    from qface_jax import tables
     from qface_jax.api.model_weights import HEAD
     from qface_jax.data_pipelines.tools import sample_images
     from qface_jax.errors import ConfigError
@@ -133,6 +135,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.tolerance is not None and not args.tolerance > 0:
         raise ConfigError(f"--tolerance: got {args.tolerance:g}, must be above 0")
+    if args.format is not None:
+        tables.trust(args.format)
     name, chosen = exporting.format_of(args.out, args.format)
     weights = read_model_weights(args, [HEAD] if args.centres else [])
     subject = subject_of(weights, with_centres=args.centres)

@@ -51,7 +51,7 @@ def format_of(path: Path, name: str | None) -> tuple[str, Format]:
 
     Args:
         path: Of the file to write, whose ending says it where nothing else does.
-        name: Key of `tables.EXPORT_FORMATS`; None: by the ending.
+        name: Of `tables.EXPORT_FORMATS`, or `module:object`; None: by the ending.
 
     Raises:
         ConfigError: There is no such format, or the ending is another's.

@@ -109,7 +109,7 @@ class Format(NamedTuple):
 
     Attributes:
         title: What a reader calls it.
-        ending: Of its files, with the dot.
+        ending: Of its files, with the dot, as in ".onnx".
         precisions: Those that it knows of PRECISIONS.
         check: (subject, request); raises ConfigError where the format cannot hold that,
             or a package is missing, before any work.

@@ -212,6 +212,19 @@ def test_command(trained, run, capsys):
     assert "Print each config key that two runs differ in." in capsys.readouterr().out
 
 
+def test_export_format(trained, lab, capsys):
+    out = lab / "face.npz"
+    assert qface("export", trained, out, "--format=my_formats.py:NPZ", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["format"] == "NumPy"
+    assert facts["differences"]["embedding"][0]["difference"] == 0
+    with np.load(out) as arrays:
+        assert any(name.startswith("params/") for name in arrays.files)
+    with pytest.raises(SystemExit):
+        qface("export", "--help")
+    assert "onnx, stablehlo, safetensors, tflite" in capsys.readouterr().out
+
+
 def test_the_same_command_goes_on(run, capsys):
     (run / "report.html").unlink()
     assert qface(*TRAIN, f"--workdir={run}") == 0

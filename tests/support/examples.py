@@ -14,6 +14,7 @@ TABLES = {
     "Degradation": tables.RECIPES,
     "Protocol": tables.PROTOCOLS,
     "Quality score": tables.QUALITY_SCORES,
+    "Export format": tables.EXPORT_FORMATS,
     "Config": tables.CONFIGS,
     "Command": tables.COMMANDS,
 }
