@@ -214,7 +214,8 @@ def test_command(trained, run, capsys):
 
 def test_export_format(trained, lab, capsys):
     out = lab / "face.npz"
-    assert qface("export", trained, out, "--format=my_formats.py:NPZ", "--json") == 0
+    format_ = "--format=my_formats.py:NPZ"
+    assert qface("export", trained, out, format_, "--json", "--trust-code") == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["format"] == "NumPy"
     assert facts["differences"]["embedding"][0]["difference"] == 0
