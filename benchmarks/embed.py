@@ -4,9 +4,9 @@
 
 MODEL, an .onnx file or the folder of a run, is exported; without one it is
 MobileFaceNet with fresh weights. All ways read the same JPEG files and make the feature
-of each image and of its mirror image, batch by batch, on all cores, taking turns in one
-process after a warm-up: ours with its own reader, onnxruntime in a plain loop, and in one
-whose files are read by threads while it computes.
+of each image and of its mirror image, batch by batch, on all cores. They take turns in
+one process after a warm-up: ours with its own reader, onnxruntime in a plain loop, and
+in one whose files are read by threads while it computes.
 """
 
 import argparse
