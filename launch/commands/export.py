@@ -156,15 +156,15 @@ def run(args: argparse.Namespace) -> int:
         images = sample_images.sample(args.images, _CALIBRATION, resize)
     request = Request(interface, args.precision, images)
     exporting.check(subject, chosen, request, args.out)
+    evaluation = None
+    if args.pairs is not None:
+        evaluation = accuracy.opened(args.pairs, subject, folds=args.folds or 0)
+    pictures = exporting.pictures_of(args.images, resize)
     judged: list[accuracy.Accuracy] = []
 
     def judge(runner: Any) -> None:
-        if args.pairs is not None:
-            judged.extend(
-                accuracy.compare(
-                    args.pairs, subject, interface, runner, folds=args.folds or 0
-                )
-            )
+        if evaluation is not None:
+            judged.extend(accuracy.compare(evaluation, subject, interface, runner))
 
     hosts.say(f"writing {args.out} and comparing it with {args.model}")
     written = exporting.export(
@@ -172,7 +172,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         chosen,
         request,
-        pictures=exporting.pictures_of(args.images, resize),
+        pictures=pictures,
         tolerance=args.tolerance,
         judge=judge,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from qface_jax.errors import ConfigError, DataError
+from qface_jax.errors import DataError
 from qface_jax.evals import results
 from qface_jax.evals.results import Result
 from qface_jax.export.interface import EMBEDDING, Interface
@@ -28,35 +28,42 @@ class Accuracy(NamedTuple):
     file: float
 
 
-def compare(
-    pairs: str,
-    subject: Subject,
-    interface: Interface,
-    runner: Runner,
-    *,
-    folds: int = 0,
-) -> list[Accuracy]:
-    """Returns the accuracies of a model and of its file at every resolution.
-
-    Both give the embeddings of the interface; mirror images are added where it says so.
+def opened(pairs: str, subject: Subject, *, folds: int = 0) -> Evaluation:
+    """Opens a set of pairs, before there is anything to evaluate.
 
     Args:
-        pairs: Set of pairs, as in `eval.sets`.
+        pairs: The set, as in `eval.sets`.
         subject: The model.
-        interface: Of the file.
-        runner: The file, run by its own runtime.
         folds: Of the accuracy; 0: those that the set is published with, else 10.
 
     Raises:
-        ConfigError: There is no such set, or the interface's batch does not do.
-        DataError: The set cannot be read, or the features are degenerate.
+        ConfigError: There is no such set, or it does not fit the folds.
+        DataError: It cannot be read.
     """
     config = subject.config.copy_and_resolve_references()
     with config.unlocked():
         config.eval.sets = (pairs,)
         config.eval.flip = False
         config.eval.folds = folds
-    evaluation = Evaluation(config.lock())
+    return Evaluation(config.lock())
+
+
+def compare(
+    evaluation: Evaluation, subject: Subject, interface: Interface, runner: Runner
+) -> list[Accuracy]:
+    """Returns the accuracies of a model and of its file at every resolution.
+
+    Both give the embeddings of the interface; mirror images are added where it says so.
+
+    Args:
+        evaluation: From `opened`.
+        subject: The model.
+        interface: Of the file.
+        runner: The file, run by its own runtime.
+
+    Raises:
+        DataError: The features are degenerate.
+    """
     model, file = (
         _result(evaluation, run, subject, interface)
         for run in (subject.runner(interface), runner)
@@ -82,8 +89,6 @@ def _result(
 def _rates(model: Result, file: Result) -> Iterator[Accuracy]:
     for series in results.series(model):
         for label, scalar in zip(series.labels, series.scalars, strict=True):
-            if scalar not in file.scalars:
-                raise ConfigError(f"{file.set}: the exported file has no {scalar}")
             yield Accuracy(
                 f"{series.name} {label}".strip(),
                 model.scalars[scalar],

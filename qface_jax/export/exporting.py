@@ -100,6 +100,12 @@ def check(subject: Subject, chosen: Format, request: Request, path: Path) -> Non
             f"precision: got {request.precision}, but {chosen.title} is written in "
             f"{' or '.join(chosen.precisions)}"
         )
+    if chosen.max_bytes is not None and subject.nbytes > chosen.max_bytes:
+        raise ConfigError(
+            f"{path}: {subject.nbytes:,} bytes of weights, but a file of format "
+            f"{chosen.title} holds {chosen.max_bytes:,}; leave the class centres out "
+            "(only .safetensors holds any number)"
+        )
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder; give a file")
     chosen.check(subject, request)

@@ -15,6 +15,7 @@ from qface_jax.export.onnx_network import packages
 from qface_jax.export.subject import (
     FLOAT16,
     INT8,
+    MESSAGE_BYTES,
     PRECISIONS,
     Format,
     Request,
@@ -163,4 +164,5 @@ ONNX = Format(
     check=_check,
     write=_write,
     open=_open,
+    max_bytes=MESSAGE_BYTES,
 )

@@ -8,7 +8,14 @@ from jax import export
 
 from qface_jax.errors import DataError
 from qface_jax.export.interface import BATCH
-from qface_jax.export.subject import FLOAT32, Format, Request, Runner, Subject
+from qface_jax.export.subject import (
+    FLOAT32,
+    MESSAGE_BYTES,
+    Format,
+    Request,
+    Runner,
+    Subject,
+)
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -43,4 +50,5 @@ STABLEHLO = Format(
     check=lambda subject, request: None,
     write=_write,
     open=_open,
+    max_bytes=MESSAGE_BYTES,
 )

@@ -18,6 +18,8 @@ from qface_jax.export.interface import Interface, function
 from qface_jax.models.convolution import plain_convolutions
 from qface_jax.weights.convention import Convention
 
+# Protocol Buffers and FlatBuffers count bytes in 31 bits; the rest is for the program.
+MESSAGE_BYTES = 2**31 - 2**24
 FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
 PRECISIONS = (FLOAT32, FLOAT16, INT8)
 # Pixels uint8 [b, 112, 112, 3], RGB -> the outputs by name, as NumPy arrays.
@@ -40,6 +42,12 @@ class Subject(NamedTuple):
     stats: Any
     centres: np.ndarray | None
     facts: dict[str, Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all weights, and of the class centres."""
+        arrays = jax.tree.leaves((self.params, self.stats, self.centres))
+        return sum(array.nbytes for array in arrays)
 
     @property
     def network(self) -> Convention:
@@ -115,6 +123,7 @@ class Format(NamedTuple):
             or a package is missing, before any work.
         write: (subject, request, path); writes the file.
         open: (path, subject, request) -> the file, run by the format's own runtime.
+        max_bytes: Of the weights that a file can hold; None: any number.
     """
 
     title: str
@@ -123,6 +132,7 @@ class Format(NamedTuple):
     check: Callable[[Subject, Request], None]
     write: Callable[[Subject, Request, Path], None]
     open: Callable[[Path, Subject, Request], Runner]
+    max_bytes: int | None = None
 
 
 def subject_of(weights: ModelWeights, *, with_centres: bool) -> Subject:

@@ -8,7 +8,15 @@ import numpy as np
 
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.export.interface import BATCH, IMAGES
-from qface_jax.export.subject import FLOAT16, FLOAT32, Format, Request, Runner, Subject
+from qface_jax.export.subject import (
+    FLOAT16,
+    FLOAT32,
+    MESSAGE_BYTES,
+    Format,
+    Request,
+    Runner,
+    Subject,
+)
 
 
 def _interpreter() -> Any:
@@ -80,4 +88,5 @@ TFLITE = Format(
     check=lambda subject, request: _interpreter() and None,
     write=_write,
     open=_open,
+    max_bytes=MESSAGE_BYTES,
 )

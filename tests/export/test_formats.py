@@ -199,6 +199,17 @@ def test_what_a_format_does_not_carry_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_more_than_a_file_holds_is_refused_before_any_work(tiny, tmp_path):
+    class Centres:
+        nbytes = 2**31
+
+    many = tiny._replace(centres=Centres())
+    with pytest.raises(ConfigError, match=r"bytes of weights, but a file .* holds"):
+        exporting.check(
+            many, EXPORT_FORMATS["onnx"], Request(Interface()), tmp_path / "face.onnx"
+        )
+
+
 def test_a_backbone_that_a_package_does_not_carry_is_refused_by_name(
     tiny, tmp_path, pictures, monkeypatch
 ):

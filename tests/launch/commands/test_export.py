@@ -54,6 +54,8 @@ def test_json_and_the_accuracy_of_the_file(model_run, tmp_path, capsys):
         ("face.onnx", ["--centres"], "has no class centres; leave them out"),
         ("face.onnx", ["--tolerance=0"], "--tolerance: got 0, must be above 0"),
         ("face.onnx", ["--precision=int8"], "needs images that the ranges"),
+        ("face.onnx", ["--pairs=nowhere.bin"], "nowhere.bin"),
+        ("face.onnx", ["--images=nowhere"], "nowhere"),
         ("face.safetensors", [], "tiny: has no published PyTorch form"),
     ],
 )
