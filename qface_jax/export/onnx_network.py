@@ -8,8 +8,11 @@ import contextlib
 import functools
 import io
 import logging
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from qface_jax.errors import ConfigError
@@ -20,6 +23,17 @@ from qface_jax.models.onnx.graph import Graph, Node
 from qface_jax.weights.convention import Convention
 from qface_jax.weights.importing import ONNX
 
+# Where jax2onnx puts functions of its own.
+_REPLACED_IN = (
+    jax,
+    jax.image,
+    jax.lax,
+    jax.nn,
+    jax.random,
+    jnp,
+    jnp.linalg,
+    flax.linen,
+)
 _DOMAINS = ("", "ai.onnx")  # two names of ONNX's own operators
 OPSET = 18  # of our own backbones; an imported graph keeps its own
 
@@ -94,7 +108,8 @@ def raised(onnx: Any, model: Any, opset: int) -> Any:
 
 def _jax2onnx() -> Any:
     try:
-        import jax2onnx
+        with _apart():
+            import jax2onnx
     except ImportError as error:
         raise ConfigError(
             f"writing a backbone of ours as .onnx needs the package {error.name}, "
@@ -105,10 +120,10 @@ def _jax2onnx() -> Any:
 
 def _converted(subject: Subject) -> OnnxNetwork:
     side = IMAGE_SIDE
+    convert = _jax2onnx().to_onnx
     try:
-        # It prints what it does, and warns of what is no matter to a user.
-        with contextlib.redirect_stdout(io.StringIO()), _quiet("onnx_ir", "jax2onnx"):
-            model = _jax2onnx().to_onnx(
+        with _apart():
+            model = convert(
                 subject.raw,
                 inputs=[(BATCH, side, side, 3)],
                 model_name="qface",
@@ -123,7 +138,25 @@ def _converted(subject: Subject) -> OnnxNetwork:
 
 
 @contextlib.contextmanager
-def _quiet(*names: str):
+def _apart() -> Iterator[None]:
+    """Keeps to itself what jax2onnx prints and what it replaces in JAX.
+
+    It leaves some functions of JAX replaced by its own, such as `jax.numpy.cumsum`,
+    which take fewer arguments.
+    """
+    before = [(module, dict(vars(module))) for module in _REPLACED_IN]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), _quiet("onnx_ir", "jax2onnx"):
+            yield
+    finally:
+        for module, content in before:
+            for name, value in content.items():
+                if vars(module).get(name) is not value:
+                    setattr(module, name, value)
+
+
+@contextlib.contextmanager
+def _quiet(*names: str) -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

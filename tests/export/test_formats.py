@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -221,6 +223,30 @@ def test_a_backbone_that_a_package_does_not_carry_is_refused_by_name(
     monkeypatch.setattr(jax2onnx, "to_onnx", to_onnx)
     with pytest.raises(ConfigError, match="backbone tiny: jax2onnx does not carry it"):
         written(tiny, "onnx", tmp_path, pictures)
+
+
+def test_jax_is_as_it_was_after_an_export(tmp_path):
+    """In a process of its own: here jax2onnx may have been imported before."""
+    code = """
+import jax, jax.numpy as jnp
+from qface_jax import models
+from qface_jax.configs.base import get_config
+from qface_jax.export import onnx_network
+from qface_jax.export.subject import Subject
+before = [(m, dict(vars(m))) for m in onnx_network._REPLACED_IN]
+config = get_config()
+config.model.backbone = "tiny"
+params, stats = jax.jit(models.build(config.model).init)(jax.random.key(0))
+onnx_network.network_of(Subject(config.lock(), params, stats, None, {}))
+changed = [n for m, was in before for n, v in was.items() if vars(m)[n] is not v]
+assert changed == [], changed
+assert jnp.cumsum(jnp.ones(3), 0).tolist() == [1, 2, 3]
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert run.returncode == 0, run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test_the_format_is_found_by_the_ending(tmp_path):
