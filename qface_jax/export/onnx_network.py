@@ -32,7 +32,6 @@ _REPLACED_IN = (
     jax.random,
     jnp,
     jnp.linalg,
-    flax.linen,
 )
 _DOMAINS = ("", "ai.onnx")  # two names of ONNX's own operators
 OPSET = 18  # of our own backbones; an imported graph keeps its own
