@@ -57,29 +57,30 @@ class Subject(NamedTuple):
             tuple(group.input_mean), tuple(group.input_std), group.color_order
         )
 
-    def raw(self, images: jax.Array) -> jax.Array:
-        """Returns raw features [b, d] of images float32 [b, 112, 112, 3] in [-1, 1].
-
-        It is traced with JAX's own operations alone.
-        """
+    def features(self, images: jax.Array) -> jax.Array:
+        """Returns raw features [b, d] of images float32 [b, 112, 112, 3] in [-1, 1]."""
         options = document.options_of(
             self.config, "backbone", self.config.model.backbone
         )
         model = models.build(self.config.model, options=options)
+        return model.apply(self.params, self.stats, images, train=False, key=None)[0]
+
+    def raw(self, images: jax.Array) -> jax.Array:
+        """Returns the same, traced with JAX's own operations alone."""
         with plain_convolutions():
-            return model.apply(self.params, self.stats, images, train=False, key=None)[
-                0
-            ]
+            return self.features(images)
 
     def function(
         self, interface: Interface
     ) -> Callable[[jax.Array], Mapping[str, jax.Array]]:
-        """Returns the exported model as a JAX function; see `interface.function`."""
+        """Returns what is exported as a JAX function; see `interface.function`."""
         return function(self.raw, interface, self.network, self.centres)
 
     def runner(self, interface: Interface) -> Runner:
         """Returns the model itself with what is exported around it."""
-        compiled = jax.jit(self.function(interface))
+        compiled = jax.jit(
+            function(self.features, interface, self.network, self.centres)
+        )
 
         def run(pixels: np.ndarray) -> dict[str, np.ndarray]:
             outputs = compiled(interface.arranged(pixels, self.network))
