@@ -155,11 +155,11 @@ def read_run(folder: Path, last_step: LastStep) -> RunRecord:
             evaluated.append(result)
     # Evaluated when it was trained, maybe by a version with fewer keys, or later.
     digests = document.digest(run.config), run.facts.get("config_digest")
-    own = [result for result in evaluated if not result.changed]
-    shipped_sets = sum(result.config_hash in digests for result in own)
+    unchanged = [result for result in evaluated if not result.changed]
+    shipped_sets = sum(result.config_hash in digests for result in unchanged)
     finished = shipped_sets >= len(run.config.eval.sets)
     added, of_added = _added(folder.name, evaluated)
-    return RunRecord(run.config, data, finished, own + added, notes + of_added)
+    return RunRecord(run.config, data, finished, unchanged + added, notes + of_added)
 
 
 def _added(run: str, evaluated: list[Result]) -> tuple[list[Result], list[str]]:

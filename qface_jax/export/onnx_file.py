@@ -11,7 +11,7 @@ from qface_jax.errors import ConfigError, DataError
 from qface_jax.export import onnx_network
 from qface_jax.export.interface import IMAGES
 from qface_jax.export.onnx_interface import wrapped
-from qface_jax.export.onnx_network import packages
+from qface_jax.export.onnx_network import onnx_package
 from qface_jax.export.subject import (
     FLOAT16,
     INT8,
@@ -22,6 +22,7 @@ from qface_jax.export.subject import (
     Runner,
     Subject,
 )
+from qface_jax.weights import parity
 
 _PER_CHANNEL = 13  # opset from which weights have a scale for each channel
 _QUANTIZED = ("Conv", "Gemm", "MatMul")
@@ -38,7 +39,7 @@ def _check(subject: Subject, request: Request) -> None:
 
 
 def _write(subject: Subject, request: Request, path: Path) -> None:
-    onnx, _ = packages()
+    onnx = onnx_package()
     model = wrapped(
         onnx,
         onnx_network.network_of(subject),
@@ -129,18 +130,7 @@ def _batches(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 
 def _open(path: Path, subject: Subject, request: Request) -> Runner:
-    _, onnxruntime = packages()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # its warnings about files are not for our users
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        # Its errors have no common class but Exception.
-        raise DataError(
-            f"onnxruntime cannot load it ({str(error).splitlines()[0][:200]})"
-        ) from error
+    session = parity.onnx_session(path, Path("the exported file"))
     names = [output.name for output in session.get_outputs()]
 
     def run(pixels: np.ndarray) -> dict[str, np.ndarray]:

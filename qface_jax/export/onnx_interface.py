@@ -47,6 +47,10 @@ class _Builder:
         self.nodes.append(make(operator, inputs, [output], output, **attributes))
         return output
 
+    def as_float(self, value: str) -> str:
+        """Returns a value as float32."""
+        return self.add("Cast", value, to=self._onnx.TensorProto.FLOAT)
+
     def tensor(self, array: np.ndarray) -> str:
         """Adds an initializer; returns its name."""
         name = f"qface_constant_{len(self.tensors)}"
@@ -134,7 +138,7 @@ def _input(
     """Adds what makes the network's input of the images."""
     values = IMAGES
     if interface.input == UINT8:
-        values = builder.add("Cast", values, to=builder._onnx.TensorProto.FLOAT)
+        values = builder.as_float(values)
     taken = interface.convention(convention)
     if taken.color_order != network.takes.color_order:
         turned = builder.tensor(np.array([2, 1, 0], np.int64))

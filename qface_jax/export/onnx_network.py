@@ -51,23 +51,23 @@ class OnnxNetwork(NamedTuple):
     layout: str
 
 
-def packages() -> tuple[Any, Any]:
-    """Returns onnx and onnxruntime; raises ConfigError where one is missing."""
+def onnx_package() -> Any:
+    """Returns onnx; raises ConfigError where it or onnxruntime is missing."""
     try:
         import onnx
         import onnx.version_converter
-        import onnxruntime
+        import onnxruntime  # noqa: F401 (it runs what is written)
     except ImportError as error:
         raise ConfigError(
             f"writing .onnx files needs the package {error.name}, which is not "
             "installed; pip install 'qface-jax[export]'"
         ) from error
-    return onnx, onnxruntime
+    return onnx
 
 
 def check(subject: Subject) -> None:
     """Raises ConfigError where a package is missing."""
-    packages()
+    onnx_package()
     if subject.config.model.backbone != ONNX:
         _jax2onnx()
 
@@ -168,7 +168,7 @@ def _quiet(*names: str) -> Iterator[None]:
 
 
 def _written_back(subject: Subject) -> OnnxNetwork:
-    onnx, _ = packages()
+    onnx = onnx_package()
     graph = Graph.unpack(subject.config.model.graph)
     model = model_of(onnx, graph, subject.params, subject.stats)
     layout = NCHW if graph.channels_first else NHWC

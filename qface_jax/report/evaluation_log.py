@@ -68,8 +68,8 @@ class Sheets:
 
     def _stamps(self) -> dict[Path, tuple[int, int]]:
         # A picture is written aside and renamed: each has an inode of its own.
-        found = {path: path.stat() for path in sorted(self._folder.glob("*.png"))}
-        return {path: (of.st_mtime_ns, of.st_ino) for path, of in found.items()}
+        sheets = {path: path.stat() for path in sorted(self._folder.glob("*.png"))}
+        return {path: (of.st_mtime_ns, of.st_ino) for path, of in sheets.items()}
 
 
 def _pixels(path: Path) -> np.ndarray:

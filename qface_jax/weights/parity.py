@@ -1,5 +1,6 @@
 """Whether an imported model says the same as where it came from."""
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -166,6 +167,31 @@ def our_embed(model: Any, params: Any, stats: Any) -> Embed:
     return lambda pixels: np.asarray(embed(params, stats, pixels))
 
 
+def onnx_session(path: Path, called: Path) -> Any:
+    """Returns an onnxruntime.InferenceSession of a file, on the CPU.
+
+    Args:
+        path: The file.
+        called: What a message calls it.
+
+    Raises:
+        DataError: if onnxruntime cannot load it.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # its warnings about files are not for our users
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        # Its errors have no common class but Exception.
+        raise DataError(
+            f"{called}: onnxruntime cannot load it ({str(error).splitlines()[0][:200]})"
+        ) from error
+
+
 def onnx_embed(path: Path, convention: Convention) -> Embed | None:
     """Returns an ONNX file as pixels -> features; None without onnxruntime.
 
@@ -176,21 +202,9 @@ def onnx_embed(path: Path, convention: Convention) -> Embed | None:
     Raises:
         DataError: if onnxruntime cannot load it.
     """
-    try:
-        import onnxruntime
-    except ImportError:
+    if importlib.util.find_spec("onnxruntime") is None:
         return None
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # its warnings about files are not for our users
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        # Its errors have no common class but Exception.
-        raise DataError(
-            f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0][:200]})"
-        ) from error
+    session = onnx_session(path, path)
     entry = session.get_inputs()[0]
     if len(entry.shape) != 4:
         raise ConfigError(f"{path}: takes {entry.shape}, expected [b, 3, h, w]")

@@ -56,8 +56,8 @@ def test_every_benchmark_of_a_paper(run, folder, config, capsys):
     said = capsys.readouterr().out
     for name in RESULTS[config]:
         # Other sides than the run's own: those that read them have their own file.
-        found = re.search(rf"result: (.*/{name}(\.\w+-\w{{8}})?\.json)$", said, re.M)
-        path = Path(found.group(1))
+        match = re.search(rf"result: (.*/{name}(\.\w+-\w{{8}})?\.json)$", said, re.M)
+        path = Path(match.group(1))
         result = json.loads(path.read_text())
         assert result["status"] == "ok" and result["best"] in result["scalars"]
     assert said.count("result: ") == len(RESULTS[config])

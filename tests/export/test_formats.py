@@ -16,9 +16,10 @@ from qface_jax.errors import ConfigError, DataError
 from qface_jax.export import exporting
 from qface_jax.export.exporting import format_of
 from qface_jax.export.interface import Interface
-from qface_jax.export.subject import FLOAT16, INT8, Request
+from qface_jax.export.subject import FLOAT16, INT8, Request, Subject
 from qface_jax.tables import EXPORT_FORMATS
 from qface_jax.weights import importing, onnx_file
+from support.fresh_weights import with_statistics
 from support.onnx_model import Case, ints, model
 
 # Everything that can be asked for, each as it is not by default.
@@ -55,12 +56,28 @@ def test_a_file_says_what_the_model_says(name, interface, tiny, tmp_path, pictur
     assert facts["outputs"] == list(interface.outputs)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["onnx", "tflite"])
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "iresnet18", "ir_se_50", "mobilefacenet", "mobilefacenet_relu6",
+        "face_transformer", "mini",
+    ],
+)  # fmt: skip
+def test_every_family_is_carried(backbone, name, tmp_path, pictures):
+    config = get_config()
+    config.model.backbone = backbone
+    subject = Subject(config, *with_statistics(config), None, {})
+    written(subject, name, tmp_path, pictures)  # raises above 1e-4
+
+
 def test_onnx_says_what_it_is(tiny, tmp_path, pictures):
     path, _ = written(tiny, "onnx", tmp_path, pictures)
     proto = onnx.load(path)
     assert [one.version for one in proto.opset_import if not one.domain] == [18]
     facts = json.loads({one.key: one.value for one in proto.metadata_props}["qface"])
-    assert facts["input"], facts["color_order"] == ("uint8", "RGB")
+    assert (facts["input"], facts["color_order"]) == ("uint8", "RGB")
     (images,) = proto.graph.input
     sides = [
         one.dim_param or one.dim_value for one in images.type.tensor_type.shape.dim

@@ -128,10 +128,10 @@ def test_a_resumed_run_has_the_table_of_an_undisturbed_one(whole_run, tmp_path):
         return [row for row in rows if row["name"] not in clocks]
 
     assert comparable(table(tmp_path / "run")) == comparable(table(run))
-    found = read(tmp_path / "run")
-    assert "synthetic/feature norm, by resolution/14 px" in found
-    assert not any(name.startswith("samples/") for name in found)
-    assert not any("ROC" in name for name in found)
+    logged = read(tmp_path / "run")
+    assert "synthetic/feature norm, by resolution/14 px" in logged
+    assert not any(name.startswith("samples/") for name in logged)
+    assert not any("ROC" in name for name in logged)
 
 
 def test_a_run_that_is_finished_has_each_row_once(whole_run, tmp_path):

@@ -57,14 +57,14 @@ def test_other_settings_replace_no_result(run, capsys):
 
 
 def test_the_runs_own_settings_replace_the_runs_own_result(run, capsys, whole_run):
-    own = results.read(run / "eval" / "synthetic.json")
+    usual = results.read(run / "eval" / "synthetic.json")
     before = contents(run)
     path, said = evaluate(run, capsys, "--config.eval.batch_size=32")
     assert path == str(run / "eval" / "synthetic.json")
     assert "the run's own" not in said
     result = results.read(path)
-    assert result.changed == {} and result.settings == own.settings
-    assert result.config_hash == own.config_hash
+    assert result.changed == {} and result.settings == usual.settings
+    assert result.config_hash == usual.config_hash
     assert result.checkpoint["which"] == "last"
     others = {name for name in before if not name.startswith("synthetic.json")}
     assert {name: before[name] for name in others - {"synthetic.npz"}}.items() <= (
