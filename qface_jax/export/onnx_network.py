@@ -34,7 +34,7 @@ _REPLACED_IN = (
     jnp.linalg,
 )
 _DOMAINS = ("", "ai.onnx")  # two names of ONNX's own operators
-OPSET = 18  # of our own backbones; an imported graph keeps its own
+OPSETS = (18, 20)  # of our own backbones, the first that has all operators
 
 
 class OnnxNetwork(NamedTuple):
@@ -118,22 +118,48 @@ def _jax2onnx() -> Any:
 
 
 def _converted(subject: Subject) -> OnnxNetwork:
-    side = IMAGE_SIDE
+    backbone, side = subject.config.model.backbone, IMAGE_SIDE
     convert = _jax2onnx().to_onnx
-    try:
-        with _apart():
-            model = convert(
-                subject.raw,
-                inputs=[(BATCH, side, side, 3)],
-                model_name="qface",
-                opset=OPSET,
-            )
-    except NotImplementedError as error:
-        raise ConfigError(
-            f"backbone {subject.config.model.backbone}: jax2onnx does not carry it "
-            f"({str(error).splitlines()[0]}); export it as stablehlo"
-        ) from error
-    return OnnxNetwork(model, OURS, NHWC)
+    for opset in OPSETS:
+        try:
+            with _apart():
+                model = convert(
+                    subject.raw,
+                    inputs=[(BATCH, side, side, 3)],
+                    model_name="qface",
+                    opset=opset,
+                )
+        except NotImplementedError as error:
+            raise ConfigError(
+                f"backbone {backbone}: jax2onnx does not carry it "
+                f"({str(error).splitlines()[0]}); export it as stablehlo"
+            ) from error
+        missing = _missing(model)
+        if not missing:
+            return OnnxNetwork(model, OURS, NHWC)
+    raise ConfigError(
+        f"backbone {backbone}: jax2onnx writes it with {', '.join(missing)}, which "
+        f"opset {opset} of ONNX lacks; export it as stablehlo"
+    )
+
+
+def _missing(model: Any) -> list[str]:
+    """Returns the operators of a model that its opset lacks.
+
+    jax2onnx writes them all the same, such as Gelu before opset 20.
+    """
+    onnx = onnx_package()
+    own = {(one.domain, one.name) for one in model.functions}
+    nodes = list(model.graph.node)
+    for function in model.functions:
+        nodes.extend(function.node)
+    opset = opset_of(model)
+    used = {(node.domain, node.op_type) for node in nodes} - own
+    return sorted(
+        operator
+        for domain, operator in used
+        if domain in _DOMAINS and not onnx.defs.has(operator, opset)
+    )
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """TFLite: for LiteRT, on phones and small machines."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def _write(subject: Subject, request: Request, path: Path) -> None:
 def _open(path: Path, subject: Subject, request: Request) -> Runner:
     interface = request.interface
     try:
-        interpreter = _interpreter()(model_path=str(path))
+        interpreter = _interpreter()(model_path=str(path), num_threads=os.cpu_count())
     except ValueError as error:
         raise DataError(f"{path}: LiteRT cannot read it: {error}") from error
 

@@ -85,7 +85,8 @@ class IRBlock(nn.Module):
         if self.squeeze:
             y = SqueezeExcite(self.dtype, name="se_block")(y)
         if x.shape[-1] == self.channels:
-            x = x[:, :: self.stride, :: self.stride]
+            for axis in (1, 2):  # no gather, see face_transformer
+                x = jax.lax.slice_in_dim(x, 0, None, self.stride, axis)
         else:
             x = conv(side=1, stride=self.stride, name="shortcut_layer_0")(x)
             x = norm(name="shortcut_layer_1")(x, train)

@@ -39,6 +39,15 @@ def _linear(width, inputs, dtype, name, *, use_bias=True):
     )
 
 
+def _part(x, index, axis):
+    """Returns x at one place of an axis.
+
+    Indexing would be a gather wherever the number of images is left open, and
+    TensorFlow's converter does not carry that.
+    """
+    return jax.lax.index_in_dim(x, index, axis, keepdims=False)
+
+
 class PatchEmbedding(nn.Module):
     """Square patches of the image to one vector each.
 
@@ -96,7 +105,7 @@ class Attention(nn.Module):
         inner = self.heads * self.head_width
         qkv = _linear(3 * inner, width, self.dtype, "to_qkv", use_bias=False)(x)
         qkv = qkv.reshape(batch, tokens, 3, self.heads, self.head_width)
-        q, k, v = (qkv[:, :, part] for part in range(3))
+        q, k, v = (_part(qkv, part, axis=2) for part in range(3))
         dots = jnp.einsum("bihd,bjhd->bhij", q, k) * width**-0.5
         weights = jax.nn.softmax(dots.astype(jnp.float32), axis=-1)
         out = jnp.einsum("bhij,bjhd->bihd", weights.astype(self.dtype), v)
@@ -242,7 +251,9 @@ class FaceTransformerTrunk(nn.Module):
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         x = self.layers(name="transformer")(x, train)
         side = math.isqrt(count)
-        return x[:, 1:].reshape(batch, side, side, width), x[:, :1]
+        class_token = jax.lax.slice_in_dim(x, 0, 1, axis=1)
+        x = jax.lax.slice_in_dim(x, 1, None, axis=1)
+        return x.reshape(batch, side, side, width), class_token
 
 
 class FaceTransformerNeck(nn.Module):
@@ -268,7 +279,7 @@ class FaceTransformerNeck(nn.Module):
         x = jnp.concatenate([class_token, patches], axis=1)
         x = self.layers(name="transformer")(x, train)
         norm = nn.LayerNorm(epsilon=_EPSILON, dtype=jnp.float32, name="mlp_head_0")
-        return norm(x[:, 0].astype(jnp.float32))
+        return norm(_part(x, 0, axis=1).astype(jnp.float32))
 
 
 def build(

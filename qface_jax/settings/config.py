@@ -128,10 +128,20 @@ def _checked(
         for word in of_own_entries:
             problems += _override(config, word, known)
         problems += value_problems(config, known)
+        if config.epochs is not None and _overridden("total_steps", overrides):
+            problems.append(
+                f"total_steps: has no effect while epochs is {config.epochs:g}; set "
+                "epochs instead, or epochs=None and optim.*_steps too"
+            )
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ConfigError(f"config {name}: {len(problems)} problem(s)\n{lines}")
     return config.lock()
+
+
+def _overridden(path: str, overrides: list[str]) -> bool:
+    words = (word.removeprefix(PREFIX) for word in overrides)
+    return any(word.partition("=")[0] == path for word in words)
 
 
 def _stands_in(word: str, entry: str) -> bool:

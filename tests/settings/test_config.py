@@ -190,3 +190,12 @@ def test_sizes_must_be_cut_over_the_devices():
     assert rules.device_problems(config, ("eval.batch_size",), 8, 2) == []
     (problem,) = rules.device_problems(config, sizes, 8, 2)
     assert problem.startswith("data.batch_size: got 60, must be a multiple of the 8")
+
+
+def test_steps_that_epochs_replace_are_refused():
+    word = "--config.total_steps=150"
+    with pytest.raises(ConfigError, match="total_steps: has no effect while epochs is"):
+        configs.load("adaface_r18_lfw", [word])
+    nothing = ("epochs", "optim.warmup_epochs")
+    words = [word, "--config.data.path=x", *(f"--config.{key}=None" for key in nothing)]
+    assert configs.load("adaface_r18_lfw", words).total_steps == 150

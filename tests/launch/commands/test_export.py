@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import onnxruntime
 import pytest
@@ -63,3 +64,32 @@ def test_what_cannot_be_is_refused(out, words, message, model_run, tmp_path, cap
     assert export(model_run, tmp_path / out, *words) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_file_has_the_accuracy_of_its_run_on_real_faces(faces_dir, tmp_path, capsys):
+    run, out = tmp_path / "run", tmp_path / "face.onnx"
+    words = (
+        f"data.path={faces_dir / 'faces_lfw'}",
+        f"eval.sets={faces_dir / 'lfw_open.bin'}",
+        "eval.folds=2",
+        "epochs=2",
+        "optim.warmup_epochs=0",
+        "model.backbone=mini",
+        "model.embedding_dim=64",
+        "data.batch_size=64",
+    )
+    command = ["train", "--config=adaface_r18_lfw", f"--workdir={run}"]
+    with jax.numpy_dtype_promotion("standard"):  # optax is not strict
+        assert main.main([*command, *(f"--config.{word}" for word in words)]) == 0
+    capsys.readouterr()
+    pairs = f"--pairs={faces_dir / 'lfw_open.bin'}"
+    images = f"--images={faces_dir / 'folder'}"
+    assert export(run, out, "--json", images, pairs, "--folds=2") == 0
+    rates = json.loads(capsys.readouterr().out)["accuracy"]
+    labels = {one["label"] for one in rates}
+    assert {f"cross {side} px" for side in (56, 28, 14, 7)} <= labels
+    # It has learned something that the file could lose.
+    assert max(one["model"] for one in rates) > 0.6
+    for one in rates:
+        assert abs(one["file"] - one["model"]) < 1e-3
