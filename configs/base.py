@@ -279,7 +279,12 @@ def _optim() -> Group:
         "momentum": Option(0.9, BELOW_ONE, "Of sgd."),
         "b1": Option(0.9, BELOW_ONE, "Of adam and adamw."),
         "b2": Option(0.999, BELOW_ONE, "Of adam and adamw."),
-        "eps": Option(1e-8, POSITIVE, "Of adam, adamw and adagrad."),
+        "eps": Option(1e-8, POSITIVE, "Of adam, adamw and adagrad, outside the root."),
+        "initial_accumulator": Option(
+            0.1, NOT_NEGATIVE,
+            "Of adagrad, what the sum of squared gradients starts from: 0.1 in "
+            "TensorFlow, 0 in PyTorch.",
+        ),
         "accumulation_steps": Option(
             1, POSITIVE,
             "Parts that the backbone takes a batch in, one after another: less memory, "

@@ -57,6 +57,7 @@ BENCHMARKS = {
     "survface": ("survface=all",),
 }
 REGRESSION_RATE = 1e-4
+UI_IMAGES = 11_707  # of the paper's set of unrecognizable images, all of which it takes
 
 
 def rates(
@@ -106,6 +107,7 @@ def paper(backbone: str, data: str) -> ConfigDict:
     config.model.dropout = setting.dropout
     config.data.source = "auto"
     config.data.resize = "stretch"
+    config.recognizability.ui_images = UI_IMAGES
     config.data.batch_size = setting.batch_size
     config.optim.weight_decay = setting.weight_decay
     if setting.decay_epoch is not None:

@@ -95,7 +95,8 @@ class Comparison:
         size: "paper" or "demo".
         seeds: Asked for.
         rows: One per setting, in the paper's order.
-        sets: What was evaluated; first their mean, where there are several.
+        sets: What was evaluated; first the mean of those that the table declares,
+            where all runs have them.
         series: set -> what its runs are compared by; the conditions of all of them,
             largest first.
         notes: What a reader must know: runs missing, collapsed or not comparable.
@@ -228,10 +229,16 @@ def collect(
         lines = [f"{c} (seed {', '.join(of)})" for c, of in missing.items()]
         notes.insert(0, f"not finished, hence not in the table: {'; '.join(lines)}")
     notes += _degenerate(records) + _incomparable(records)
-    sets, common = _add_means(rows)
+    sets, averaged = _add_means(rows, table.mean_sets)
     series = _series(records)
-    if common:
-        series[sets[0]] = series[common[0]]
+    if averaged:
+        series[sets[0]] = series[averaged[0]]
+    elif set(sets) & set(table.mean_sets):
+        lacking = ", ".join(_lacking(rows, table.mean_sets))
+        notes.append(
+            f"no mean: the table's is of {', '.join(table.mean_sets)}, and not all "
+            f"runs were evaluated on {lacking}"
+        )
     return Comparison(name, table, size, list(seeds), rows, sets, series, notes)
 
 
@@ -291,25 +298,36 @@ def _joined(one: Series, other: Series) -> Series:
     )
 
 
-def _add_means(rows: list[Row]) -> tuple[list[str], list[str]]:
-    """Adds the mean over the sets that all runs have.
+def _runs(rows: list[Row]) -> list[dict[str, dict[str, float]]]:
+    return [values for row in rows for values in row.values.values()]
+
+
+def _lacking(rows: list[Row], sets: Sequence[str]) -> list[str]:
+    """Returns the sets that not all runs have."""
+    runs = _runs(rows)
+    return [name for name in sets if not all(name in values for values in runs)]
+
+
+def _add_means(
+    rows: list[Row], averaged: Sequence[str]
+) -> tuple[list[str], Sequence[str]]:
+    """Adds the mean over the sets that the table declares, where all runs have them.
 
     Returns:
         What is to be shown, and the sets that the mean is of; none without one.
     """
-    runs = [values for row in rows for values in row.values.values()]
+    runs = _runs(rows)
     names = sorted(set(itertools.chain.from_iterable(runs)))
-    common = [name for name in names if all(name in values for values in runs)]
-    if len(common) < 2:
-        return names, []
-    mean = f"mean of {', '.join(common)}"
+    if not averaged or not runs or _lacking(rows, averaged):
+        return names, ()
+    mean = f"mean of {', '.join(averaged)}"
     for values in runs:
-        metrics = set.intersection(*(set(values[name]) for name in common))
+        metrics = set.intersection(*(set(values[name]) for name in averaged))
         values[mean] = {
-            metric: math.fsum(values[name][metric] for name in common) / len(common)
+            metric: math.fsum(values[name][metric] for name in averaged) / len(averaged)
             for metric in sorted(metrics)
         }
-    return [mean, *names], common
+    return [mean, *names], averaged
 
 
 def _degenerate(records: dict[str, RunRecord]) -> list[str]:

@@ -100,6 +100,8 @@ def _quantize(
             op_types_to_quantize=list(_QUANTIZED),
             nodes_to_exclude=_around(model),
             per_channel=True,
+            # The mean of the images' ranges: their union is that of the oddest image.
+            extra_options={"CalibMovingAverage": True},
         )
     # Its own steps lose what was said of the model.
     written = onnx.load(str(path))

@@ -110,10 +110,12 @@ class BackboneEntry(NamedTuple):
             the compute up to the map; `remat` asks for the activations to be
             recomputed in the backward pass.
         options: Config keys of this backbone alone, name -> Option.
+        has_dropout: Whether `build` takes a `dropout` above 0.
     """
 
     build: Callable[..., Any]
     options: Mapping[str, Option] = MappingProxyType({})
+    has_dropout: bool = True
 
 
 def _init(backbone, side, key):

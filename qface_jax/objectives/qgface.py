@@ -25,6 +25,7 @@ from qface_jax.options import (
     POSITIVE,
     SHARE,
     Option,
+    Rule,
     one_of,
 )
 from qface_jax.sharded import classifier, feature_queue, sharded_queue
@@ -45,6 +46,12 @@ QUEUE = "queue"  # where it lasts from step to step
 AVERAGED = "averaged"  # the encoder of the keys, with `momentum`
 
 OPTIONS = {
+    "views": Option(
+        2,
+        Rule(lambda v: v in (1, 2), "must be 1 or 2"),
+        "Of an image: 2, as it is and degraded; 1, degraded alone, which needs queue "
+        "none.",
+    ),
     "partition": Option(
         "min",
         one_of(*quality_partition.PAIR_QUALITIES, ALL),
@@ -100,29 +107,35 @@ def _rows(views, columns):
 
 
 def _partition(group, u):
-    """Which views are classified, [b, 2], and which pairs contrasted, [b]."""
+    """Which views are classified, [b, v], and which pairs contrasted, [b]."""
     if group.partition == ALL:
         return jnp.ones(u.shape, bool), jnp.ones(u.shape[0], bool)
     classified = quality_partition.is_recognisable(u, threshold=group.threshold)
     contrasted = quality_partition.is_contrasted(
-        u[:, 0], u[:, 1], threshold=group.threshold, pair_quality=group.partition
+        u[:, 0], u[:, -1], threshold=group.threshold, pair_quality=group.partition
     )
     return classified, contrasted
 
 
 def _quality(group, stats, features, valid):
-    """The new norm statistics, over both views, and the quality of each, [b, 2]."""
-    norms = norm_stats.feature_norms(_rows(features, BOTH))
+    """The new norm statistics, over all views, and the quality of each, [b, v]."""
+    views = features.shape[1]
+    norms = norm_stats.feature_norms(_rows(features, range(views)))
     stats = norm_stats.update(
-        stats, norms, jnp.repeat(valid, 2), ema_new_weight=group.ema_new_weight
+        stats, norms, jnp.repeat(valid, views), ema_new_weight=group.ema_new_weight
     )
     norm_hat = norm_stats.norm_hat(stats, norms, concentration=group.concentration)
-    return stats, quality_partition.quality(norm_hat).reshape(-1, 2)
+    return stats, quality_partition.quality(norm_hat).reshape(-1, views)
+
+
+def _classified(group):
+    """Which of the views that are learned from are classified."""
+    return CLASSIFIED[group.queue] if group.views == len(BOTH) else (0,)
 
 
 def _classify(head, params, state, features, labels, kept, group, sample):
     """The classification loss of the kept views, the margin's state, what to log."""
-    columns = CLASSIFIED[group.queue]
+    columns = _classified(group)
     labels = jnp.repeat(labels, len(columns))
     valid, kept = labels >= 0, _rows(kept, columns)
     judged, state = classification.margin_losses(
@@ -191,7 +204,7 @@ def _queue_spec(group, batch_size, num_classes, mesh):
 
 
 def _encode(encode, params, images, state):
-    """Features of both views [b, 2, d], those of keys without gradient; statistics."""
+    """Features of the views [b, v, d], those of keys without gradient; statistics."""
     if AVERAGED not in state:
         return encode.train(params["backbone"], images)
     keys = encode.evaluate(state[AVERAGED], images[:, 1])
@@ -235,12 +248,13 @@ def _build(
 
     def sample(batch, key):
         # Each view is a row of the classifier's batch.
-        rows = jnp.repeat(batch["labels"], len(CLASSIFIED[group.queue]))
+        rows = jnp.repeat(batch["labels"], len(_classified(group)))
         return head.sample({"labels": rows}, key)
 
     def loss(encode, params, batch, context):
         state, labels = context.state, batch["labels"]
-        features, stats = _encode(encode, params, batch["images"], state)
+        views = batch["images"][:, -group.views :]  # the last is the degraded one
+        features, stats = _encode(encode, params, views, state)
         valid = labels >= 0
         quality, u = _quality(group, state[QUALITY], features, valid)
         classified, contrasted = _partition(group, u)
@@ -255,10 +269,7 @@ def _build(
             context.sample,
         )
         new = state | {"margin": margin, QUALITY: quality}
-        if group.queue == "none":
-            similarity = positive_cosine(unit(features[:, 0]), features[:, 1])
-            metrics["similarity_positive"] = mean_over(similarity, valid)
-        else:
+        if group.queue != "none":
             value, queue, contrast = _contrast(
                 spec,
                 state.get(QUEUE),
@@ -271,6 +282,9 @@ def _build(
             total = total + group.weight * value
             metrics |= contrast
             new |= {} if queue is None else {QUEUE: queue}
+        elif group.views == len(BOTH):
+            similarity = positive_cosine(unit(features[:, 0]), features[:, 1])
+            metrics["similarity_positive"] = mean_over(similarity, valid)
         return total, Outcome(stats, new, jax.lax.stop_gradient(metrics))
 
     return Objective(
@@ -285,6 +299,11 @@ def _build(
 
 
 def _problems(config: ConfigDict, options: dict) -> list[str]:
+    if options["views"] == 1 and options["queue"] != "none":
+        return [
+            f"qgface.views: got 1 with qgface.queue {options['queue']}, expected 2: "
+            "there is no pair to contrast; or set qgface.queue=none"
+        ]
     if options["queue"] == "batch" and not options["supervised_mask"]:
         return [
             "qgface.supervised_mask: got False with qgface.queue batch, expected True: "

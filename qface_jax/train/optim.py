@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -94,6 +95,38 @@ def decayed(params: Any) -> Any:
     )
 
 
+def scale_by_adagrad(
+    initial_accumulator: float, eps: float
+) -> optax.GradientTransformation:
+    """Returns AdaGrad as PyTorch has it, and Keras before TensorFlow 2.11.
+
+    The update is g / (sqrt(S) + eps), S the sum of the squared gradients so far, this
+    one among them. `optax.scale_by_rss` has g / sqrt(S + eps), which at the eps of 1
+    of the octuplet loss is another step.
+
+    Args:
+        initial_accumulator: What S starts from, at least 0.
+        eps: Above 0.
+    """
+
+    def init(params):
+        sums = jax.tree.map(lambda x: jnp.full_like(x, initial_accumulator), params)
+        return optax.ScaleByRssState(sums)
+
+    def update(gradients, state, params=None):
+        sums = jax.tree.map(
+            lambda total, g: total + jnp.square(g).astype(total.dtype),
+            state.sum_of_squares,
+            gradients,
+        )
+        steps = jax.tree.map(
+            lambda g, total: g / (jnp.sqrt(total) + eps), gradients, sums
+        )
+        return steps, optax.ScaleByRssState(sums)
+
+    return optax.GradientTransformation(init, update)
+
+
 def _sgd(optim: ConfigDict) -> list[optax.GradientTransformation]:
     # As torch: the decay is part of the gradient, the rate acts after the momentum.
     return [
@@ -119,7 +152,7 @@ def _adamw(optim: ConfigDict) -> list[optax.GradientTransformation]:
 def _adagrad(optim: ConfigDict) -> list[optax.GradientTransformation]:
     return [
         optax.add_decayed_weights(optim.weight_decay, mask=decayed),
-        optax.scale_by_rss(eps=optim.eps),
+        scale_by_adagrad(optim.initial_accumulator, optim.eps),
     ]
 
 

@@ -13,7 +13,7 @@ from qface_jax.objectives.objective import Objective
 from qface_jax.processes import hosts
 from qface_jax.runs import checkpoint, run_folder
 from qface_jax.runs.checkpoint import Checkpoints
-from qface_jax.tables import INIT_FROM
+from qface_jax.tables import BACKBONES, INIT_FROM
 from qface_jax.train.class_means import with_class_means
 from qface_jax.train.setup import Setup, fresh_state
 from qface_jax.train.state import TrainState, is_under
@@ -26,6 +26,8 @@ _MODEL_KEYS = (
 
 def resolve(config: ConfigDict, init_from: Path | None, run: Path) -> ConfigDict:
     """Returns the config with the network that backbone `init_from` stands for.
+
+    A recipe's dropout is left out, and said to be, where that network has none.
 
     Args:
         config: Validated config; returned as it is where it names a backbone.
@@ -52,6 +54,12 @@ def resolve(config: ConfigDict, init_from: Path | None, run: Path) -> ConfigDict
         for key in _MODEL_KEYS:
             resolved.model[key] = model[key]
         resolved.own.backbone = source_config.own.backbone
+        if resolved.model.dropout and not BACKBONES[model.backbone].has_dropout:
+            hosts.say(
+                f"model.dropout: {resolved.model.dropout:g} of the recipe is left out, "
+                f"backbone {model.backbone} has none but what its own graph holds"
+            )
+            resolved.model.dropout = 0.0
     return resolved
 
 

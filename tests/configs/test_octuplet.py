@@ -27,6 +27,8 @@ PAPER = SHARED | {
     "model.freeze_batch_norm": False,
     "eval.resolutions": (112, 56, 28, 14, 7),
     "eval.max_pairs": 0,
+    "eval.metric": "cosine",
+    "eval.flip": False,
 }
 ADAGRAD = {
     "optim.name": "adagrad", "optim.eps": 1.0, "optim.learning_rate": 0.01,

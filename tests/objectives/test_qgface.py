@@ -82,6 +82,26 @@ def adaface(features, labels, centres, margin=0.4, h=0.333, scale=64.0):
     return losses
 
 
+def test_one_view_is_classification_of_the_good_images():
+    config = config_of("qgface.views=1", "qgface.queue=none")
+    features, labels = features_of(), labels_of()
+    value, grad, new, metrics, head = loss_of(config, features, labels)
+    degraded = features[:, 1]
+    norms, valid = np.linalg.norm(np.float64(degraded), axis=1), labels >= 0
+    mean = 0.5 * norms[valid].mean() + 0.5 * float(STATS.mean)
+    std = 0.5 * norms[valid].std(ddof=1) + 0.5 * float(STATS.std)
+    u = (np.clip(0.333 * (norms - mean) / (std + 1e-3), -1, 1) + 1) / 2
+    kept = (u > config.qgface.threshold) & valid
+    assert 0 < kept.sum() < valid.sum()
+    centres = np.float64(head["centres"])[:CLASSES]
+    losses = adaface(np.float64(degraded), labels, centres)
+    np.testing.assert_allclose(value, losses[kept].sum() / valid.sum(), rtol=1e-5)
+    np.testing.assert_array_equal(grad[:, 0], 0)  # the sharp view is not looked at
+    assert np.any(grad[kept, 1])
+    assert "similarity_positive" not in metrics
+    assert float(new["quality"].mean) == pytest.approx(mean, rel=1e-5)
+
+
 def by_formula(config, features, labels, centres):
     """Equations 1 to 5 in float64; the queue holds this step's features alone."""
     group, features = config.qgface, np.float64(features)

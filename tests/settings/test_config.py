@@ -20,6 +20,7 @@ def test_every_shipped_config_is_valid():
 
 
 CLASSIFIED = {"objective": "classification"}
+ALONE = {"qgface.queue": "none"}
 
 
 @pytest.mark.parametrize("family", ["qgface", "qgface_demo"])
@@ -28,11 +29,13 @@ CLASSIFIED = {"objective": "classification"}
     [
         ("baseline", CLASSIFIED | {"degrade.recipe": "clean"}),
         ("a", CLASSIFIED | {"degrade.recipe": "adaface"}),
-        ("b", {"degrade.recipe": "adaface", "qgface.queue": "none"}),
+        ("b", ALONE | {"degrade.recipe": "adaface", "qgface.views": 1}),
+        ("b_two_views", ALONE | {"degrade.recipe": "adaface"}),
         ("c", {"degrade.recipe": "adaface"}),
-        ("d", CLASSIFIED),
+        ("d", ALONE | {"qgface.partition": "none"}),
+        ("d_one_view", CLASSIFIED),
         ("e", {}),
-        ("queue_none", {"qgface.queue": "none"}),
+        ("queue_none", ALONE),
         ("queue_batch", {"qgface.queue": "batch"}),
         ("queue_momentum", {"qgface.queue": "momentum"}),
         ("threshold_none", {"qgface.partition": "none"}),

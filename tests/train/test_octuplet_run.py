@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from qface_jax import models
 from qface_jax.errors import ConfigError
 from qface_jax.launch import main
 from qface_jax.runs import run_folder
@@ -167,12 +168,35 @@ def test_cut_in_the_middle_and_resumed_is_bit_for_bit(
     assert logged(run) == logged(whole)
 
 
-@pytest.mark.slow  # test_import_command starts from an import, too
-def test_an_imported_network_is_fine_tuned(tmp_path):
-    network, imported, run = (tmp_path / name for name in ("n.onnx", "import", "run"))
+def import_network(folder):
+    """Imports a small graph and returns the folder of its run."""
+    network, imported = folder / "n.onnx", folder / "import"
     onnx.save(model(Case(NETWORK, WEIGHTS), batch=1, side=112), network)
     words = [str(network), str(imported), "--preprocess=magface"]
     assert main.main(["import", *words]) == 0
+    return imported
+
+
+@pytest.mark.parametrize(
+    "recipe", ["octuplet_face_transformer", "recognizability_r50_tinyface"]
+)
+def test_a_recipes_dropout_is_left_out_where_the_network_has_none(
+    recipe, tmp_path, capsys
+):
+    imported = import_network(tmp_path)
+    config = configs.load(recipe, ["--config.data.path=somewhere"])
+    assert config.model.dropout > 0
+    resolved = start.resolve(config, imported, tmp_path / "run")
+    assert resolved.model.dropout == 0
+    assert resolved.model.backbone == "onnx"
+    models.build(resolved.model)
+    said = capsys.readouterr().err
+    assert f"model.dropout: {config.model.dropout:g} of the recipe is left out" in said
+
+
+@pytest.mark.slow  # test_import_command starts from an import, too
+def test_an_imported_network_is_fine_tuned(tmp_path):
+    run, imported = tmp_path / "run", import_network(tmp_path)
     changes = ("total_steps=2", "octuplet.keep_low_weight=0", "eval.sets=()")
     assert main.main(command(run, imported, *changes)) == 0
     found = run_folder.read(run).config.model

@@ -92,6 +92,23 @@ def test_adagrad_and_adam_move_against_the_gradient():
         assert np.all(after < PARAMS["backbone"]["conv"]["kernel"])
 
 
+@pytest.mark.parametrize("start", [0.0, 0.1], ids=["PyTorch", "TensorFlow"])
+def test_adagrad_has_its_epsilon_outside_the_root(start):
+    cfg = config("optim.schedule=constant", "optim.warmup_steps=0", "optim.eps=1.0",
+                 "optim.name=adagrad", "optim.weight_decay=0.0",
+                 f"optim.initial_accumulator={start}",
+                 "optim.learning_rate=0.01")  # fmt: skip
+    got = updates(cfg, 5)["head"]["centres"]
+    want = np.float64(PARAMS["head"]["centres"])
+    g, total = np.float64(GRADS["head"]["centres"]), start
+    for _ in range(5):
+        total = total + g**2
+        want = want - 0.01 * g / (np.sqrt(total) + 1.0)
+    np.testing.assert_allclose(got, want, rtol=1e-7)
+    inside = 0.01 * g / np.sqrt(total + 1.0)  # as optax has it: another step
+    assert np.all(np.abs(inside * (np.sqrt(total) + 1.0) / (0.01 * g) - 1) > 0.1)
+
+
 def test_clipping_bounds_the_whole_gradient():
     words = ("optim.schedule=constant", "optim.warmup_steps=0", "optim.momentum=0.0")
     cfg = config(*words, "optim.weight_decay=0.0", "optim.clip_norm=0.01",

@@ -171,7 +171,9 @@ def _build(*, embedding_dim, dropout, dtype, remat, graph):
 
 
 ONNX = BackboneEntry(
-    _build, {"graph": Option("", None, "The packed graph, from `qface import`.")}
+    _build,
+    {"graph": Option("", None, "The packed graph, from `qface import`.")},
+    has_dropout=False,
 )
 
 
