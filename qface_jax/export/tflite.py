@@ -39,16 +39,28 @@ def _write(subject: Subject, request: Request, path: Path) -> None:
     interface = request.interface
     batch = BATCH if interface.batch is None else interface.batch
     symbols = ", ".join(map(str, (batch, *interface.image_shape)))
+
+    weights = {"params": subject.params, "stats": subject.stats}
+
+    def function(weights, images):
+        return subject._replace(**weights).function(interface)(images)
+
     converted = jax2tf.convert(
-        jax.jit(subject.function(interface)),
-        polymorphic_shapes=[f"({symbols})"],
+        jax.jit(function),
+        polymorphic_shapes=[None, f"({symbols})"],
         with_gradient=False,
     )
     spec = tf.TensorSpec(
         [interface.batch, *interface.image_shape], interface.dtype, name=IMAGES
     )
+    # As variables: the converter copies constants over and over.
     module = tf.Module()
-    module.call = tf.function(converted, input_signature=[spec], autograph=False)
+    module.weights = tf.nest.map_structure(tf.Variable, weights)
+    module.call = tf.function(
+        lambda images: converted(module.weights, images),
+        input_signature=[spec],
+        autograph=False,
+    )
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [module.call.get_concrete_function()], module
     )
