@@ -102,7 +102,10 @@ def of_octuplet() -> ConfigDict:
     xqlfw/.
     """
     lists = ("sllfw/pair_SLLFW.txt::lfw",)
-    return _several(*adaface.LFW_FAMILY, "cfp_ff.bin", *lists, "xqlfw=xqlfw")
+    config = _several(*adaface.LFW_FAMILY, "cfp_ff.bin", *lists, "xqlfw=xqlfw")
+    config.eval.metric = "cosine"
+    config.eval.flip = False
+    return config
 
 
 def of_recognizability() -> ConfigDict:
