@@ -142,9 +142,10 @@ class SkippingSource:
             )  # fmt: skip
 
     def counts(self) -> dict[str, int]:
-        """Returns how many records are left out so far, by kind of fault."""
-        kinds = (fault.kind for fault in list(self._broken.values()))
-        return dict(Counter(kinds).most_common())
+        """Returns how many records are left out so far by kind of fault, most first."""
+        kinds = Counter(fault.kind for fault in list(self._broken.values()))
+        # Threads find them in any order.
+        return dict(sorted(kinds.items(), key=lambda one: (-one[1], one[0])))
 
     def chosen(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the records that are read for others, int64 [k]."""

@@ -77,7 +77,8 @@ def test_what_cannot_be_built_is_refused():
     words = ["epochs=1.0", "optim.warmup_steps=0"]
     with pytest.raises(ConfigError, match="this config counts in epochs"):
         qface_jax.make_step("demo", 12, overrides=words)
-    state, _ = qface_jax.make_step("demo", 12, overrides=(*SMALL, *words), images=160)
+    words += [word for word in SMALL if not word.startswith("total_steps")]
+    state, _ = qface_jax.make_step("demo", 12, overrides=words, images=160)
     assert int(state.step) == 0
 
 

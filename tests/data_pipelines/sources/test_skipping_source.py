@@ -167,6 +167,6 @@ def test_a_small_set_is_looked_through_when_it_is_opened(tmp_path, caplog):
     assert len(source) == 5
     assert source.counts() == {"broken": 1, "empty": 1, "animated": 1}
     said = caplog.text
-    assert "data.skip_broken: 3 of 5 images left out: 1 broken, 1 empty, 1 ani" in said
+    assert "data.skip_broken: 3 of 5 images left out: 1 animated, 1 broken, 1 e" in said
     assert "1 .txt" in said
     assert "notes.txt" not in said and "cut.jpg: not a picture, or a damaged" in said

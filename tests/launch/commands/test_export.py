@@ -89,7 +89,8 @@ def test_a_file_has_the_accuracy_of_its_run_on_real_faces(faces_dir, tmp_path, c
     rates = json.loads(capsys.readouterr().out)["accuracy"]
     labels = {one["label"] for one in rates}
     assert {f"cross {side} px" for side in (56, 28, 14, 7)} <= labels
-    # It has learned something that the file could lose.
-    assert max(one["model"] for one in rates) > 0.6
+    # It has learned something that the file could lose: three standard errors of
+    # 1,200 pairs above chance.
+    assert max(one["model"] for one in rates) > 0.543
     for one in rates:
         assert abs(one["file"] - one["model"]) < 1e-3
