@@ -29,6 +29,9 @@ OCTUPLET = (
     "degrade.recipe=octuplet",
     "eval.sets=('synthetic',)",
     "eval.folds=10",
+    # As the run that it starts from.
+    "eval.metric=euclidean",
+    "eval.flip=True",
 )
 MODEL = ("params/backbone", "stats")
 NETWORK = (
