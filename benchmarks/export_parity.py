@@ -30,6 +30,7 @@ from qface_jax.tables import EXPORT_FORMATS
 # One of each family, the smallest.
 BACKBONES = (
     "iresnet18", "ir_18", "ir_se_50", "mobilefacenet", "mobilefacenet_relu6",
+    "resnet50", "mobilenet_v2",
     "face_transformer", "face_transformer_p12s8", "mini", "tiny",
 )  # fmt: skip
 FORMATS = ("onnx", "stablehlo", "tflite", "safetensors")

@@ -234,6 +234,8 @@ BACKBONES = Table(
         "ir_se_50": "qface_jax.models.adaface_ir:IR_SE_50",
         "mobilefacenet": "qface_jax.models.mobilefacenet:MOBILEFACENET",
         "mobilefacenet_relu6": "qface_jax.models.mobilefacenet:MOBILEFACENET_RELU6",
+        "resnet50": "qface_jax.models.resnet:RESNET50",
+        "mobilenet_v2": "qface_jax.models.mobilenet_v2:MOBILENET_V2",
         "face_transformer": "qface_jax.models.face_transformer:FACE_TRANSFORMER",
         "face_transformer_p12s8": (
             "qface_jax.models.face_transformer:FACE_TRANSFORMER_P12S8"

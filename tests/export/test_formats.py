@@ -70,6 +70,10 @@ def test_a_file_says_what_the_model_says(name, interface, tiny, tmp_path, pictur
         ("mobilefacenet", "tflite"),
         ("mobilefacenet_relu6", "onnx"),
         ("mobilefacenet_relu6", "tflite"),
+        ("resnet50", "onnx"),
+        ("resnet50", "tflite"),
+        ("mobilenet_v2", "onnx"),
+        ("mobilenet_v2", "tflite"),
     ],
 )
 def test_every_family_is_carried(backbone, name, tmp_path, pictures):

@@ -43,6 +43,8 @@ def drawn(model, key=0):
         ("ir_se_50", (7, 7, 512)),
         ("mobilefacenet", (7, 7, 512)),
         ("mobilefacenet_relu6", (7, 7, 512)),
+        ("resnet50", (4, 4, 2048)),
+        ("mobilenet_v2", (4, 4, 1280)),
         ("face_transformer", (14, 14, 16)),
         ("face_transformer_p12s8", (14, 14, 16)),
         ("mini", (7, 7, 128)),
