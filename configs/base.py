@@ -78,8 +78,9 @@ def keys() -> Group:
             "classification", _named_in(OBJECTIVES),
             "What is minimised: classification of one view of each image; qgface, the "
             "joint training of two views; octuplet, the fine-tuning of a model with "
-            "pairs of images of each identity in two views; recognizability, which "
-            "also learns how recognisable a face is.",
+            "pairs of images of each identity in two views; siamese, classification of "
+            "two views whose features are kept close; recognizability, which also "
+            "learns how recognisable a face is.",
         ),
         "loss": _loss() | _of_entries(MARGINS),
         **_of_entries(OBJECTIVES),

@@ -214,6 +214,7 @@ OBJECTIVES = Table(
         "classification": "qface_jax.objectives.classification:OBJECTIVE",
         "qgface": "qface_jax.objectives.qgface:OBJECTIVE",
         "octuplet": "qface_jax.objectives.octuplet:OBJECTIVE",
+        "siamese": "qface_jax.objectives.siamese:OBJECTIVE",
         "recognizability": "qface_jax.objectives.recognizability:OBJECTIVE",
     },
 )

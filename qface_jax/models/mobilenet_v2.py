@@ -73,9 +73,7 @@ class MobileNetV2Trunk(nn.Module):
             activation=relu6,
             groups=32,
         )
-        x = unit(
-            x, train, 16, names=("features_1_conv_1", "features_1_conv_2"), side=1
-        )
+        x = unit(x, train, 16, names=("features_1_conv_1", "features_1_conv_2"), side=1)
         block = rematerialised(InvertedResidual, self.remat)
         index = 2
         for channels, count, first_stride in _STAGES:
