@@ -1,7 +1,7 @@
 """QGFace: every setting of its ablations, at the paper's size and at the demo's.
 
 `qgface_e` is the proposed one. `qface ablation` trains and compares the settings of a
-table (`configs/ablations.py`). At the paper's size give VGGFace2 with
+table (`configs/ablations/qgface.py`). At the paper's size give VGGFace2 with
 --config.data.path=DIR (the folder with train.rec and train.idx) and the folder of the
 .bin files with --config.eval.path=DIR.
 
