@@ -65,6 +65,22 @@ class Mates(NamedTuple):
     nonmate: np.ndarray
 
 
+class SimilarityGap(NamedTuple):
+    """Mean similarities of probes; None where no probe has a finite one of both.
+
+    Attributes:
+        matched: mean cosine of a probe with its own person in the gallery.
+        unmatched: mean cosine of a probe with the most similar other person.
+        gap: matched - unmatched.
+        probes: that have both, which the means are over.
+    """
+
+    matched: float | None
+    unmatched: float | None
+    gap: float | None
+    probes: int
+
+
 def search(
     gallery: np.ndarray,
     gallery_ids: np.ndarray,
@@ -158,6 +174,34 @@ def search_parts(
     )
     best = np.diff(joined.probe, prepend=-1) != 0
     return results, _of_probes(joined, best, len(probes))
+
+
+def similarity_gap(mate: np.ndarray, nonmate: np.ndarray) -> SimilarityGap:
+    """Returns the means over the probes that have both similarities.
+
+    >>> similarity_gap(np.array([0.75, 0.25]), np.array([0.25, 0.0])).gap
+    0.375
+
+    Args:
+        mate: cosine of each probe with its own person, [p]; not finite without one.
+        nonmate: that with the most similar other person, [p]; likewise.
+
+    Raises:
+        ValueError: the two are not of one length.
+
+    References:
+        QGFace: Quality-Guided Joint Training For Mixed-Quality Face Recognition, Fig. 6.
+    """
+    mate, nonmate = np.asarray(mate, np.float64), np.asarray(nonmate, np.float64)
+    if mate.ndim != 1 or mate.shape != nonmate.shape:
+        raise ValueError(
+            f"mate and nonmate must both be [p], got {mate.shape} and {nonmate.shape}"
+        )
+    both = np.isfinite(mate) & np.isfinite(nonmate)
+    if not both.any():
+        return SimilarityGap(None, None, None, 0)
+    matched, unmatched = float(mate[both].mean()), float(nonmate[both].mean())
+    return SimilarityGap(matched, unmatched, matched - unmatched, int(both.sum()))
 
 
 def _of_probes(mates: Mates, chosen: np.ndarray, p: int) -> SearchResult:

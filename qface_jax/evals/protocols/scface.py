@@ -33,7 +33,14 @@ from qface_jax.evals.protocols.scface_search import (
     Ranked,
     Search,
     Verified,
+    at,
+    cmc_curves,
+    gap_table,
+    gaps,
     search_distances,
+    similarities,
+    similarity_arrays,
+    similarity_curves,
     verify,
     worst_frames,
 )
@@ -45,9 +52,7 @@ from qface_jax.evals.protocols.unit_features import (
 from qface_jax.evals.results import (
     BOTH,
     Column,
-    Curve,
     Headline,
-    Line,
     Result,
     Series,
     Table,
@@ -136,7 +141,8 @@ class ScfaceProtocol:
         verified = [
             verify(vectors, rows, distance) for distance in (*DISTANCES, COMBINED)
         ]
-        scalars = _scalars(searches, verified)
+        similar = similarities(vectors, rows)
+        scalars = _scalars(searches, verified) | gaps(similar)
         differ = any(
             ranked.hits != ranked.hits_optimistic
             for of_search in searches.values()
@@ -154,10 +160,12 @@ class ScfaceProtocol:
             tables=[
                 _rank_table(self.name, searches, self._scface.counts),
                 _verification_table(verified),
+                gap_table(similar),
                 _interval_table(searches),
                 _published_table(searches["a"]),
             ],
-            curves=_curves(searches),
+            curves=[*cmc_curves(searches), *similarity_curves(similar)],
+            arrays=similarity_arrays(similar),
             examples=worst_frames(vectors, rows),
             warnings=[*result.warnings, *(ties if differ else [])],
             details={
@@ -262,13 +270,9 @@ def _scalars(
     return values
 
 
-def _at(distance: int) -> str:
-    return f"{METRES[distance]:.2f} m"
-
-
 def _headlines(scalars: dict[str, float]) -> list[Headline]:
     headlines = [
-        Headline(f"a_rank1_d{distance}", f"A, rank 1 at {_at(distance)}")
+        Headline(f"a_rank1_d{distance}", f"A, rank 1 at {at(distance)}")
         for distance in DISTANCES
     ]
     headlines.append(Headline("c_eer_combined", "C, equal error rate, combined"))
@@ -280,7 +284,7 @@ def _series(one: Search, scalars: dict[str, float]) -> Series:
     return Series(
         name=one.title,
         title=f"Rank 1, protocol {one.title}",
-        labels=[_at(distance) for distance in shown],
+        labels=[at(distance) for distance in shown],
         scalars=[f"{one.key}_rank1_d{distance}" for distance in shown],
         mean="mean_rank1" if one.key == "a" and "mean_rank1" in scalars else "",
         measure="rank-1 rate",
@@ -308,7 +312,7 @@ def _rank_table(
             body.append(
                 [
                     one.title,
-                    _at(ranked.distance),
+                    at(ranked.distance),
                     ranked.probes,
                     ranked.gallery,
                     *shares,
@@ -375,7 +379,7 @@ def _verification_table(verified: list[Verified]) -> Table:
 
 def _published_table(searched: list[Ranked]) -> Table:
     return identification.published_table(
-        [f"rank 1 at {_at(distance)}" for distance in DISTANCES],
+        [f"rank 1 at {at(distance)}" for distance in DISTANCES],
         [one.hits[0] / one.probes if one.probes else None for one in searched],
         PUBLISHED,
         "Ours is of protocol A. Papers do not always say whether theirs is, or that of "
@@ -388,29 +392,9 @@ def _interval_table(searches: dict[str, list[Ranked]]) -> Table:
     return identification.rates_table(
         "found at",
         [
-            (f"{one.title}: {_at(ranked.distance)}, rank {rank}", hits, ranked.probes)
+            (f"{one.title}: {at(ranked.distance)}, rank {rank}", hits, ranked.probes)
             for one in SEARCHES
             for ranked in searches[one.key]
             for rank, hits in zip(RANKS, ranked.hits, strict=True)
         ],
     )
-
-
-def _curves(searches: dict[str, list[Ranked]]) -> list[Curve]:
-    """The share of the probes that are found within each rank, by distance."""
-    curves = []
-    for one in SEARCHES:
-        lines = [
-            Line(
-                _at(ranked.distance),
-                [100 * share for share in ranked.cmc],
-                [float(rank) for rank in range(1, ranked.gallery + 1)],
-            )
-            for ranked in searches[one.key]
-            if ranked.probes
-        ]
-        title = f"Cumulative match, protocol {one.title}"
-        if lines:
-            drawn = identification.cmc_curve(lines)
-            curves.append(dataclasses.replace(drawn, title=title))
-    return curves

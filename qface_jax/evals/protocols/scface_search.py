@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qface_jax.data_pipelines.sets.scface import DISTANCES, MUGSHOT, Annotations
+from qface_jax.data_pipelines.sets.scface import DISTANCES, METRES, MUGSHOT, Annotations
 from qface_jax.evals import examples
 from qface_jax.evals.measures import rates, search
+from qface_jax.evals.protocols import identification
 from qface_jax.evals.protocols.identification import MISSED
-from qface_jax.evals.results import Example
+from qface_jax.evals.results import PAGE, Column, Curve, Example, Line, Table
 
 RANKS = (1, 5, 10, 20)
 COMBINED = 0  # in place of a distance: all of them
@@ -82,6 +83,25 @@ class Verified:
     fmr: float | None
     fnmr: float | None
     pairs: tuple[int, int]
+
+
+class Similar(NamedTuple):
+    """Cosines of the probes of one distance in protocol A, [p]; -inf without one.
+
+    Attributes:
+        distance: 1, 2 or 3.
+        matched: of each probe with its own mugshot.
+        unmatched: with the most similar mugshot of another person.
+    """
+
+    distance: int
+    matched: np.ndarray
+    unmatched: np.ndarray
+
+
+def at(distance: int) -> str:
+    """Returns the distance of the camera in words."""
+    return f"{METRES[distance]:.2f} m"
 
 
 def search_distances(
@@ -194,3 +214,108 @@ def _group(
         "eer": rates.eer(pairs),
         "rank1": hits / count if count else None,
     }
+
+
+def cmc_curves(searches: dict[str, list[Ranked]]) -> list[Curve]:
+    """The share of the probes that are found within each rank, by distance."""
+    curves = []
+    for one in SEARCHES:
+        lines = [
+            Line(
+                at(ranked.distance),
+                [100 * share for share in ranked.cmc],
+                [float(rank) for rank in range(1, ranked.gallery + 1)],
+            )
+            for ranked in searches[one.key]
+            if ranked.probes
+        ]
+        title = f"Cumulative match, protocol {one.title}"
+        if lines:
+            drawn = identification.cmc_curve(lines)
+            curves.append(dataclasses.replace(drawn, title=title))
+    return curves
+
+
+def similarities(vectors: np.ndarray, rows: Annotations) -> list[Similar]:
+    """Returns what QGFace's Fig. 6 shows, of the probes at each distance.
+
+    Args:
+        vectors: unit, zero for an unusable image, [n, d].
+        rows: of the same images, as of `Scface.rows`.
+    """
+    mugshots = rows.cameras == MUGSHOT
+    found = []
+    for distance in DISTANCES:
+        probes = ~mugshots & (rows.distances == distance)
+        result = search.search(
+            vectors[mugshots],
+            rows.subjects[mugshots],
+            vectors[probes],
+            rows.subjects[probes],
+        )
+        found.append(Similar(distance, result.mate, result.nonmate))
+    return found
+
+
+def gaps(similar: list[Similar]) -> dict[str, float]:
+    """Returns a_matched_d<distance>, a_unmatched_d<distance> and their a_gap_d<...>."""
+    values: dict[str, float] = {}
+    for one in similar:
+        found = search.similarity_gap(one.matched, one.unmatched)
+        for name in ("matched", "unmatched", "gap"):
+            if (value := getattr(found, name)) is not None:
+                values[f"a_{name}_d{one.distance}"] = value
+    return values
+
+
+def gap_table(similar: list[Similar]) -> Table:
+    """Returns the mean similarities at each distance."""
+    body = []
+    for one in similar:
+        found = search.similarity_gap(one.matched, one.unmatched)
+        means = (found.matched, found.unmatched, found.gap)
+        texts = ["-" if mean is None else f"{mean:.4f}" for mean in means]
+        body.append([at(one.distance), found.probes, *texts])
+    return Table(
+        title="Mean similarity, protocol A",
+        columns=[
+            Column("Distance", left=True),
+            Column("Probes", "count"),
+            Column("Matched"),
+            Column("Most similar unmatched"),
+            Column("Gap", strong=True),
+        ],
+        rows=body,
+        notes=["Cosines of a probe with its own mugshot and with the nearest other."],
+        shown=PAGE,
+    )
+
+
+def similarity_arrays(similar: list[Similar]) -> dict[str, np.ndarray]:
+    """Returns the finite cosines that `similarity_curves` draws, by array name."""
+    return {
+        f"{name}_d{one.distance}": values[np.isfinite(values)].astype(np.float32)
+        for one in similar
+        for name, values in (("matched", one.matched), ("unmatched", one.unmatched))
+    }
+
+
+def similarity_curves(similar: list[Similar]) -> list[Curve]:
+    """Returns a histogram for each distance, the gap of the means in its title."""
+    curves = []
+    for one in similar:
+        found = search.similarity_gap(one.matched, one.unmatched)
+        if found.gap is not None:
+            curves.append(
+                Curve(
+                    "histogram",
+                    f"Similarity at {at(one.distance)}, gap {found.gap:.3f}",
+                    [
+                        Line("matched", f"matched_d{one.distance}"),
+                        Line("most similar unmatched", f"unmatched_d{one.distance}"),
+                    ],
+                    xlabel="cosine with a mugshot",
+                    ylabel="probes, %",
+                )
+            )
+    return curves

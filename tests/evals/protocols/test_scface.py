@@ -117,6 +117,29 @@ def test_the_worst_frames_stand_beside_whom_they_found(whole):
     assert len(result.examples) == 12
 
 
+def test_similarities_of_matched_and_nearest_unmatched_mugshots(whole):
+    """QGFace's Fig. 6, from the whole matrix of cosines."""
+    scface, features = whole
+    rows = scface.rows
+    result = evaluate(scface, features)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    mugshots = rows.cameras == scface_set.MUGSHOT
+    titles = [curve.title for curve in result.curves if curve.kind == "histogram"]
+    assert len(titles) == 3
+    for distance in scface_set.DISTANCES:
+        probes = ~mugshots & (rows.distances == distance)
+        cos = np.einsum("pd,gd->pg", unit[probes], unit[mugshots])
+        own = rows.subjects[probes][:, None] == rows.subjects[mugshots]
+        matched, unmatched = cos[own], np.where(own, -2, cos).max(1)
+        kept = result.arrays[f"matched_d{distance}"]
+        np.testing.assert_allclose(np.sort(kept), np.sort(matched), atol=1e-6)
+        kept = result.arrays[f"unmatched_d{distance}"]
+        np.testing.assert_allclose(np.sort(kept), np.sort(unmatched), atol=1e-6)
+        gap = result.scalars[f"a_gap_d{distance}"]
+        assert gap == pytest.approx(matched.mean() - unmatched.mean(), abs=1e-6)
+        assert sum(title.endswith(f"gap {gap:.3f}") for title in titles) == 1
+
+
 def test_protocol_c_beside_bob(whole, recorded):
     scface, features = whole
     vectors = features / np.linalg.norm(features, axis=1, keepdims=True)
