@@ -74,11 +74,13 @@ class Line:
         label: in the legend.
         y: values [k], or the name of an array that holds them.
         x: where they are, ascending [k], or the name of an array; [] of a histogram.
+        note: behind the label, such as "EER 3.20 %"; not what lines are told apart by.
     """
 
     label: str
     y: list[float] | str
     x: list[float] | str = dataclasses.field(default_factory=list)
+    note: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

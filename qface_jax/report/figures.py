@@ -42,6 +42,7 @@ class Line(NamedTuple):
         spread: half length of the error bars [k], or None.
         dashed: drawn dashed.
         colour: lines of one number share a colour; None: by its place in the plot.
+        note: behind the label in the legend of a ROC.
     """
 
     label: str
@@ -50,6 +51,7 @@ class Line(NamedTuple):
     spread: np.ndarray | None = None
     dashed: bool = False
     colour: int | None = None
+    note: str = ""
 
 
 class Plot:
@@ -180,10 +182,13 @@ def accuracy_plot(
 
 @_plot
 def roc_plot(title: str, lines: Sequence[Line]) -> Figure:
-    """Draws true accept rate over false accept rate, the latter logarithmic."""
+    """Draws true over false accept rate, the latter logarithmic; dotted: equal errors."""
     figure, axes = _figure()
+    rates = np.geomspace(min(line.x[0] for line in lines), 1, 200)
+    axes.plot(rates, 1 - rates, ":", color=_muted(), linewidth=1)
     for i, line in enumerate(lines):
-        style = {"where": "post", "label": _name(line.label)} | _stroke(line, i)
+        label = _name(line.label) + (f", {line.note}" if line.note else "")
+        style = {"where": "post", "label": label} | _stroke(line, i)
         axes.step(line.x, line.y, **style)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")

@@ -25,6 +25,7 @@ from qface_jax.report.results import (
     result_context,
     results_table,
 )
+from qface_jax.report.sets_together import sets_together
 from qface_jax.report.training_log import Log, read_log
 from qface_jax.report.training_log import panels as log_panels
 from qface_jax.tables import OBJECTIVES
@@ -85,6 +86,7 @@ def write_report(run_dir: str | Path, out: str | Path | None = None) -> Path:
         "missing": missing,
         "results": page_table(results_table(evaluations)) if evaluations else None,
         "sets": [result_context(result) for result in evaluations],
+        "together": sets_together(evaluations),
         "changes": _changes(run_dir, evaluations, missing),
         "panels": _panels(log),
         "skipped_lines": log.skipped if log else 0,

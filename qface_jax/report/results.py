@@ -106,7 +106,10 @@ def lines_of(result: Result, curve: Curve) -> list[Line]:
         return np.asarray(result.arrays[values] if isinstance(values, str) else values)
 
     try:
-        return [Line(one.label, points(one.x), points(one.y)) for one in curve.lines]
+        return [
+            Line(one.label, points(one.x), points(one.y), note=one.note)
+            for one in curve.lines
+        ]
     except KeyError:
         return []  # the .npz file is missing or damaged
 

@@ -70,6 +70,7 @@ _EVALUATIONS = (
     _Kind("cross-resolution accuracy", "%", 100.0, r"(mean_)?cross(_\d+)?"),
     _Kind("same-resolution accuracy", "%", 100.0, r"(mean_)?same(_\d+)?"),
     _Kind("cross-resolution AUC", "%", 100.0, r"auc_\d+"),
+    _Kind("cross-resolution EER", "%", 100.0, r"eer_\d+"),
     _Kind("mean feature norm", "", 1.0, r"norm_mean_\d+"),
     _Kind("rank correlation with resolution", "", 1.0, r"rank_.*"),
     _Kind("error-versus-discard area", "%", 100.0, r"discard_.*"),

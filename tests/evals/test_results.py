@@ -103,6 +103,9 @@ def test_scalars(toy):
     assert scalars["cross_7"] == last.cross.accuracy
     assert scalars["same_7"] == last.same.accuracy
     assert scalars["auc_7"] == last.cross.auc
+    assert scalars["eer_7"] == last.cross.eer
+    roc = next(curve for curve in result.curves if curve.kind == "roc")
+    assert roc.lines[-1].note == f"EER {100 * last.cross.eer:.2f} %"
     assert scalars["norm_mean_7"] == last.norms["mean"]
     assert scalars["degenerate"] == 0.0
     broken = toy.evaluate(embed=lambda images: np.full((len(images), 4), np.nan))

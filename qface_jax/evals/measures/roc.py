@@ -1,4 +1,4 @@
-"""ROC, area under it and true accept rate at a false accept rate, all exact.
+"""ROC, area under it, equal error rate and true accept rate at a FAR, all exact.
 
 Distances are sorted and looked up: eight million pairs need one copy of themselves.
 """
@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+
+from qface_jax.evals.measures import rates
 
 # False accept rates at which the true accept rate is reported.
 FARS = (1e-1, 1e-2, 1e-3, 1e-4)
@@ -46,6 +48,25 @@ def auc(dist: np.ndarray, issame: np.ndarray) -> float | None:
     below = np.searchsorted(different, same, side="left").sum(dtype=np.int64)
     up_to = np.searchsorted(different, same, side="right").sum(dtype=np.int64)
     return 1 - (int(below) + int(up_to)) / (2 * len(same) * len(different))
+
+
+def equal_error_rate(dist: np.ndarray, issame: np.ndarray) -> float | None:
+    """Returns where false accept rate and 1 - true accept rate are equal, 0..1.
+
+    It lies on the straight line between two neighbouring points of the ROC. None when
+    one kind of pair is missing.
+
+    >>> equal_error_rate(
+    ...     np.array([0.1, 0.4, 0.2, 0.9]), np.array([True, True, False, False])
+    ... )
+    0.5
+
+    Args:
+        dist: distance per pair, finite [p].
+        issame: bool [p].
+    """
+    dist, issame = checked(dist, issame)
+    return rates.eer(rates.split(-dist, issame))
 
 
 def tar_at_far(

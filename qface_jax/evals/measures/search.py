@@ -190,7 +190,8 @@ def similarity_gap(mate: np.ndarray, nonmate: np.ndarray) -> SimilarityGap:
         ValueError: the two are not of one length.
 
     References:
-        QGFace: Quality-Guided Joint Training For Mixed-Quality Face Recognition, Fig. 6.
+        QGFace: Quality-Guided Joint Training For Mixed-Quality Face Recognition,
+        Fig. 6.
     """
     mate, nonmate = np.asarray(mate, np.float64), np.asarray(nonmate, np.float64)
     if mate.ndim != 1 or mate.shape != nonmate.shape:

@@ -14,6 +14,7 @@ from qface_jax.evals.measures.roc import (
     TarAtFar,
     auc,
     checked,
+    equal_error_rate,
     split_sorted,
     tar_at_far,
 )
@@ -78,6 +79,7 @@ class Score:
         fold_thresholds: threshold chosen on the other folds, per fold.
         auc: exact area under the ROC, or None without both kinds of pairs.
         tar_at_far: one entry per rate in `roc.FARS`.
+        eer: equal error rate, or None without both kinds of pairs.
     """
 
     accuracy: float
@@ -86,6 +88,7 @@ class Score:
     fold_thresholds: list[float]
     auc: float | None
     tar_at_far: list[TarAtFar]
+    eer: float | None = None
 
 
 def score(
@@ -96,7 +99,7 @@ def score(
     folds: int,
     lost: np.ndarray | None = None,
 ) -> Score:
-    """Returns accuracy, AUC and TAR at FAR of pairs.
+    """Returns accuracy, AUC, EER and TAR at FAR of pairs.
 
     Args:
         dist: distance per pair, [p].
@@ -119,6 +122,7 @@ def score(
         fold_thresholds=folded.threshold.tolist(),
         auc=auc(dist, issame),
         tar_at_far=tar_at_far(dist, issame),
+        eer=equal_error_rate(dist, issame),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from qface_jax.evals.lost_pairs import with_lost_wrong
-from qface_jax.evals.measures.roc import FARS, TarAtFar, roc
+from qface_jax.evals.measures.roc import FARS, TarAtFar, equal_error_rate, roc
 from qface_jax.evals.measures.verification import Score
 from qface_jax.evals.results import (
     BOTH,
@@ -106,9 +106,10 @@ def scalars(
 ) -> dict[str, float]:
     """Returns the numbers worth following, by name.
 
-    mean_cross, mean_same, and per side: cross_<side>, same_<side>, auc_<side> (cross)
-    and norm_mean_<side>; of each quality score rank_<score>, its rank correlation with
-    the resolution, and discard_<score>, the area below its error-versus-discard curve.
+    mean_cross, mean_same, and per side: cross_<side>, same_<side>, auc_<side> and
+    eer_<side> (cross) and norm_mean_<side>; of each quality score rank_<score>, its
+    rank correlation with the resolution, and discard_<score>, the area below its
+    error-versus-discard curve.
     Where pairs are lost, mean_cross_lost_wrong and so on count them as wrong.
     """
     values = {f"mean_{kind}": _mean([row.score(kind) for row in rows])
@@ -117,6 +118,7 @@ def scalars(
         values[f"cross_{row.side}"] = row.cross and row.cross.accuracy
         values[f"same_{row.side}"] = row.same and row.same.accuracy
         values[f"auc_{row.side}"] = row.cross and row.cross.auc
+        values[f"eer_{row.side}"] = row.cross and row.cross.eer
         values[f"norm_mean_{row.side}"] = row.norms and row.norms["mean"]
     for kind, accuracies in wrong.items():
         for row, accuracy in zip(rows, accuracies, strict=True):
@@ -271,16 +273,18 @@ def page_table(rows: list[Row], scalars: dict[str, float]) -> Table:
         columns += [
             Column("Accuracy", "percents", group, strong=True),
             Column("AUC", "percent", group),
+            Column("EER", "percent", group),
             *(Column(f"TAR {exponent(FARS[i])}", "percent", group) for i in shown),
         ]
-        footer += [[scalars.get(f"mean_{kind}")], *[""] * (1 + len(shown))]
+        footer += [[scalars.get(f"mean_{kind}")], *[""] * (2 + len(shown))]
     body = []
     for row in rows:
         wrong = "" if row.status == "ok" else f" ({row.status.replace('_', '-')})"
         cells: list[Any] = [f"{row.side} px{wrong}"]
         for kind in KINDS:
             *tars, area = _rates(row.score(kind), shown)
-            cells += [_accuracy(row.score(kind)), area, *tars]
+            eer = getattr(row.score(kind), "eer", None)
+            cells += [_accuracy(row.score(kind)), area, eer, *tars]
         body.append([*cells, row.norms and row.norms["mean"]])
     reasons = sorted(
         {
@@ -304,6 +308,11 @@ def page_table(rows: list[Row], scalars: dict[str, float]) -> Table:
     )
 
 
+def eer_text(eer: float | None) -> str:
+    """Returns what stands beside a ROC in its legend; "" without an EER."""
+    return "" if eer is None else f"EER {100 * eer:.2f} %"
+
+
 def rocs(arrays: dict[str, np.ndarray], sides: Sequence[int]) -> list[Curve]:
     """The ROC of each kind, a line for each side; their points become arrays."""
     curves = []
@@ -312,11 +321,13 @@ def rocs(arrays: dict[str, np.ndarray], sides: Sequence[int]) -> list[Curve]:
         for side in sides:
             if f"{kind}_{side}" not in arrays:
                 continue
-            far, tar = roc(arrays[f"{kind}_{side}"], arrays["issame"])
+            pairs = arrays[f"{kind}_{side}"], arrays["issame"]
+            far, tar = roc(*pairs)
             if len(far):
                 x, y = f"far_{kind}_{side}", f"tar_{kind}_{side}"
                 arrays[x], arrays[y] = far, tar
-                lines.append(Line(f"{side} px", y, x))
+                note = eer_text(equal_error_rate(*pairs))
+                lines.append(Line(f"{side} px", y, x, note))
         if lines:
             curves.append(Curve("roc", f"ROC, {title.lower()}", lines))
     return curves

@@ -16,7 +16,7 @@ from qface_jax.data_pipelines.sets.xqlfw import ALIGNED_NAME, Xqlfw, open_xqlfw
 from qface_jax.errors import DataError
 from qface_jax.evals import examples, lost_pairs
 from qface_jax.evals.measures import verification
-from qface_jax.evals.measures.roc import roc
+from qface_jax.evals.measures.roc import equal_error_rate, roc
 from qface_jax.evals.measures.verification import Score
 from qface_jax.evals.protocols import identification
 from qface_jax.evals.protocols.protocol import (
@@ -29,6 +29,7 @@ from qface_jax.evals.protocols.unit_features import (
     unit_features,
     worst_health,
 )
+from qface_jax.evals.protocols.verification_rows import eer_text
 from qface_jax.evals.results import (
     BOTH,
     Column,
@@ -224,8 +225,11 @@ PROTOCOL = ProtocolEntry(
 def _scalars(
     scores: dict[str, Score], wrong: dict[str, tuple[float, float]]
 ) -> dict[str, float]:
-    """Returns accuracy, accuracy_lost_wrong and auc; insightface_* by its rule."""
-    values: dict[str, float | None] = {"auc": scores["cosine"].auc}
+    """Returns accuracy, accuracy_lost_wrong, auc, eer; insightface_* by its rule."""
+    values: dict[str, float | None] = {
+        "auc": scores["cosine"].auc,
+        "eer": scores["cosine"].eer,
+    }
     for name, (prefix, _) in RULES.items():
         values[f"{prefix}accuracy"] = scores[name].accuracy
         values[f"{prefix}accuracy_lost_wrong"] = wrong[name][0]
@@ -316,6 +320,7 @@ def _curves(dist: np.ndarray, issame: np.ndarray) -> list[Curve]:
         )
     ]
     if len(far):
-        line = Line("XQLFW", tar.tolist(), far.tolist())
+        note = eer_text(equal_error_rate(dist, issame))
+        line = Line("XQLFW", tar.tolist(), far.tolist(), note)
         curves.insert(0, Curve("roc", "ROC", [line]))
     return curves

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from qface_jax.evals.measures.roc import auc, roc, tar_at_far
+from qface_jax.evals.measures.roc import auc, equal_error_rate, roc, tar_at_far
 
 
 def pairs(n_same, n_different, *, seed=0, levels=None):
@@ -19,6 +19,26 @@ def test_auc_counts_ordered_pairs_of_pairs(levels):
     same, different = dist[issame], dist[~issame]
     wins = sum((s < d) + 0.5 * (s == d) for s in same for d in different)
     np.testing.assert_allclose(auc(dist, issame), wins / 2400, atol=1e-12)
+
+
+def test_equal_errors_lie_between_the_thresholds_around_them():
+    dist, issame = pairs(400, 600)
+    same, different = dist[issame], dist[~issame]
+    limits = np.sort(dist)
+    accepted = (different[:, None] <= limits).mean(0)
+    refused = (same[:, None] > limits).mean(0)
+    behind = int(np.argmax(accepted >= refused))  # the first threshold past the point
+    eer = equal_error_rate(dist, issame)
+    assert accepted[behind - 1] <= eer <= accepted[behind]
+    assert refused[behind] <= eer <= refused[behind - 1]
+
+
+def test_equal_errors_at_the_edges():
+    issame = np.array([True, True, False, False])
+    assert equal_error_rate(np.array([0.1, 0.2, 0.3, 0.4]), issame) == 0.0
+    assert equal_error_rate(np.array([0.3, 0.4, 0.1, 0.2]), issame) == 1.0
+    assert equal_error_rate(np.zeros(4), issame) == 0.5
+    assert equal_error_rate(np.ones(2), np.array([True, True])) is None
 
 
 @pytest.mark.parametrize("levels", [None, 5])
