@@ -121,10 +121,12 @@ _R50 = partial(arcface, "resnet50")
 CONFIGS: dict[str, Callable[[], ConfigDict]] = {
     "octuplet_start_r50": _R50,
     "octuplet_start_mobilenet": partial(arcface, "mobilenet_v2"),
-    "octuplet_start_r50_btm": partial(batch_training, _R50),
-    "octuplet_start_r50_stm": partial(siamese_training, _R50),
-    "octuplet_demo_start_btm": partial(batch_training, arcface_demo),
-    "octuplet_demo_start_stm": partial(siamese_training, arcface_demo),
+    "octuplet_starts_arcface": _R50,
+    "octuplet_starts_btm": partial(batch_training, _R50),
+    "octuplet_starts_stm": partial(siamese_training, _R50),
+    "octuplet_demo_starts_arcface": arcface_demo,
+    "octuplet_demo_starts_btm": partial(batch_training, arcface_demo),
+    "octuplet_demo_starts_stm": partial(siamese_training, arcface_demo),
 } | {
     f"{family}_margins_m{margin}_b{batch_size}": partial(
         with_margin, recipe, margin, batch_size

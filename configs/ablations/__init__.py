@@ -1,6 +1,6 @@
 """The tables of the papers that `qface ablation` trains again, a file per paper."""
 
-from qface_jax.configs.ablations import octuplet, qgface
+from qface_jax.configs.ablations import octuplet, octuplet_starts, qgface
 from qface_jax.configs.ablations.ablation import Ablation, Setting
 
 __all__ = ["ABLATIONS", "Ablation", "Setting"]
@@ -8,4 +8,5 @@ __all__ = ["ABLATIONS", "Ablation", "Setting"]
 ABLATIONS: dict[str, Ablation] = {
     **qgface.ABLATIONS,
     **octuplet.ABLATIONS,
+    **octuplet_starts.ABLATIONS,
 }

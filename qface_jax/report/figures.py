@@ -182,14 +182,13 @@ def accuracy_plot(
 
 @_plot
 def roc_plot(title: str, lines: Sequence[Line]) -> Figure:
-    """Draws true over false accept rate, the latter logarithmic; dotted: equal errors."""
+    """Draws true over false accept rate (logarithmic); dotted: equal errors."""
     figure, axes = _figure()
     rates = np.geomspace(min(line.x[0] for line in lines), 1, 200)
     axes.plot(rates, 1 - rates, ":", color=_muted(), linewidth=1)
     for i, line in enumerate(lines):
         label = _name(line.label) + (f", {line.note}" if line.note else "")
-        style = {"where": "post", "label": label} | _stroke(line, i)
-        axes.step(line.x, line.y, **style)
+        axes.step(line.x, line.y, where="post", label=label, **_stroke(line, i))
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
     axes.set_xlim(min(line.x[0] for line in lines) * 0.9, 1)

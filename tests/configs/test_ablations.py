@@ -13,7 +13,7 @@ def rows(name):
     ]
 
 
-@pytest.mark.parametrize("name", ["octuplet4", "octuplet4metric"])
+@pytest.mark.parametrize("name", ["octuplet1", "octuplet4", "octuplet4metric"])
 def test_means_over_the_resolutions(name):
     for setting in rows(name):
         of_sides, mean = np.split(setting.paper[1:7], [5])

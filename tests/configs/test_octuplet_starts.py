@@ -28,7 +28,7 @@ def test_the_starts_are_of_arcface(name, backbone):
 
 def test_half_of_a_batch_is_degraded_in_bt_m_and_each_image_in_st_m():
     plain, batch, siamese = (
-        SHIPPED[f"octuplet_start_r50{end}"]() for end in ("", "_btm", "_stm")
+        SHIPPED[f"octuplet_starts_{name}"]() for name in ("arcface", "btm", "stm")
     )
     assert batch.degrade.resolution.probability == 0.5
     assert (batch.objective, batch.data.batch_size) == (
