@@ -46,9 +46,9 @@ ABLATIONS: dict[str, Ablation] = {
             ),
         ),
         columns=COLUMNS,
-        columns_text=f"{COLUMNS_TEXT}ST-M has the numbers of the paper's ST-M1; those of "
-        "ST-M2 are (95.87, 72.44, 82.40, 83.89, 84.05, 83.82, 81.32, 90.82); how the two differ "
-        "is not in the papers at hand.",
+        columns_text=f"{COLUMNS_TEXT}ST-M has the numbers of the paper's ST-M1; ST-M2 "
+        "has (95.87, 72.44, 82.40, 83.89, 84.05, 83.82, 81.32, 90.82); how the two "
+        "differ is not in the papers at hand.",
         mean_sets=SETS,
         proposed="BT-M",
         reference="ArcFace",

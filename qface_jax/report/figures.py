@@ -42,7 +42,7 @@ class Line(NamedTuple):
         spread: half length of the error bars [k], or None.
         dashed: drawn dashed.
         colour: lines of one number share a colour; None: by its place in the plot.
-        note: behind the label in the legend of a ROC.
+        note: behind the label, of a ROC.
     """
 
     label: str
@@ -187,7 +187,7 @@ def roc_plot(title: str, lines: Sequence[Line]) -> Figure:
     rates = np.geomspace(min(line.x[0] for line in lines), 1, 200)
     axes.plot(rates, 1 - rates, ":", color=_muted(), linewidth=1)
     for i, line in enumerate(lines):
-        label = _name(line.label) + (f", {line.note}" if line.note else "")
+        label = ", ".join(filter(None, (_name(line.label), line.note)))
         axes.step(line.x, line.y, where="post", label=label, **_stroke(line, i))
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
@@ -311,8 +311,7 @@ def curve_plot(lines: Sequence[Line], *, unit: str = "", factor: float = 1.0) ->
         )
     axes.set(xlabel="step", ylabel=unit)
     axes.margins(x=0.02)
-    if len(lines) > 3:
-        # Beside the axes: among many lines there is no free place inside.
+    if len(lines) > 3:  # beside the axes: there is no free place inside
         figure.legend(loc="outside right upper", handlelength=1.2)
     elif len(lines) > 1:
         _legend(axes, len(lines))
