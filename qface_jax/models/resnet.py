@@ -90,7 +90,9 @@ class ResNetTrunk(nn.Module):
         """Returns the map, normalised."""
         x = Conv(64, side=7, stride=2, dtype=self.dtype, name="conv1")(images)
         x = jax.nn.relu(BatchNorm(dtype=self.dtype, name="bn1")(x, train))
-        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        # Behind a ReLU zeros are as good as no pixels. The ONNX writer takes this form.
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding="VALID")
         block = rematerialised(BottleneckBlock, self.remat)
         for stage, (width, count) in enumerate(
             zip(_WIDTHS, self.units, strict=True), start=1
