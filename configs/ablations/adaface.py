@@ -40,8 +40,8 @@ ABLATIONS: dict[str, Ablation] = {
         ),
         columns=COLUMNS,
         columns_text=f"{COLUMNS_TEXT}ResNet-18 on a random part of MS1MV2 (give it "
-        "with --config.data.path), whose share is illegible in the copy at hand; 1/6 of the "
-        "images is from memory of the paper.",
+        "with --config.data.path), whose share is illegible in the copy at hand; "
+        "1/6 of the images is from memory of the paper.",
         mean_sets=HQ_SETS,
         proposed="h 0.33",
         reference="CurricularFace",
