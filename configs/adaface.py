@@ -1,4 +1,7 @@
-"""AdaFace's own recipes: three backbones on the five training sets of its tables.
+"""AdaFace's own recipes: three backbones, each on five training sets.
+
+The paper trains on MS1MV2, MS1MV3 and WebFace4M; models on CASIA-WebFace and VGGFace2
+come with its published code. The rows of its tables are in `adaface_tables.py`.
 
 Give the data with --config.data.path=DIR (the folder with train.rec and train.idx) and
 the folder of the .bin files with --config.eval.path=DIR.

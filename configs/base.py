@@ -240,8 +240,21 @@ def _data() -> Group:
             str,
         ),
         "batch_size": Option(64, POSITIVE, "Images per step over all devices."),
+        "subset": Option(
+            1.0, Rule(lambda v: 0 < v <= 1, "must be within (0, 1]"),
+            "Random share of the training set that is taken; 1.0 is all.",
+        ),
+        "subset_of": Option(
+            "images", one_of("images", "identities"),
+            "What the share is of: images, whosever they are (an identity that has "
+            "none left is gone); or identities, each with all its images.",
+        ),
+        "subset_seed": Option(
+            0, SEED, "Of that draw alone: runs of other `seed` take the same share."
+        ),
         "drop_small_identities": Option(
-            0, NOT_NEGATIVE, "Leave out identities with fewer images."
+            0, NOT_NEGATIVE,
+            "Leave out identities with fewer images, counted in the subset.",
         ),
         "skip_broken": Option(
             False, None,

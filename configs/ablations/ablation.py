@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+# The papers' sets of high quality, as results name them.
+HQ_SETS = ("lfw", "agedb_30", "cfp_fp", "cplfw", "calfw")
+
 
 class Setting(NamedTuple):
     """A row of a table.

@@ -1,10 +1,9 @@
 """Tables I to III of QGFace."""
 
-from qface_jax.configs.ablations.ablation import Ablation, Setting
+from qface_jax.configs.ablations.ablation import HQ_SETS, Ablation, Setting
 
 FAMILIES = {"paper": "qgface", "demo": "qgface_demo"}
 COLUMNS = ("SCface d1", "d2", "d3", "TinyFace", "IJB-B", "HQ avg.")
-HQ_SETS = ("lfw", "agedb_30", "cfp_fp", "cplfw", "calfw")
 COLUMNS_TEXT = (
     "SCface at 4.2, 2.6 and 1.0 m and TinyFace: rank-1; IJB-B: TAR at FAR 1e-4; HQ "
     "avg.: accuracy averaged over LFW, AgeDB-30, CFP-FP, CPLFW and CALFW at 112 px, "

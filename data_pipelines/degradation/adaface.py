@@ -1,9 +1,15 @@
-"""AdaFace's own augmentation: crop, down-up-sampling, photometric, each sometimes."""
+"""AdaFace's own augmentation: crop, down-up-sampling, photometric, each sometimes.
+
+The photometric step of the paper (section 4.1) changes hue, saturation and brightness,
+without saying how much; that of its published code brightness, contrast and saturation,
+each by 0.5, and no hue. The default is the code, which its models were trained with;
+`photometric_third` = "hue" is the paper.
+"""
 
 from typing import Any
 
 from qface_jax.data_pipelines.degradation.recipe import Recipe
-from qface_jax.options import ASPECTS, SHARE, SHARES, Option
+from qface_jax.options import ASPECTS, SHARE, SHARES, Option, Rule, one_of
 
 
 def draw(image: Any, seed: Any, params: Any) -> Any:
@@ -30,7 +36,14 @@ def draw(image: Any, seed: Any, params: Any) -> Any:
         draws[6],
         params.photometric_probability,
         lambda picture: photometric.jitter(
-            picture, draws[7:11], strength=params.photometric_strength
+            picture,
+            draws[7:11],
+            strength=params.photometric_strength,
+            hue_shift=(
+                params.photometric_hue_shift
+                if params.photometric_third == "hue"
+                else None
+            ),
         ),
         image,
     )
@@ -50,10 +63,22 @@ RECIPE = Recipe(
             (0.2, 1.0), SHARES, "side after down-sampling, share of 112"
         ),
         "photometric_probability": Option(
-            0.2, SHARE, "of other brightness, contrast and saturation"
+            0.2, SHARE, "of other brightness, saturation, and photometric_third"
         ),
         "photometric_strength": Option(
             0.5, SHARE, "factors are within 1 - strength .. 1 + strength"
+        ),
+        "photometric_third": Option(
+            "contrast",
+            one_of("contrast", "hue"),
+            "changed besides brightness and saturation: contrast, as in the published "
+            "code, or hue, as in the paper",
+        ),
+        # The paper does not say how far.
+        "photometric_hue_shift": Option(
+            0.1,
+            Rule(lambda v: 0 <= v <= 0.5, "must be within [0, 0.5]"),
+            "where that is hue: at most, either way, share of the circle of colours",
         ),
     },
     reference="Kim, Jain, Liu, AdaFace: Quality Adaptive Margin for Face Recognition, "

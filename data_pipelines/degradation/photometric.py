@@ -1,36 +1,50 @@
-"""Brightness, contrast and saturation as Pillow changes them, hence torchvision."""
+"""Colours as Pillow changes them, hence torchvision: brightness, contrast and more."""
 
 import functools
 
 import tensorflow as tf
 
+from qface_jax.data_pipelines.degradation import hue
+
 _ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 
 
-def jitter(image: tf.Tensor, draws: tf.Tensor, *, strength: float) -> tf.Tensor:
-    """Changes brightness, contrast and saturation, in a random order.
+def jitter(
+    image: tf.Tensor,
+    draws: tf.Tensor,
+    *,
+    strength: float,
+    hue_shift: float | None = None,
+) -> tf.Tensor:
+    """Changes brightness, contrast or hue, and saturation, in a random order.
 
     Each factor is uniform in max(0, 1 - strength) .. 1 + strength, and each change
     ends in whole numbers, as with torchvision's ColorJitter on Pillow images.
 
     Args:
       image: uint8 [h, w, 3].
-      draws: float32 [4] in [0, 1): three factors and the order.
+      draws: float32 [4] in [0, 1): of brightness, of contrast or hue, of saturation,
+        and the order.
       strength: at least 0.
+      hue_shift: None: the contrast is changed; else the hue is in its place, by a share
+        of the circle of colours uniform in -hue_shift .. hue_shift, 0 .. 0.5.
 
     Returns:
       uint8 [h, w, 3].
     """
     low = max(0.0, 1.0 - strength)
     factors = low + (1.0 + strength - low) * draws[:3]
-    changes = (_brightness, _contrast, _saturation)
+    changes = [_brightness, _contrast, _saturation]
+    amounts = [factors[0], factors[1], factors[2]]
+    if hue_shift is not None:
+        changes[1], amounts[1] = hue.turn, (2.0 * draws[1] - 1.0) * hue_shift
 
     def in_order(order: tuple[int, ...]) -> tf.Tensor:
         # One plane per colour: mixing them is then arithmetic on whole rows.
         planes = tf.transpose(tf.reshape(image, [-1, 3]))
         planes = tf.cast(planes, tf.float32)
         for which in order:
-            planes = changes[which](planes, factors[which])
+            planes = changes[which](planes, amounts[which])
         planes = tf.transpose(tf.cast(planes, tf.uint8))
         return tf.reshape(planes, tf.shape(image))
 

@@ -3,34 +3,18 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from qface_jax import tables
+from qface_jax.data_pipelines.sources.records import Source, record_name
+from qface_jax.data_pipelines.sources.selected_records import large_identities
+from qface_jax.data_pipelines.sources.subset import Subset, random_subset
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.options import Option
 
 _log = logging.getLogger(__name__)
-
-
-class Source(Protocol):
-    """A set of labelled, encoded images with random access."""
-
-    name: str
-    num_classes: int
-
-    def __len__(self) -> int:
-        """Returns n, the count of images."""
-
-    def labels(self) -> np.ndarray:
-        """Returns int32 [n], 0 .. num_classes-1."""
-
-    def fetch(self, indices: np.ndarray) -> tuple[list[bytes], np.ndarray]:
-        """Returns encoded images and int32 labels of the records; thread-safe."""
-
-    def describe(self) -> dict:
-        """Returns json-able facts: source, path, images, identities, notes."""
 
 
 class SourceEntry(NamedTuple):
@@ -48,85 +32,6 @@ class SourceEntry(NamedTuple):
     options: Mapping[str, Option] = {}
     detects: Callable[[Path], bool] = lambda path: False
     needs_path: bool = True
-
-
-@runtime_checkable
-class NamesRecords(Protocol):
-    """A source that can say where a record comes from."""
-
-    def record_name(self, index: int) -> str:
-        """Returns file and key of record `index`, for messages."""
-
-
-def record_name(source: Source, index: int) -> str:
-    """Returns where record `index` of any source comes from, for messages."""
-    if isinstance(source, NamesRecords):
-        return source.record_name(index)
-    return f"{source.name}: record {index}"
-
-
-class LargeIdentities:
-    """A source without the identities that have too few images.
-
-    The identities that stay are renumbered 0 .. c-1 in their old order.
-    """
-
-    def __init__(self, source: Source, minimum: int):
-        """Counts the images of every identity.
-
-        Args:
-            source: what to take from.
-            minimum: images an identity needs to stay, at least 1.
-
-        Raises:
-            DataError: where no identity has that many.
-        """
-        labels = source.labels()
-        counts = np.bincount(labels, minlength=source.num_classes)
-        stays = counts >= minimum
-        if not stays.any():
-            raise DataError(
-                f"data.drop_small_identities: got {minimum}, but the largest identity "
-                f"of {source.describe().get('path', source.name)} has {counts.max()} "
-                "images"
-            )
-        self.name = source.name
-        self.num_classes = int(stays.sum())
-        self.left_out_identities = int(np.count_nonzero(counts)) - self.num_classes
-        self._source = source
-        self._minimum = minimum
-        renumbered = np.cumsum(stays, dtype=np.int32) - 1
-        kept = stays[labels]
-        self._rows = np.flatnonzero(kept)
-        self._labels = renumbered[labels[self._rows]].astype(np.int32)
-        self.left_out_images = len(labels) - len(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def labels(self) -> np.ndarray:
-        """Returns int32 [n], renumbered."""
-        return self._labels
-
-    def fetch(self, indices: np.ndarray) -> tuple[list[bytes], np.ndarray]:
-        """Returns encoded images and renumbered labels of the given records."""
-        indices = np.asarray(indices)
-        images, _ = self._source.fetch(self._rows[indices])
-        return images, self._labels[indices]
-
-    def record_name(self, index: int) -> str:
-        """Returns where record `index` comes from."""
-        return record_name(self._source, int(self._rows[index]))
-
-    def describe(self) -> dict:
-        """Returns the facts of the source underneath with the counts that are left."""
-        return self._source.describe() | {
-            "images": len(self),
-            "identities": self.num_classes,
-            "drop_small_identities": self._minimum,
-            "left_out_identities": self.left_out_identities,
-            "left_out_images": self.left_out_images,
-        }
 
 
 class JoinedSource:
@@ -194,6 +99,7 @@ def open_source(
     paths: Sequence[str | Path] = ("",),
     options: Mapping[str, Any] | None = None,
     *,
+    subset: Subset | None = None,
     drop_small_identities: int = 0,
 ) -> Source:
     """Opens training images; what is odd about them is logged.
@@ -202,7 +108,9 @@ def open_source(
         name: of the kind of source, a key of `tables.SOURCES`.
         paths: of the sets; the identities of each are taken to be different people.
         options: of that kind; those left out have their defaults.
-        drop_small_identities: images an identity needs to stay; 0: all stay.
+        subset: which random share of the sets together is taken; None: all.
+        drop_small_identities: images that an identity needs to stay, of those that the
+            subset has; 0: all stay.
 
     Raises:
         ConfigError: where the name is unknown or a path missing.
@@ -222,8 +130,18 @@ def open_source(
         for note in source.describe().get("notes", []):
             _log.warning("%s: %s", path, note)
     source = sources[0] if len(sources) == 1 else JoinedSource(sources)
+    if subset is not None and subset.share < 1:
+        whole, source = source, random_subset(source, subset)
+        _log.info(
+            "data.subset=%g of the %s, seed %d: %d of %d images, %d of %d identities",
+            *subset,
+            len(source),
+            len(whole),
+            source.num_classes,
+            source.num_classes + source.left_out_identities,
+        )
     if drop_small_identities > 0:
-        source = LargeIdentities(source, drop_small_identities)
+        source = large_identities(source, drop_small_identities)
         _log.warning(
             "data.drop_small_identities=%d: left out %d identities with %d images",
             drop_small_identities,

@@ -6,6 +6,7 @@ from qface_jax import tables
 from qface_jax.configs.document import options_of
 from qface_jax.data_pipelines.sources.skipping_source import SkippingSource
 from qface_jax.data_pipelines.sources.source import Source, open_source
+from qface_jax.data_pipelines.sources.subset import Subset
 
 
 def training_source(config: Any) -> Source:
@@ -15,6 +16,7 @@ def training_source(config: Any) -> Source:
         data.source,
         (data.path, *data.more_paths),
         options_of(config, "source", data.source),
+        subset=Subset(data.subset, data.subset_of, data.subset_seed),
         drop_small_identities=data.drop_small_identities,
     )
     if not data.skip_broken:

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from qface_jax.configs import base
+from qface_jax.data_pipelines.sources.selected_records import large_identities
 from qface_jax.data_pipelines.sources.skipping_source import SkippingSource
 from qface_jax.data_pipelines.sources.source import (
-    LargeIdentities,
     detect_source,
     open_source,
     record_name,
@@ -243,7 +243,7 @@ def test_left_out_identities_count_only_those_that_had_images(tmp_path):
     folder = write_plain(tmp_path, [0, 0, 5, 7, 7], IMAGES[:5])
     source = opened("mxnet", folder)
     assert source.num_classes == 8
-    large = LargeIdentities(source, 2)
+    large = large_identities(source, 2)
     assert (large.num_classes, large.left_out_identities) == (2, 1)
     assert large.labels().tolist() == [0, 0, 1, 1]
 
@@ -268,6 +268,6 @@ def test_what_lies_there_is_found_out(tmp_path):
 def test_real_faces(faces_dir):
     lfw = opened("mxnet", faces_dir / "faces_lfw")
     check_protocol(lfw, 7977, 3973)
-    check_protocol(LargeIdentities(lfw, 2), 4982, 978)
+    check_protocol(large_identities(lfw, 2), 4982, 978)
     check_protocol(opened("mxnet", faces_dir / "faces_celeba"), 5990, 292)
     check_protocol(opened("folder", faces_dir / "folder"), 204, 40)

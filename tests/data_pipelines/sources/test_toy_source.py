@@ -9,9 +9,9 @@ from PIL import Image
 
 from qface_jax import tables
 from qface_jax.configs import base
+from qface_jax.data_pipelines.sources.selected_records import SelectedRecords
 from qface_jax.data_pipelines.sources.source import (
     JoinedSource,
-    LargeIdentities,
     open_source,
     record_name,
 )
@@ -98,7 +98,7 @@ def test_what_is_made_of_sources_takes_it(name, path):
     assert (len(joined), joined.num_classes) == (32, 16)
     assert record_name(joined, 17) == "greys: record 1"
     large = open_source(name, [path], drop_small_identities=2)
-    assert isinstance(large, LargeIdentities)
+    assert isinstance(large, SelectedRecords)
     assert len(large) == 16
 
 
