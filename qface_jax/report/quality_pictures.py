@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from qface_jax.atomic_file import replace_file
@@ -85,9 +86,10 @@ def _draw_scatter(axes: Axes, name: str, quality: np.ndarray, of: np.ndarray) ->
     x, y = np.asarray(quality, np.float64), np.asarray(of, np.float64)
     axes.scatter(x, y, s=4, alpha=0.5, color=_COLOURS[name], linewidths=0)
     title = f"correlation {correlation(x, y):.4f}"
-    if np.ptp(x) > 0:
-        slope, offset = np.polynomial.Polynomial.fit(x, y, 1).convert().coef[::-1]
-        ends = np.array([x.min(), x.max()])
+    fit = np.isfinite(x) & np.isfinite(y)
+    if np.any(fit) and np.ptp(x[fit]) > 0:
+        slope, offset = np.polyfit(x[fit], y[fit], 1)
+        ends = np.array([x[fit].min(), x[fit].max()])
         axes.plot(ends, offset + slope * ends, color="#2a6fdb")
         title += f", y = {slope:.3g} x {'-' if offset < 0 else '+'} {abs(offset):.3g}"
     axes.set(xlabel="image quality, 1 - BRISQUE / 100", ylabel=name)
@@ -116,19 +118,26 @@ def write_trajectories(
     faces.set_title("images, from the lowest to the highest last norm", fontsize=10)
     steps = [str(point.step) for point in measured]
     for axes, name, rows in (
-        (maps[0], NORM, [point.norms[order] for point in measured]),
-        (maps[1], PROBABILITY, [point.probabilities[order] for point in measured]),
+        (maps[0], NORM, np.stack([point.norms[order] for point in measured])),
+        (maps[1], PROBABILITY, np.stack([p.probabilities[order] for p in measured])),
     ):
-        limits = (0.0, 1.0) if name == PROBABILITY else (None, None)
+        # Norms differ by orders of magnitude from the first steps to the last.
+        scale = Normalize(0.0, 1.0) if name == PROBABILITY else _logarithmic(rows)
         image: Any = axes.imshow(
-            np.stack(rows), aspect="auto", interpolation="nearest", cmap="viridis",
-            vmin=limits[0], vmax=limits[1],
-        )  # fmt: skip
+            rows, aspect="auto", interpolation="nearest", norm=scale
+        )
         figure.colorbar(image, ax=axes, label=name)
         kept = np.unique(np.linspace(0, len(steps) - 1, min(8, len(steps))).astype(int))
         axes.set_yticks(kept, [steps[i] for i in kept])
-        axes.set(ylabel="step", xlabel="image, by its last norm")
+        axes.set(ylabel="step", xlabel="images, by their last norm")
     return _saved(figure, run / SAMPLES / "quality_trajectories.png")
+
+
+def _logarithmic(values: np.ndarray) -> LogNorm:
+    """The colours of values > 0; those of 0, or not finite, have none."""
+    good = values[np.isfinite(values) & (values > 0)]
+    low, high = (good.min(), good.max()) if len(good) else (1.0, 1.0)
+    return LogNorm(low, max(high, 1.01 * low))
 
 
 def _saved(figure: Figure, path: Path) -> Path:
