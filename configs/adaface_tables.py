@@ -30,7 +30,7 @@ from qface_jax.configs import adaface, demo
 
 CURRICULARFACE = {"loss.margin": "curricularface"}
 
-# Name -> keys that the row changes. Table 1: concentration h, margin m.
+# Name -> keys that the row changes. Table 1: concentration h, margin m, proxy.
 MARGINS: dict[str, dict[str, Any]] = {
     "curricularface": CURRICULARFACE,
     "h022": {"loss.adaface.concentration": 0.22},
@@ -38,6 +38,8 @@ MARGINS: dict[str, dict[str, Any]] = {
     "h066": {"loss.adaface.concentration": 0.66},
     "m050": {"loss.adaface.margin": 0.5},
     "m075": {"loss.adaface.margin": 0.75},
+    "brisque": {"loss.adaface.proxy": "brisque"},
+    "probability": {"loss.adaface.proxy": "probability"},
 }
 
 

@@ -115,6 +115,14 @@ def keys() -> Group:
             "csv": Option(
                 True, None, "Also write the scalars as a table, RUN/metrics.csv."
             ),
+            "quality_images": Option(
+                0, NOT_NEGATIVE,
+                "Of so many training images, degraded as for training, log how feature "
+                "norm and probability of the own class correlate with the image "
+                "quality 1 - BRISQUE, before the first step, every eval.interval "
+                "updates and after the last; their values are kept in RUN/quality and "
+                "drawn into RUN/samples. 0: none; AdaFace's Fig. 4 has 1,534.",
+            ),
         },
         "own": {kind: {} for kind in OWN},
     }  # fmt: skip

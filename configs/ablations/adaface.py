@@ -28,7 +28,7 @@ COLUMNS_OF_3_TEXT = (
 
 ABLATIONS: dict[str, Ablation] = {
     "adaface1": Ablation(
-        title="AdaFace Table 1: concentration h, margin m",
+        title="AdaFace Table 1: concentration h, margin m, quality proxy",
         families=_MARGINS,
         settings=(
             Setting("CurricularFace", "curricularface", "m 0.5", (93.43, 32.92)),
@@ -37,6 +37,8 @@ ABLATIONS: dict[str, Ablation] = {
             Setting("h 0.66", "h066", "h 0.66, m 0.4, feature norm", (93.70, 35.29)),
             Setting("m 0.50", "m050", "h 0.33, m 0.5, feature norm", (93.56, 35.23)),
             Setting("m 0.75", "m075", "h 0.33, m 0.75, feature norm", (93.37, 35.69)),
+            Setting("1-BRISQUE", "brisque", "h 0.33, m 0.4", (93.43, 34.55)),
+            Setting("P_y", "probability", "h 0.33, m 0.4", (93.46, 35.17)),
         ),
         columns=COLUMNS,
         columns_text=f"{COLUMNS_TEXT}ResNet-18 on a random part of MS1MV2 (give it "

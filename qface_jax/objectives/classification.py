@@ -1,5 +1,6 @@
 """Margin softmax over all identities: one view of each image."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,14 @@ from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
 from qface_jax.configs.document import options_of
-from qface_jax.losses.margins.margin import Margin, build_margin
+from qface_jax.losses import brisque
+from qface_jax.losses.margins.margin import (
+    BRISQUE,
+    NORM,
+    PROBABILITY,
+    Margin,
+    build_margin,
+)
 from qface_jax.losses.vectors import unit
 from qface_jax.objectives.objective import Objective, ObjectiveEntry, Outcome
 from qface_jax.sharded import classifier
@@ -28,6 +36,7 @@ class Judged(NamedTuple):
         cos_nearest: Cosine to the nearest other centre, [b], without gradient.
         correct: Whether the own centre is the nearest, [b].
         norms: ||features||, [b].
+        values: What the margin adapts to, `Margin.proxy`, [b].
     """
 
     losses: Float[Array, " b"]
@@ -35,6 +44,7 @@ class Judged(NamedTuple):
     cos_nearest: Float[Array, " b"]
     correct: Bool[Array, " b"]
     norms: Float[Array, " b"]
+    values: Float[Array, " b"]
 
 
 def raw_norms(features: Float[Array, "b d"]) -> Float[Array, " b"]:
@@ -51,6 +61,7 @@ def margin_losses(
     margin: Margin,
     spec: classifier.ClassifierSpec,
     sample: ClassSample | None = None,
+    images: jax.Array | None = None,
 ) -> tuple[Judged, Any]:
     """Returns the margin softmax loss of each row, and the margin's new state.
 
@@ -64,15 +75,44 @@ def margin_losses(
         margin: Margin function.
         spec: Classifier.
         sample: Where `centres` are sampled rows: which classes they are.
+        images: That the features are of, as the backbone sees them, pixels within
+            0..255, [b, h, w, 3]; read where the margin adapts to BRISQUE.
+
+    Raises:
+        ValueError: the margin needs the images, and they are not given, or it adapts to
+            something else than a `Margin.proxy` can be.
     """
     norms, z = raw_norms(features), unit(features)
     cos_y = classifier.own_cosine(spec, z, centres, labels, sample)
-    state = jax.lax.stop_gradient(margin.update(state, cos_y, norms, labels >= 0))
-    similar = classifier.similarity(spec, z, centres, labels, state, sample)
-    logit_y = spec.scale * margin.target(similar.cos_y, norms, state)
+    compare = partial(classifier.similarity, spec, z, centres, labels, sample=sample)
+    # The state that the other classes are compared in is that of this step, but for a
+    # probability: it is of the comparison, and leaves the other cosines as they are.
+    similar = compare(state) if margin.proxy == PROBABILITY else None
+    values = _proxy_values(margin.proxy, norms, images, similar, spec.scale)
+    state = jax.lax.stop_gradient(margin.update(state, cos_y, values, labels >= 0))
+    similar = compare(state) if similar is None else similar
+    logit_y = spec.scale * margin.target(similar.cos_y, values, state)
     losses = jax.nn.softplus(similar.log_negatives - logit_y) + margin.penalty(norms)
     nearest = jax.lax.stop_gradient(similar.nearest)
-    return Judged(losses, cos_y, nearest, cos_y > nearest, norms), state
+    return Judged(losses, cos_y, nearest, cos_y > nearest, norms, values), state
+
+
+def _proxy_values(proxy, norms, images, similar, scale):
+    """What a margin adapts to, of each row, [b]."""
+    if proxy == NORM:
+        return norms
+    if proxy == PROBABILITY:
+        return classifier.own_probability(similar, scale)
+    if proxy != BRISQUE:
+        raise ValueError(
+            f"margin: got proxy {proxy!r}, expected {NORM}, {BRISQUE} or {PROBABILITY}"
+        )
+    if images is None:
+        raise ValueError(
+            "margin: it adapts to BRISQUE, but the objective gives no images; pass "
+            "images= to margin_losses, or set the margin's proxy to norm"
+        )
+    return brisque.quality(images)
 
 
 def mean_over(
@@ -98,7 +138,7 @@ def describe(
         "accuracy": mean_over(judged.correct.astype(judged.norms.dtype), valid),
         "cos_target": mean_over(judged.cos_target, valid),
         "norm": mean_over(judged.norms, valid),
-        **margin.describe(state, judged.norms),
+        **margin.describe(state, judged.values),
     }
     return jax.lax.stop_gradient(metrics)
 
@@ -112,6 +152,7 @@ def margin_loss(
     margin: Margin,
     spec: classifier.ClassifierSpec,
     sample: ClassSample | None = None,
+    images: jax.Array | None = None,
 ) -> tuple[Float[Array, ""], Any, dict]:
     """Returns the mean of `margin_losses` over the rows that have a label.
 
@@ -121,7 +162,14 @@ def margin_loss(
         The loss [], the new state, and scalars for the log.
     """
     judged, state = margin_losses(
-        features, centres, labels, state, margin=margin, spec=spec, sample=sample
+        features,
+        centres,
+        labels,
+        state,
+        margin=margin,
+        spec=spec,
+        sample=sample,
+        images=images,
     )
     valid = labels >= 0
     loss = mean_over(judged.losses, valid)
@@ -212,6 +260,7 @@ def _build(
             margin=head.margin,
             spec=head.spec,
             sample=context.sample,
+            images=batch["images"],
         )
         return value, Outcome(stats, {"margin": margin_state}, metrics)
 

@@ -133,7 +133,7 @@ def _classified(group):
     return CLASSIFIED[group.queue] if group.views == len(BOTH) else (0,)
 
 
-def _classify(head, params, state, features, labels, kept, group, sample):
+def _classify(head, params, state, features, images, labels, kept, group, sample):
     """The classification loss of the kept views, the margin's state, what to log."""
     columns = _classified(group)
     labels = jnp.repeat(labels, len(columns))
@@ -146,6 +146,7 @@ def _classify(head, params, state, features, labels, kept, group, sample):
         margin=head.margin,
         spec=head.spec,
         sample=sample,
+        images=_rows(images, columns),
     )
     loss, share = quality_partition.kept_mean(judged.losses, kept, valid)
     metrics = classification.describe(judged, valid, head.margin, state) | {
@@ -253,7 +254,7 @@ def _build(
 
     def loss(encode, params, batch, context):
         state, labels = context.state, batch["labels"]
-        views = batch["images"][:, -group.views :]  # the last is the degraded one
+        views = batch["images"][:, : group.views]  # the first is the degraded one
         features, stats = _encode(encode, params, views, state)
         valid = labels >= 0
         quality, u = _quality(group, state[QUALITY], features, valid)
@@ -263,6 +264,7 @@ def _build(
             params["head"],
             state["margin"],
             features,
+            views,
             labels,
             classified,
             group,

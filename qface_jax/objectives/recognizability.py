@@ -208,6 +208,7 @@ def _build(
             margin=head.margin,
             spec=head.spec,
             sample=context.sample,
+            images=images,
         )
         terms, scores = _index(
             group, regression, params, features, judged, unrecognizable, context.key

@@ -61,8 +61,10 @@ _KINDS = (
     _Kind("Cosine similarity", "", 1.0, r"(cos|similarity)_.*|ui_tightness"),
     _Kind("Recognizability index", "", 1.0, r"ri(_.*)?"),
     _Kind("Rank correlation with resolution", "", 1.0, r"rank_.*"),
+    _Kind("Correlation with image quality", "", 1.0, r"quality_correlation_.*"),
     _Kind("Gradient norm", "", 1.0, r"grad(ient)?_norm"),
     _Kind("Feature norms", "", 1.0, r"(feature_)?norms?(_.*)?"),
+    _Kind("Quality that the margin adapts to", "", 1.0, r"proxy_.*"),
     _Kind("Speed", "images/s", 1.0, r"images_per_second(_.*)?"),
     _Kind("Time waiting for data", "%", 100.0, r"(data_)?wait(_.*)?|data_wait.*"),
 )

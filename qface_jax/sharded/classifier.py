@@ -224,6 +224,23 @@ def similarity(
     return Similarity(*_similarity(spec, z, centres, labels, sample, state))
 
 
+def own_probability(similar: Similarity, scale: float) -> Float[Array, " b"]:
+    """Returns the probability of the own class by a softmax without margin, [b].
+
+    P_y = exp(s cos theta_y) / sum_j exp(s cos theta_j) = sigmoid(s cos theta_y -
+    log_negatives), over the own class and all others that the classifier compared: with
+    sampled classes (Partial FC) those of the sample, so that it is larger there than
+    over all classes. Without gradient.
+
+    Args:
+        similar: From `similarity` with a `negative` that leaves the cosines as they
+            are; rows with label -1 have the probability of a cosine of 0.
+        scale: s.
+    """
+    logits = scale * similar.cos_y - similar.log_negatives
+    return lax.stop_gradient(jax.nn.sigmoid(logits))
+
+
 def own_cosine(
     spec: ClassifierSpec,
     z: Float[Array, "b d"],

@@ -22,6 +22,7 @@ from qface_jax.train import start
 from qface_jax.train.evaluation import Evaluation, EvaluationStopped, evaluate_state
 from qface_jax.train.interrupt import Interrupt, Interrupted
 from qface_jax.train.monitor import Monitor, announce, refuse_non_finite
+from qface_jax.train.quality_sample import QualitySample
 from qface_jax.train.run_log import NoLog, RunLog
 from qface_jax.train.setup import Setup, build
 from qface_jax.train.state import TrainState
@@ -57,6 +58,9 @@ def train(
         _refuse_other_run(config, source)
         setup = build(config, source, parallel.make_mesh() if mesh is None else mesh)
         evaluation = Evaluation(config)
+        sample = None
+        if config.log.quality_images:
+            sample = QualitySample(config, setup, source.num_classes, run)
         if hosts.first():
             stack.enter_context(run_folder.lock(run))
         hooks = objectives.hooks(
@@ -106,6 +110,15 @@ def train(
                 log.evaluated(step, values, evaluated, evaluation.sets)
             return evaluated
 
+        def measure(step: int) -> None:
+            """Logs how norms and probabilities go with the image quality."""
+            if sample is not None:
+                with monitor.paused():
+                    log.scalars(step, sample.measure(state))
+                    log.pictures(step)
+
+        if first == 0:
+            measure(0)
         if first == 0 and config.eval.before and evaluation.sets:
             with monitor.paused():
                 cost = evaluation.cost(setup.embedder(state))
@@ -154,6 +167,7 @@ def train(
                 with monitor.paused():
                     evaluated = evaluate(step, run)
                     _save_best(config, checkpoints, step, state, evaluated)
+                measure(step)
 
             # Save.
             if save:
@@ -163,6 +177,7 @@ def train(
 
         evaluated = evaluate(total, run)
         _save_best(config, checkpoints, total, state, evaluated)
+        measure(total)
         shown = (evaluation.sets[0], evaluated[0]) if evaluated else None
         hooks.draw(run, setup.snapshot(state), shown)
         log.pictures(total)

@@ -86,7 +86,7 @@ def test_one_view_is_classification_of_the_good_images():
     config = config_of("qgface.views=1", "qgface.queue=none")
     features, labels = features_of(), labels_of()
     value, grad, new, metrics, head = loss_of(config, features, labels)
-    degraded = features[:, 1]
+    degraded = features[:, 0]
     norms, valid = np.linalg.norm(np.float64(degraded), axis=1), labels >= 0
     mean = 0.5 * norms[valid].mean() + 0.5 * float(STATS.mean)
     std = 0.5 * norms[valid].std(ddof=1) + 0.5 * float(STATS.std)
@@ -96,8 +96,8 @@ def test_one_view_is_classification_of_the_good_images():
     centres = np.float64(head["centres"])[:CLASSES]
     losses = adaface(np.float64(degraded), labels, centres)
     np.testing.assert_allclose(value, losses[kept].sum() / valid.sum(), rtol=1e-5)
-    np.testing.assert_array_equal(grad[:, 0], 0)  # the sharp view is not looked at
-    assert np.any(grad[kept, 1])
+    np.testing.assert_array_equal(grad[:, 1], 0)  # the sharp view is not looked at
+    assert np.any(grad[kept, 0])
     assert "similarity_positive" not in metrics
     assert float(new["quality"].mean) == pytest.approx(mean, rel=1e-5)
 

@@ -1,12 +1,12 @@
-"""AdaFace: a margin that adapts to the image quality, read from the feature norm.
+"""AdaFace: a margin that adapts to the image quality, read from a proxy of it.
 
 f = cos(theta + g_angle) - g_add, g_angle = -m q and g_add = m q + m, with q the
-standardised norm within [-1, 1]. q = -1 gives ArcFace, 0 gives CosFace, 1 an ArcFace
-with a negative angle.
+standardised proxy, the feature norm by default, within [-1, 1]. q = -1 gives ArcFace,
+0 gives CosFace, 1 an ArcFace with a negative angle.
 
 References:
     Kim, Jain, Liu. AdaFace: Quality Adaptive Margin for Face Recognition. CVPR 2022,
-    eq. 16-19.
+    eq. 16-19; Table 1, the proxies.
 """
 
 from functools import partial
@@ -16,7 +16,10 @@ from jaxtyping import Array, Float
 
 from qface_jax.losses import norm_stats
 from qface_jax.losses.margins.margin import (
+    BRISQUE,
     COS_EPS,
+    NORM,
+    PROBABILITY,
     Cosines,
     Margin,
     MarginEntry,
@@ -26,13 +29,23 @@ from qface_jax.losses.margins.margin import (
     logits,
     unchanged_eps,
 )
-from qface_jax.options import NOT_NEGATIVE, SHARE, Option
+from qface_jax.options import NOT_NEGATIVE, SHARE, Option, one_of
 
 OPTIONS = {
     "margin": Option(0.4, SHARE, "m."),
     "concentration": Option(0.333, NOT_NEGATIVE, "h."),
     "ema_new_weight": Option(0.01, SHARE, "The paper's 1 - alpha."),
+    "proxy": Option(
+        NORM,
+        one_of(NORM, BRISQUE, PROBABILITY),
+        "What the margin reads the image quality from: norm, of the feature; brisque, "
+        "1 - BRISQUE / 100 of the training image as degraded; probability, of the own "
+        "class by a softmax without margin over the classes that the step sees.",
+    ),
 }
+# Of a proxy whose values lie about within 0..1, before the first step; as with norms,
+# the deviation is five times the mean, so that training starts as CosFace.
+_SHARE_MEAN, _SHARE_STD = 0.5, 2.5
 
 
 def _target(cos_y, norm_hat, margin):
@@ -41,15 +54,28 @@ def _target(cos_y, norm_hat, margin):
     return jnp.cos(shifted) - (margin * norm_hat + margin)
 
 
-def adaface(margin: float, concentration: float, ema_new_weight: float) -> Margin:
-    """Returns the margin, whose state is a NormStats; arguments as in `OPTIONS`."""
-    quality = partial(norm_stats.norm_hat, concentration=concentration)
+def adaface(
+    margin: float, concentration: float, ema_new_weight: float, proxy: str = NORM
+) -> Margin:
+    """Returns the margin, whose state is a NormStats; arguments as in `OPTIONS`.
 
-    def describe(stats, norms):
+    Clipping to [1e-3, 100] belongs to the norm; the other proxies are standardised as
+    they are. The paper's scores of BRISQUE were computed once, from images that are not
+    augmented; here they are those of the augmented images.
+    """
+    of_norm = proxy == NORM
+    limits = norm_stats.LIMITS if of_norm else None
+    quality = partial(norm_stats.norm_hat, concentration=concentration, limits=limits)
+    name = "norm" if of_norm else "proxy"
+
+    def init():
+        return norm_stats.init(*(() if of_norm else (_SHARE_MEAN, _SHARE_STD)))
+
+    def describe(stats, values):
         return {
-            "norm_ema_mean": stats.mean,
-            "norm_ema_std": stats.std,
-            "norm_hat": jnp.mean(quality(stats, norms)),
+            f"{name}_ema_mean": stats.mean,
+            f"{name}_ema_std": stats.std,
+            f"{name}_hat": jnp.mean(quality(stats, values)),
         }
 
     def state_at(mean_norm, norm_range, mean_cosine):
@@ -58,14 +84,15 @@ def adaface(margin: float, concentration: float, ema_new_weight: float) -> Margi
         return norm_stats.NormStats(jnp.float32(mean_norm), jnp.float32(std))
 
     return Margin(
-        lambda cos_y, norms, stats: _target(cos_y, quality(stats, norms), margin),
+        lambda cos_y, values, stats: _target(cos_y, quality(stats, values), margin),
         unchanged_eps,
-        init=norm_stats.init,
-        update=lambda stats, cos_y, norms, valid: norm_stats.update(
-            stats, norms, valid, ema_new_weight=ema_new_weight
+        init=init,
+        update=lambda stats, cos_y, values, valid: norm_stats.update(
+            stats, values, valid, ema_new_weight=ema_new_weight, limits=limits
         ),
         describe=describe,
         state_at=state_at,
+        proxy=proxy,
     )
 
 

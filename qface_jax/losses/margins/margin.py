@@ -23,6 +23,8 @@ from qface_jax.tables import MARGINS
 Cosines = Float[Array, "b c"]
 Target = Bool[Array, "b c"]
 
+# What a margin may adapt to, `Margin.proxy`.
+NORM, BRISQUE, PROBABILITY = "norm", "brisque", "probability"
 COS_EPS = 1e-3  # distance that AdaFace's repository keeps from |cos| = 1
 SINE_EPS = 1e-7  # 1 - cos^2 below which the sine's gradient is taken as 0
 
@@ -78,16 +80,22 @@ class Margin(NamedTuple):
     """A margin with its numbers bound; all but the first function may be left out.
 
     Attributes:
-        target: (cos_y [b], norms [b], state) -> f, the margined cosine of the own
-            class, [b]. The norms are raw, with their gradient.
+        target: (cos_y [b], values [b], state) -> f, the margined cosine of the own
+            class, [b]. The values are those of `proxy`.
         negative: (cos_theta [b, c], cos_y [b], state) -> cosines of the others, [b, c].
         init: () -> state, a pytree of arrays.
-        update: (state, cos_y [b], norms [b], valid [b]) -> state; no gradient.
+        update: (state, cos_y [b], values [b], valid [b]) -> state; no gradient.
         penalty: (norms [b]) -> added to the loss of each sample, [b].
-        describe: (state, norms [b]) -> scalars for the log.
+        describe: (state, values [b]) -> scalars for the log.
         state_at: (mean_norm=, norm_range=, mean_cosine=) -> state late in a training
             whose norms lie within mean_norm +- norm_range and whose own cosines have
             that mean, for pictures; None: the picture takes the first state.
+        proxy: What the values of each sample are. NORM: raw feature norms, with their
+            gradient; BRISQUE: `losses.brisque.quality` of its image; PROBABILITY: that
+            of its own class without margin, softmax of s cos theta. The last two have
+            no gradient. With PROBABILITY the other cosines, `negative`, must not be
+            changed, since the probability is taken from them, before the state is
+            updated.
     """
 
     target: Callable[..., Float[Array, " b"]]
@@ -97,6 +105,7 @@ class Margin(NamedTuple):
     penalty: Callable[..., Float[Array, " b"]] = jnp.zeros_like
     describe: Callable[..., dict] = lambda state, norms: {}
     state_at: Callable[..., Any] | None = None
+    proxy: str = NORM
 
 
 class MarginEntry(NamedTuple):
@@ -133,7 +142,7 @@ def logits(
     margin: Margin,
     cos_theta: Cosines,
     target: Target,
-    norms: Float[Array, " b"] | None = None,
+    values: Float[Array, " b"] | None = None,
     state: Any = (),
     *,
     scale: float,
@@ -145,7 +154,8 @@ def logits(
         cos_theta: Cosines to all centres, [b, c], within [-1, 1].
         target: True at each row's own class, [b, c]. A row without one has the cosines
             of the other classes.
-        norms: Feature norms, [b]; None where the margin uses none.
+        values: Of the margin's proxy, as its feature norms, [b]; None where it uses
+            none.
         state: State of the margin, already updated with this batch.
         scale: s.
 
@@ -153,7 +163,7 @@ def logits(
         Logits, [b, c].
     """
     cos_y = jnp.sum(jnp.where(target, cos_theta, 0.0), axis=-1)
-    target_cos = margin.target(cos_y, norms, state)[:, None]
+    target_cos = margin.target(cos_y, values, state)[:, None]
     return scale * jnp.where(
         target, target_cos, margin.negative(cos_theta, cos_y, state)
     )
