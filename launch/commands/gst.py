@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.configs import base, document
     from qface_jax.errors import ConfigError
     from qface_jax.losses.margins.margin import build_margin
-    from qface_jax.report import gst_picture
+    from qface_jax.report.drawings import gst_picture
     from qface_jax.settings import config as configs
 
     names = [name.strip() for name in args.margin.split(",") if name.strip()]

@@ -11,7 +11,7 @@ import numpy as np
 
 from qface_jax.objectives.objective import Hooks, Snapshot
 from qface_jax.processes import agreement, hosts
-from qface_jax.report import norm_similarity
+from qface_jax.report.drawings import norm_similarity
 
 PAIRS = 1024  # about so many are embedded
 

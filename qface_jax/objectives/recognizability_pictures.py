@@ -25,8 +25,9 @@ from qface_jax.inference import face_maps, unrecognizable_cluster
 from qface_jax.inference.embedder import Embedder
 from qface_jax.objectives.objective import Snapshot
 from qface_jax.processes import hosts
-from qface_jax.report import face_scores, unrecognizable_distances
-from qface_jax.report.heat_map import write_maps
+from qface_jax.report import face_scores
+from qface_jax.report.drawings import unrecognizable_distances
+from qface_jax.report.drawings.heat_map import write_maps
 from qface_jax.runs.run_folder import SAMPLES
 
 _COLUMNS = 8  # pictures in a row

@@ -11,7 +11,7 @@ from qface_jax.data_pipelines.sets.pair_sets import PairSet
 from qface_jax.data_pipelines.stream import faces
 from qface_jax.data_pipelines.tools.sheet import contact_sheet
 from qface_jax.losses.margins.margin import build_margin
-from qface_jax.report import gst_picture
+from qface_jax.report.drawings import gst_picture
 from qface_jax.runs.run_folder import SAMPLES
 
 MOST = 32  # pictures on the sheet of a batch

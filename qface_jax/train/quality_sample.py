@@ -21,8 +21,8 @@ from qface_jax.losses import brisque
 from qface_jax.losses.margins.margin import unchanged
 from qface_jax.losses.vectors import unit
 from qface_jax.processes import agreement, hosts
-from qface_jax.report import quality_pictures
-from qface_jax.report.quality_pictures import NORM, PROBABILITY, Measured
+from qface_jax.report.drawings import quality_pictures
+from qface_jax.report.drawings.quality_pictures import NORM, PROBABILITY, Measured
 from qface_jax.sharded import classifier, parallel
 from qface_jax.sharded.classifier import CENTRES
 from qface_jax.train.setup import Setup

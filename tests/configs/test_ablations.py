@@ -55,19 +55,22 @@ def of_paper(name):
     }
 
 
-def test_adaface_1_varies_concentration_and_margin_on_one_part_of_the_data():
+def test_adaface_1_varies_concentration_margin_and_proxy_on_one_part_of_the_data():
     rows_of_1 = of_paper("adaface1")
+    keys = ("concentration", "margin", "proxy")
     got = {
-        label: (config.loss.adaface.concentration, config.loss.adaface.margin)
+        label: tuple(config.loss.adaface[key] for key in keys)
         for label, config in rows_of_1.items()
         if config.loss.margin == "adaface"
     }
     assert got == {
-        "h 0.22": (0.22, 0.4),
-        "h 0.33": (0.333, 0.4),
-        "h 0.66": (0.66, 0.4),
-        "m 0.50": (0.333, 0.5),
-        "m 0.75": (0.333, 0.75),
+        "h 0.22": (0.22, 0.4, "norm"),
+        "h 0.33": (0.333, 0.4, "norm"),
+        "h 0.66": (0.66, 0.4, "norm"),
+        "m 0.50": (0.333, 0.5, "norm"),
+        "m 0.75": (0.333, 0.75, "norm"),
+        "1-BRISQUE": (0.333, 0.4, "brisque"),
+        "P_y": (0.333, 0.4, "probability"),
     }
     assert rows_of_1["CurricularFace"].loss.margin == "curricularface"
     for config in rows_of_1.values():

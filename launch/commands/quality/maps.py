@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.data_pipelines.degradation.steps import down_up
     from qface_jax.data_pipelines.tools.sample_images import sample
     from qface_jax.inference.face_maps import face_maps
-    from qface_jax.report.heat_map import write_maps
+    from qface_jax.report.drawings.heat_map import write_maps
     from qface_jax.runs import run_folder
 
     trained = run_folder.read(args.run)

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.errors import ConfigError
     from qface_jax.inference import unrecognizable_cluster
     from qface_jax.inference.embedder import Embedder
-    from qface_jax.report import unrecognizable_distances
+    from qface_jax.report.drawings import unrecognizable_distances
     from qface_jax.report.page import write_report
     from qface_jax.runs import run_folder
     from qface_jax.settings import config as configs

@@ -5,7 +5,7 @@ import pytest
 
 from qface_jax.evals.measures import quality_scores
 from qface_jax.evals.measures.quality_scores import rank_correlation
-from qface_jax.report import unrecognizable_distances
+from qface_jax.report.drawings import unrecognizable_distances
 
 RNG = np.random.default_rng(0)
 

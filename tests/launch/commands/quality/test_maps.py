@@ -14,7 +14,7 @@ from qface_jax.data_pipelines.tools.sheet import GAP, LINE
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.inference import face_maps
 from qface_jax.launch.commands.quality import maps
-from qface_jax.report import heat_map
+from qface_jax.report.drawings import heat_map
 from qface_jax.runs import run_folder
 from qface_jax.runs.checkpoint import Checkpoints
 from qface_jax.train.state import TrainState

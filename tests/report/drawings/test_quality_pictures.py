@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from qface_jax.report import quality_pictures
-from qface_jax.report.quality_pictures import NORM, PROBABILITY, Measured
+from qface_jax.report.drawings import quality_pictures
+from qface_jax.report.drawings.quality_pictures import NORM, PROBABILITY, Measured
 
 
 def measured(step=0, n=30, seed=0):

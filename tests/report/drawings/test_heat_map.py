@@ -8,7 +8,7 @@ from PIL import Image
 
 from qface_jax.data_pipelines.tools.sheet import GAP, LINE
 from qface_jax.errors import DataError
-from qface_jax.report.heat_map import overlay, write_maps
+from qface_jax.report.drawings.heat_map import overlay, write_maps
 
 TURBO = 255 * np.asarray(matplotlib.colormaps["turbo"]([0.0, 1.0]))[:, :3]
 GREY = np.full((112, 112, 3), 100, np.uint8)

@@ -4,7 +4,7 @@ import pytest
 
 from qface_jax.configs import base
 from qface_jax.losses import norm_stats, quality_partition
-from qface_jax.report import norm_similarity
+from qface_jax.report.drawings import norm_similarity
 from qface_jax.report.pictures import read_samples
 
 MEAN, STD = 20.0, 5.0
