@@ -55,10 +55,14 @@ def ri_target(
     cos_unrecognizable: Float[Array, " b"],
     *,
     epsilon: float,
+    bounded: bool = False,
 ) -> Float[Array, " b"]:
     """Returns the index xi = d_ui d_neg / (d_pos + epsilon), [b]; no gradient.
 
     Larger is easier. It is 0 at the unrecognizable centre and at another class's.
+    Without a bound a few easy images, whose d_pos is close to 0, outweigh all others
+    in what is learned from it; xi / (1 + xi) has the same order and stays below 1, as
+    the indices of the supplement's Fig. 9 and 10 do.
 
     Args:
         cos_own: Cosine to the own class centre, [b].
@@ -66,10 +70,12 @@ def ri_target(
         cos_unrecognizable: Cosine to the unrecognizable centre, [b].
         epsilon: Bounds the index where an embedding equals its class centre, > 0. Not
             published.
+        bounded: Return xi / (1 + xi).
     """
     cosines = lax.stop_gradient((cos_own, cos_nearest, cos_unrecognizable))
     d_pos, d_neg, d_ui = (distance(cos) for cos in cosines)
-    return d_ui * d_neg / (d_pos + epsilon)
+    far, near = d_ui * d_neg, d_pos + epsilon
+    return far / (near + far if bounded else near)
 
 
 def smooth_l1(

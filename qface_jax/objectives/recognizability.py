@@ -46,6 +46,17 @@ OPTIONS = {
     "smooth_l1_beta": Option(0.75, POSITIVE, "Error at which it turns straight."),
     # Readings: the paper's values, or its choice, are not at hand.
     "epsilon": Option(0.01, POSITIVE, "In xi = d_ui d_neg / (d_pos + epsilon)."),
+    "target": Option(
+        "plain",
+        one_of("plain", "bounded"),
+        "What the regression learns: xi, or xi / (1 + xi).",
+    ),
+    "regression_moves": Option(
+        "both",
+        one_of("both", "regression"),
+        "What the regression's error moves: features and regression, or the "
+        "regression alone.",
+    ),
     "threshold": Option(
         1.0, FINITE, "tau, deviations above unrecognizable images' mean index."
     ),
@@ -121,14 +132,20 @@ def _index(group, regression, params, features, judged, unrecognizable, key):
     """Weight and losses [b] of the index's two terms, and what to log of it, [b]."""
     cosine = kernels.unrecognizable_cosine(features, unrecognizable["centre"])
     target = kernels.ri_target(
-        judged.cos_target, judged.cos_nearest, cosine, epsilon=group.epsilon
+        judged.cos_target,
+        judged.cos_nearest,
+        cosine,
+        epsilon=group.epsilon,
+        bounded=group.target == "bounded",
     )
     rows = unit(features) if group.index_of == "unit" else features
-    predicted = regression.apply(params[REGRESSION], rows, key=key)
+    learned = jax.lax.stop_gradient(rows) if group.regression_moves != "both" else rows
+    predicted = regression.apply(params[REGRESSION], learned, key=key)
     error = kernels.smooth_l1(predicted, target, beta=group.smooth_l1_beta)
+    diverted = params[REGRESSION]
     if group.diversion_moves == "features":
-        still = jax.lax.stop_gradient(params[REGRESSION])
-        predicted = regression.apply(still, rows, key=key)
+        diverted = jax.lax.stop_gradient(diverted)
+    predicted = regression.apply(diverted, rows, key=key)
     diversion = kernels.index_diversion(
         predicted,
         unrecognizable["mean"],
