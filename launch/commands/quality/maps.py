@@ -11,7 +11,8 @@ attention module, and of every run two class activation maps of the last feature
 towards the nearest class centre, or towards the feature itself where a run has no
 centres: "activation" (Grad-CAM) and "contribution" (HiResCAM, each pixel's own part).
 Each picture is shown at each resolution, a block of the sheet for each; the colours go
-from the lowest to the highest value of each map."""
+from the lowest to the highest value of each map. With --beside the maps of several
+models stand below the same pictures."""
 _SIDE = 112
 
 
@@ -25,6 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="IMAGES",
         help="a folder with images at any depth, an image, or a .bin file of pairs",
+    )
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="another model whose maps are drawn below those of RUN; may be repeated",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("maps.png"), help="PNG to write; maps.png"
@@ -60,16 +69,19 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.report.drawings.heat_map import write_maps
     from qface_jax.runs import run_folder
 
-    trained = run_folder.read(args.run)
-    pictures = sample(args.images, args.count, trained.config.data.resize)
-    antialias = trained.config.eval.antialias
+    runs = [run_folder.read(path) for path in (args.run, *args.beside)]
+    resize, antialias = _preparation(runs)
+    pictures = sample(args.images, args.count, resize)
     shown = [
         down_up(picture, side=side, antialias=antialias)
         for side in sides
         for picture in pictures
     ]
     images = np.stack([np.asarray(picture) for picture in shown])
-    maps = face_maps(trained, images, which=args.which)
+    maps = {}
+    for model, label in zip(runs, _labels(runs), strict=True):
+        for name, values in face_maps(model, images, which=args.which).items():
+            maps[f"{label} {name}".strip()] = values
     captions = [f"{side} px" for side in sides for _ in pictures]
     write_maps(args.out, images, maps, captions, columns=len(pictures))
     print(
@@ -84,6 +96,33 @@ def run(args: argparse.Namespace) -> int:
             )
     print(f"picture: {args.out}")
     return 0
+
+
+def _preparation(runs) -> tuple[str, bool]:
+    """How all the runs prepare pictures: `data.resize` and `eval.antialias`."""
+    ways = [(run.config.data.resize, run.config.eval.antialias) for run in runs]
+    for run, way in zip(runs, ways, strict=True):
+        if way != ways[0]:
+            raise ConfigError(
+                f"--beside: {run.path} prepares pictures with data.resize={way[0]}, "
+                f"eval.antialias={way[1]}, {runs[0].path} with {ways[0][0]}, "
+                f"{ways[0][1]}; maps of the same pictures need the same preparation: "
+                "draw them one by one"
+            )
+    return ways[0]
+
+
+def _labels(runs) -> list[str]:
+    """What tells the runs apart: the end of each path, as long as need be."""
+    if len(runs) == 1:
+        return [""]
+    paths = [run.path.absolute() for run in runs]
+    if len(set(paths)) < len(paths):
+        raise ConfigError("--beside: a run is given twice, expected different ones")
+    parts = 1
+    while len({path.parts[-parts:] for path in paths}) < len(paths):
+        parts += 1
+    return ["/".join(path.parts[-parts:]) for path in paths]
 
 
 def _sides(text: str) -> list[int]:

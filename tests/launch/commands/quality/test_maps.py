@@ -1,6 +1,7 @@
 """`qface quality maps`: from a run and pictures to the sheet."""
 
 import argparse
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -78,6 +79,38 @@ def test_the_sheet_has_each_picture_at_each_resolution(made, tmp_path, capsys):
     assert np.abs(np.diff(small_.astype(int), axis=0)).mean() < (
         np.abs(np.diff(first.astype(int), axis=0)).mean()
     )
+
+
+def test_models_stand_side_by_side_below_the_same_pictures(made, tmp_path, capsys):
+    for place in ("a", "b"):
+        shutil.copytree(made / "run", tmp_path / place / "run")
+    words = ("--count", 1, "--resolutions", "112", "--out", tmp_path / "sheet.png")
+    beside = ("--beside", tmp_path / "b" / "run")
+    assert command(tmp_path / "a" / "run", made / "faces", *beside, *words) == 0
+    maps_of = [f"{place}/run {name}" for place in "ab"
+               for name in ("activation", "contribution")]  # fmt: skip
+    assert f"maps: {', '.join(maps_of)}" in capsys.readouterr().out
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        page = np.asarray(sheet)
+    picture = np.asarray(Image.open(made / "faces" / "deep" / "0.png"))
+    rows = [page[GAP + LINE + 118 * row :][:112] for row in range(5)]
+    starts = range(page.shape[1] - 112)
+    (left,) = [x for x in starts if np.array_equal(rows[0][:, x : x + 112], picture)]
+    drawn = [row[:, left : left + 112] for row in rows]
+    np.testing.assert_array_equal(drawn[1], drawn[3])  # the same weights
+    np.testing.assert_array_equal(drawn[2], drawn[4])
+    assert not np.array_equal(drawn[1], drawn[2])
+    with pytest.raises(ConfigError, match="run is given twice"):
+        command(made / "run", made / "faces", "--beside", made / "run", *words)
+
+
+def test_models_that_prepare_pictures_otherwise_are_refused(made, tmp_path):
+    other = small("data.resize=stretch")
+    folder = tmp_path / "other"
+    run_folder.open_or_create(folder, other, num_classes=12, data={"images": 48})
+    with pytest.raises(ConfigError, match=r"data\.resize=stretch"):
+        command(made / "run", made / "faces", "--beside", folder, "--out",
+                tmp_path / "sheet.png")  # fmt: skip
 
 
 @pytest.mark.parametrize(
