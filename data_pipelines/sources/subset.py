@@ -6,6 +6,7 @@ import numpy as np
 
 from qface_jax.data_pipelines.sources.records import Source
 from qface_jax.data_pipelines.sources.selected_records import SelectedRecords
+from qface_jax.errors import DataError
 
 OF = ("images", "identities")  # what a share can be of
 
@@ -39,6 +40,34 @@ def random_subset(source: Source, subset: Subset) -> SelectedRecords:
         ValueError: the share or what it is of is unknown.
     """
     share, of, seed = subset
+    facts = {"subset": share, "subset_of": of, "subset_seed": seed}
+    return SelectedRecords(source, np.flatnonzero(_drawn(source, subset)), facts)
+
+
+def outside_subset(source: Source, subset: Subset) -> SelectedRecords:
+    """Returns what `random_subset` leaves out, such as people to choose settings on.
+
+    Args:
+        source: as there.
+        subset: as there.
+
+    Raises:
+        DataError: nothing is left out.
+        ValueError: as there.
+    """
+    rows = np.flatnonzero(~_drawn(source, subset))
+    if not len(rows):
+        raise DataError(
+            f"a subset of {subset.share:g} of the {subset.of} of "
+            f"{source.describe().get('path', source.name)} leaves nothing out; give a "
+            "smaller share"
+        )
+    return SelectedRecords(source, rows, {"outside_subset": subset._asdict()})
+
+
+def _drawn(source: Source, subset: Subset) -> np.ndarray:
+    """Which records are drawn, bool [n]."""
+    share, of, seed = subset
     if not 0 < share <= 1:
         raise ValueError(f"share: got {share}, must be within (0, 1]")
     if of not in OF:
@@ -46,14 +75,13 @@ def random_subset(source: Source, subset: Subset) -> SelectedRecords:
     # The streams of RandomState are frozen; those of Generator may change.
     shuffle = np.random.RandomState(seed).permutation
     if of == "images":
-        rows = np.sort(_first(shuffle(len(source)), share))
-    else:
-        labels = source.labels()
-        stays = np.zeros(source.num_classes, bool)
-        stays[_first(shuffle(np.unique(labels)), share)] = True
-        rows = np.flatnonzero(stays[labels])
-    facts = {"subset": share, "subset_of": of, "subset_seed": seed}
-    return SelectedRecords(source, rows, facts)
+        drawn = np.zeros(len(source), bool)
+        drawn[_first(shuffle(len(source)), share)] = True
+        return drawn
+    labels = source.labels()
+    stays = np.zeros(source.num_classes, bool)
+    stays[_first(shuffle(np.unique(labels)), share)] = True
+    return stays[labels]
 
 
 def _first(shuffled: np.ndarray, share: float) -> np.ndarray:

@@ -1,14 +1,18 @@
 """Pairs of images of one's own people, to evaluate a model on."""
 
+import io
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps
 
-from qface_jax.atomic_file import replacing
-from qface_jax.data_pipelines.sources.image_folder import FolderSource
+from qface_jax.atomic_file import replace_file, replacing
+from qface_jax.data_pipelines.sources.records import Source, record_name
 from qface_jax.errors import ConfigError, DataError
 
+_AT_ONCE = 256  # pairs that are fetched together
 _TRIES = 50  # draws of a pair of two people for each that is wanted, at most
 
 
@@ -44,12 +48,13 @@ def draw_pairs(labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:
     return np.stack([same[:half], different[:half]], axis=1).reshape(-1, 2)
 
 
-def write_pairs(path: Path, source: FolderSource, pairs: np.ndarray) -> None:
+def write_list(path: Path, folder: Path, source: Source, pairs: np.ndarray) -> None:
     """Writes pairs as lines `file<TAB>label`, two for each, 0 where they are of two.
 
     Args:
         path: file to write.
-        source: the folder; paths are within it.
+        folder: that the files are named in.
+        source: images of that folder, whose records are named by their files.
         pairs: from `draw_pairs`.
     """
     labels = source.labels()
@@ -60,8 +65,51 @@ def write_pairs(path: Path, source: FolderSource, pairs: np.ndarray) -> None:
         for pair in pairs.tolist():
             same = int(labels[pair[0]] == labels[pair[1]])
             for row in pair:
-                name = os.path.relpath(source.record_name(row), source.path)
+                name = os.path.relpath(record_name(source, row), folder)
                 file.write(f"{name}\t{same}\n")
+
+
+def write_images(
+    path: Path, source: Source, pairs: np.ndarray, *, mirrored: bool = False
+) -> None:
+    """Writes pairs with their images as a `.bin` file, as the LFW family has them.
+
+    The images of the pairs are in memory at once, as they are when one reads the file.
+
+    Args:
+        path: file to write.
+        source: of any kind.
+        pairs: from `draw_pairs`, [p, 2].
+        mirrored: mirror the second image of each pair, left and right; it is written
+            as PNG then, so that nothing is lost.
+
+    Raises:
+        DataError: an image that is to be mirrored cannot be decoded; names it.
+    """
+    labels = source.labels()
+    images: list[bytes] = []
+    for first in range(0, len(pairs), _AT_ONCE):
+        rows = pairs[first : first + _AT_ONCE].reshape(-1)
+        encoded, _ = source.fetch(rows)
+        if mirrored:
+            encoded[1::2] = [
+                _mirror(image, record_name(source, int(row)))
+                for image, row in zip(encoded[1::2], rows[1::2], strict=True)
+            ]
+        images += [bytes(image) for image in encoded]
+    issame = [bool(same) for same in labels[pairs[:, 0]] == labels[pairs[:, 1]]]
+    replace_file(path, pickle.dumps((images, issame), protocol=4))
+
+
+def _mirror(encoded: bytes, place: str) -> bytes:
+    try:
+        with Image.open(io.BytesIO(encoded)) as picture:
+            mirrored = ImageOps.mirror(picture.convert("RGB"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{place}: cannot be decoded ({error})") from error
+    png = io.BytesIO()
+    mirrored.save(png, "PNG")
+    return png.getvalue()
 
 
 def _of_one_person(labels: np.ndarray, count: int, rng: np.random.Generator):
