@@ -186,8 +186,9 @@ def _build(
     unrecognizable images' centre.
 
     Readings of a paper whose main part is not at hand: the regression's gradient
-    reaches the backbone, the targets' does not; that of the diversion reaches both, or
-    the features alone (`diversion_moves`); the attention is a branch of its own,
+    reaches the backbone, or not (`regression_moves`), the targets' does not; that of
+    the diversion reaches both, or the features alone (`diversion_moves`); the target
+    is xi as it is, or bounded (`target`); the attention is a branch of its own,
     whose gradient reaches the backbone through the map, and the embedding stays the
     backbone's, so that nothing is added to a model in use.
 

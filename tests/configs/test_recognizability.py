@@ -106,6 +106,8 @@ def test_the_recipe_for_small_data_shrinks_sharp_pictures():
         ("recognizability.regression_dropout=1.0", "must be within [0, 1)"),
         ("recognizability.index_of=z", "must be features or unit"),
         ("recognizability.diversion_moves=head", "must be both or features"),
+        ("recognizability.regression_moves=head", "must be both or regression"),
+        ("recognizability.target=log", "must be plain or bounded"),
         ("recognizability.kernel_side=4", "must be odd"),
         ("recognizability.attention_error=max", "must be mean or sum"),
         ("recognizability.ui_images=1", "must be >= 2"),

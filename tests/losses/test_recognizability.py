@@ -67,6 +67,8 @@ def test_distances_and_index_are_those_of_the_formula():
     target = jax.jit(partial(kernels.ri_target, epsilon=EPSILON))
     cosines = [jnp.asarray(x, jnp.float32) for x in (own, nearest, ui)]
     np.testing.assert_allclose(target(*cosines), index, rtol=RTOL)
+    bounded = jax.jit(partial(kernels.ri_target, epsilon=EPSILON, bounded=True))
+    np.testing.assert_allclose(bounded(*cosines), index / (1 + index), rtol=RTOL)
 
 
 def test_cosines_beyond_one_by_rounding_are_no_negative_distances():
@@ -80,6 +82,9 @@ def test_the_index_where_an_embedding_is_a_centre():
     target = partial(kernels.ri_target, epsilon=EPSILON)
     assert target(zero, zero, one)[0] == 0.0
     np.testing.assert_allclose(target(one, zero, zero), 1.0 / EPSILON, rtol=1e-6)
+    bounded = partial(target, bounded=True)
+    assert bounded(zero, zero, one)[0] == 0.0
+    np.testing.assert_allclose(bounded(one, zero, zero), 1 / (1 + EPSILON), rtol=1e-6)
     assert target(zero, one, zero)[0] == 0.0  # at another class's centre
     # One class only: the nearest other is as far as can be.
     np.testing.assert_allclose(target(zero, -one, zero), 2.0 / 1.01, rtol=1e-6)

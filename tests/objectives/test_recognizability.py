@@ -182,6 +182,35 @@ def test_the_diversion_moves_the_features_or_the_regression_too():
         assert np.linalg.norm(a - b) > 1e-2 * np.linalg.norm(b)
 
 
+def test_the_regression_can_move_itself_alone():
+    found = {}
+    for name, words in {
+        "none": ["recognizability.index_weight=0"],
+        "regression": ["recognizability.regression_moves=regression"],
+        "both": [],
+    }.items():
+        config = config_of("recognizability.attention_weight=0", *words)
+        objective, head, state, features, _, labels = case(config)
+        _, _, (encoded, to_head) = run(objective, head, state, features, labels)
+        found[name] = (encoded, to_head["prm"]["kernel"])
+    terms = DIM + CLASSES + 2
+    assert_close_as_sums(found["regression"][0], found["none"][0], terms=terms)
+    assert_close_as_sums(found["regression"][1], found["both"][1], terms=ROWS)
+    for one, other, which in (("both", "regression", 0), ("regression", "none", 1)):
+        a, b = found[one][which], found[other][which]
+        assert np.linalg.norm(a - b) > 1e-2 * np.linalg.norm(a)
+
+
+def test_a_bounded_target_is_what_is_learned():
+    plain_, bounded = (
+        run(objective, head, state, (features, feature_map), labels)[1]["ri_target"]
+        for objective, head, state, features, feature_map, labels in map(
+            case, (config_of(), config_of("recognizability.target=bounded"))
+        )
+    )
+    assert 0 < bounded < min(1.0, plain_)
+
+
 def plain_cosines(head, state, features, labels):
     """Cosines to the own, the nearest other and the UI centre; 0 of padding."""
     v = np.float64(features) / np.linalg.norm(np.float64(features), axis=1)[:, None]
