@@ -4,6 +4,7 @@ Parameters are float32 whatever the compute dtype. Only convolution and dense we
 are called "kernel", which is how the optimizer knows what to decay.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -197,3 +198,24 @@ class FlatNeck(nn.Module):
         )(x)
         norm = BatchNorm(use_scale=False, use_bias=self.norm_bias, name=self.norm)
         return norm(x, train)
+
+
+def arcface_neck(embedding_dim: int, dropout: float) -> FlatNeck:
+    """Returns the neck of ArcFace's networks, initial values as PyTorch draws them.
+
+    Behind the map's batch norm: dropout, linear layer, batch norm.
+
+    Args:
+        embedding_dim: d, length of a feature.
+        dropout: probability, before the linear layer.
+
+    References:
+        Deng, Guo, Xue, Zafeiriou, "ArcFace: Additive Angular Margin Loss for Deep Face
+        Recognition", CVPR 2019, section 3.1.
+    """
+    return FlatNeck(
+        embedding_dim,
+        dropout,
+        kernel_init=TORCH_LINEAR,
+        bias_bound=lambda inputs: 1 / math.sqrt(inputs),
+    )

@@ -8,18 +8,16 @@ this module channel last, [h, w, c]: an importer permutes the rows of fc/kernel.
 """
 
 import functools
-import math
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from qface_jax.models.blocks import (
-    TORCH_LINEAR,
     BatchNorm,
     Conv,
-    FlatNeck,
     PReLU,
+    arcface_neck,
     rematerialised,
 )
 from qface_jax.models.network import Backbone, BackboneEntry
@@ -101,12 +99,7 @@ def _build(units, *, embedding_dim, dropout, dtype, remat):
         Deng, Guo, Xue, Zafeiriou, "ArcFace: Additive Angular Margin Loss for Deep Face
         Recognition", CVPR 2019; insightface, recognition/arcface_torch.
     """
-    neck = FlatNeck(
-        embedding_dim,
-        dropout,
-        kernel_init=TORCH_LINEAR,
-        bias_bound=lambda inputs: 1 / math.sqrt(inputs),
-    )
+    neck = arcface_neck(embedding_dim, dropout)
     return Backbone(IResNetTrunk(units, dtype, remat), neck)
 
 

@@ -14,14 +14,13 @@ References:
 """
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from qface_jax.models.blocks import TORCH_LINEAR, BatchNorm, FlatNeck, rematerialised
+from qface_jax.models.blocks import BatchNorm, arcface_neck, rematerialised
 from qface_jax.models.mobilefacenet import InvertedResidual, conv_norm
 from qface_jax.models.network import Backbone, BackboneEntry
 
@@ -93,12 +92,7 @@ class MobileNetV2Trunk(nn.Module):
 
 
 def _build(*, embedding_dim, dropout, dtype, remat):
-    neck = FlatNeck(
-        embedding_dim,
-        dropout,
-        kernel_init=TORCH_LINEAR,
-        bias_bound=lambda inputs: 1 / math.sqrt(inputs),
-    )
+    neck = arcface_neck(embedding_dim, dropout)
     return Backbone(MobileNetV2Trunk(dtype, remat), neck)
 
 

@@ -15,7 +15,6 @@ References:
 """
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +22,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from qface_jax.models.blocks import (
-    TORCH_LINEAR,
     BatchNorm,
     Conv,
-    FlatNeck,
+    arcface_neck,
     rematerialised,
 )
 from qface_jax.models.network import Backbone, BackboneEntry
@@ -105,12 +103,7 @@ class ResNetTrunk(nn.Module):
 
 
 def _build(units, *, embedding_dim, dropout, dtype, remat):
-    neck = FlatNeck(
-        embedding_dim,
-        dropout,
-        kernel_init=TORCH_LINEAR,
-        bias_bound=lambda inputs: 1 / math.sqrt(inputs),
-    )
+    neck = arcface_neck(embedding_dim, dropout)
     return Backbone(ResNetTrunk(units, dtype, remat), neck)
 
 

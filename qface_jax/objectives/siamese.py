@@ -10,10 +10,10 @@ References:
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from qface_jax.losses.vectors import dot, unit
+from qface_jax.losses.distance import paired
+from qface_jax.losses.vectors import unit
 from qface_jax.objectives import classification
 from qface_jax.objectives.classification import mean_over
 from qface_jax.objectives.objective import Objective, ObjectiveEntry, Outcome
@@ -26,18 +26,6 @@ OPTIONS = {
         1.0, NOT_NEGATIVE, "Of the cosine distance of the two views' features."
     ),
 }
-
-
-def cosine_distance(
-    one: Float[Array, "b d"], other: Float[Array, "b d"]
-) -> Float[Array, " b"]:
-    """Returns 1 - cos(one, other) of each row, [b] in [0, 2]; both have a gradient.
-
-    Args:
-        one: Raw features, [b, d]; of a zero feature the distance is 1.
-        other: Those that they belong to, [b, d].
-    """
-    return 1.0 - dot("bd,bd->b", unit(one), unit(other))
 
 
 def _build(
@@ -69,8 +57,8 @@ def _build(
             spec=head.spec,
             sample=context.sample,
         )
-        apart = cosine_distance(features[:, 0], features[:, 1])
-        distance = mean_over(apart, labels >= 0)
+        low, high = unit(features[:, 0]), unit(features[:, 1])
+        distance = mean_over(paired(low, high, metric="cosine"), labels >= 0)
         metrics |= jax.lax.stop_gradient(
             {"loss_classification": classified, "distance_views": distance}
         )

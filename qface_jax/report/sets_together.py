@@ -30,11 +30,11 @@ def sets_together(evaluations: Sequence[Result]) -> list[Plot]:
     return [
         accuracy_plot(
             f"Each set: {title.lower()}",
-            [line for _, line in found],
-            ticks=sorted({x for one, _ in found for x in one.x}),
+            [line for _, line in lines],
+            ticks=sorted({x for one, _ in lines for x in one.x}),
             xlabel=xlabel,
-            ylabel=f"{found[0][0].measure}, %",
+            ylabel=f"{lines[0][0].measure}, %",
         )
-        for (title, xlabel), found in drawn.items()
-        if len(found) > 1
+        for (title, xlabel), lines in drawn.items()
+        if len(lines) > 1
     ]

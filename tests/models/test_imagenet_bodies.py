@@ -78,8 +78,8 @@ def small(request):
 def test_gradients_are_finite_and_reach_every_parameter(small):
     _, model, params, stats = small
     images = backbones.IMAGES[:4]
-    found = backbones.gradient(model)(params, stats, images, jax.random.key(1))
-    for path, leaf in jax.tree_util.tree_leaves_with_path(found):
+    gradient = backbones.gradient(model)(params, stats, images, jax.random.key(1))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert jnp.all(jnp.isfinite(leaf)), path
         # A batch norm takes out what the linear layer's bias adds.
         if path[-2].key != "fc" or path[-1].key != "bias":

@@ -183,7 +183,7 @@ def test_the_diversion_moves_the_features_or_the_regression_too():
 
 
 def test_the_regression_can_move_itself_alone():
-    found = {}
+    gradients = {}
     for name, words in {
         "none": ["recognizability.index_weight=0"],
         "regression": ["recognizability.regression_moves=regression"],
@@ -192,12 +192,12 @@ def test_the_regression_can_move_itself_alone():
         config = config_of("recognizability.attention_weight=0", *words)
         objective, head, state, features, _, labels = case(config)
         _, _, (encoded, to_head) = run(objective, head, state, features, labels)
-        found[name] = (encoded, to_head["prm"]["kernel"])
+        gradients[name] = (encoded, to_head["prm"]["kernel"])
     terms = DIM + CLASSES + 2
-    assert_close_as_sums(found["regression"][0], found["none"][0], terms=terms)
-    assert_close_as_sums(found["regression"][1], found["both"][1], terms=ROWS)
+    assert_close_as_sums(gradients["regression"][0], gradients["none"][0], terms=terms)
+    assert_close_as_sums(gradients["regression"][1], gradients["both"][1], terms=ROWS)
     for one, other, which in (("both", "regression", 0), ("regression", "none", 1)):
-        a, b = found[one][which], found[other][which]
+        a, b = gradients[one][which], gradients[other][which]
         assert np.linalg.norm(a - b) > 1e-2 * np.linalg.norm(a)
 
 

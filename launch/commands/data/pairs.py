@@ -66,10 +66,10 @@ def run(args: argparse.Namespace) -> int:
     source = FolderSource(folder) if as_list else open_set(args.path, args.source)
     share = args.outside_subset
     if share is not None:
-        if not 0 < share < 1 or args.subset_seed < 0:
+        if not 0 < share < 1 or not 0 <= args.subset_seed < 2**31:
             raise ConfigError(
                 f"got --outside-subset={share:g} --subset-seed={args.subset_seed}, "
-                "must be within (0, 1) and at least 0"
+                "must be within (0, 1), and within 0 .. 2^31 - 1"
             )
         source = outside_subset(source, Subset(share, "identities", args.subset_seed))
     drawn = pair_drawing.draw_pairs(source.labels(), args.pairs, seed=args.seed)

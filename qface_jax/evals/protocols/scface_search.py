@@ -98,6 +98,11 @@ class Similar(NamedTuple):
     matched: np.ndarray
     unmatched: np.ndarray
 
+    @property
+    def gap(self) -> search.SimilarityGap:
+        """The means of the two, and what lies between them."""
+        return search.similarity_gap(self.matched, self.unmatched)
+
 
 def at(distance: int) -> str:
     """Returns the distance of the camera in words."""
@@ -244,7 +249,7 @@ def similarities(vectors: np.ndarray, rows: Annotations) -> list[Similar]:
         rows: of the same images, as of `Scface.rows`.
     """
     mugshots = rows.cameras == MUGSHOT
-    found = []
+    by_distance = []
     for distance in DISTANCES:
         probes = ~mugshots & (rows.distances == distance)
         result = search.search(
@@ -253,17 +258,17 @@ def similarities(vectors: np.ndarray, rows: Annotations) -> list[Similar]:
             vectors[probes],
             rows.subjects[probes],
         )
-        found.append(Similar(distance, result.mate, result.nonmate))
-    return found
+        by_distance.append(Similar(distance, result.mate, result.nonmate))
+    return by_distance
 
 
 def gaps(similar: list[Similar]) -> dict[str, float]:
     """Returns a_matched_d<distance>, a_unmatched_d<distance> and their a_gap_d<...>."""
     values: dict[str, float] = {}
     for one in similar:
-        found = search.similarity_gap(one.matched, one.unmatched)
+        gap = one.gap
         for name in ("matched", "unmatched", "gap"):
-            if (value := getattr(found, name)) is not None:
+            if (value := getattr(gap, name)) is not None:
                 values[f"a_{name}_d{one.distance}"] = value
     return values
 
@@ -272,10 +277,10 @@ def gap_table(similar: list[Similar]) -> Table:
     """Returns the mean similarities at each distance."""
     body = []
     for one in similar:
-        found = search.similarity_gap(one.matched, one.unmatched)
-        means = (found.matched, found.unmatched, found.gap)
+        gap = one.gap
+        means = (gap.matched, gap.unmatched, gap.gap)
         texts = ["-" if mean is None else f"{mean:.4f}" for mean in means]
-        body.append([at(one.distance), found.probes, *texts])
+        body.append([at(one.distance), gap.probes, *texts])
     return Table(
         title="Mean similarity, protocol A",
         columns=[
@@ -304,12 +309,12 @@ def similarity_curves(similar: list[Similar]) -> list[Curve]:
     """Returns a histogram for each distance, the gap of the means in its title."""
     curves = []
     for one in similar:
-        found = search.similarity_gap(one.matched, one.unmatched)
-        if found.gap is not None:
+        gap = one.gap.gap
+        if gap is not None:
             curves.append(
                 Curve(
                     "histogram",
-                    f"Similarity at {at(one.distance)}, gap {found.gap:.3f}",
+                    f"Similarity at {at(one.distance)}, gap {gap:.3f}",
                     [
                         Line("matched", f"matched_d{one.distance}"),
                         Line("most similar unmatched", f"unmatched_d{one.distance}"),

@@ -4,7 +4,6 @@ A feature lies in the plane of its own and one other class centre, at angle thet
 own. |g| is drawn over that angle and over the image quality norm_hat in [-1, 1].
 """
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from qface_jax.atomic_file import replace_file
 from qface_jax.losses import gst
 from qface_jax.losses.margins.margin import Margin, logits
+from qface_jax.report.drawings.figure_file import write_figure
 
 # norm = 60 + 50 norm_hat: MagFace's default range [10, 110].
 MEAN_NORM, NORM_RANGE = 60.0, 50.0
@@ -131,9 +130,7 @@ def draw(
     figure.colorbar(
         image, ax=list(axes.flat), label="|g|", extend="max", fraction=0.03, pad=0.02
     )
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    replace_file(out, picture.getvalue())
+    write_figure(out, figure)
 
 
 def table(margins: Mapping[str, Margin], **settings: float) -> str:

@@ -5,7 +5,6 @@ cosine; right, the cosines of such pairs beside those of a view and other identi
 (QGFace's Fig. 3b).
 """
 
-import io
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from qface_jax.atomic_file import replace_file
+from qface_jax.report.drawings.figure_file import write_figure
 from qface_jax.runs.run_folder import SAMPLES
 
 BINS = 60
@@ -147,10 +146,8 @@ def write(
     border = threshold_norm(qgface, norm_mean=norm_mean, norm_std=norm_std)
     _draw_pairs(left, counts, border, qgface)
     _draw_cosines(right, np.ravel(positive), np.ravel(negative))
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
     path = run / SAMPLES / "norm_similarity.png"
-    replace_file(path, picture.getvalue())
+    write_figure(path, figure)
     return path
 
 

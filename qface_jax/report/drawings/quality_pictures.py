@@ -5,7 +5,6 @@ the last step's values against the quality, with the least-squares line. Fig. 6:
 column for each image, a row for each step, images sorted by their last norm.
 """
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from qface_jax.atomic_file import replace_file
+from qface_jax.report.drawings.figure_file import write_figure
 from qface_jax.runs.run_folder import SAMPLES
 
 NORM, PROBABILITY = "feature norm", "probability of the own class"
@@ -79,7 +78,9 @@ def write_correlations(run: Path, measured: Sequence[Measured]) -> Path:
     last = measured[-1]
     _draw_scatter(scatters[0], NORM, last.quality, last.norms)
     _draw_scatter(scatters[1], PROBABILITY, last.quality, last.probabilities)
-    return _saved(figure, run / SAMPLES / "quality_correlation.png")
+    path = run / SAMPLES / "quality_correlation.png"
+    write_figure(path, figure)
+    return path
 
 
 def _draw_scatter(axes: Axes, name: str, quality: np.ndarray, of: np.ndarray) -> None:
@@ -130,7 +131,9 @@ def write_trajectories(
         kept = np.unique(np.linspace(0, len(steps) - 1, min(8, len(steps))).astype(int))
         axes.set_yticks(kept, [steps[i] for i in kept])
         axes.set(ylabel="step", xlabel="images, by their last norm")
-    return _saved(figure, run / SAMPLES / "quality_trajectories.png")
+    path = run / SAMPLES / "quality_trajectories.png"
+    write_figure(path, figure)
+    return path
 
 
 def _logarithmic(values: np.ndarray) -> LogNorm:
@@ -138,11 +141,3 @@ def _logarithmic(values: np.ndarray) -> LogNorm:
     good = values[np.isfinite(values) & (values > 0)]
     low, high = (good.min(), good.max()) if len(good) else (1.0, 1.0)
     return LogNorm(low, max(high, 1.01 * low))
-
-
-def _saved(figure: Figure, path: Path) -> Path:
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, picture.getvalue())
-    return path

@@ -1,12 +1,11 @@
 """How tight unrecognizable images gather, and how far from them faces stand."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from qface_jax.atomic_file import replace_file
+from qface_jax.report.drawings.figure_file import write_figure
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _KINDS = (("unrecognizable images", "#d9730d"), ("training faces", "#2a6fdb"))
@@ -72,8 +71,5 @@ def draw(path: Path, unrecognizable: np.ndarray, faces: np.ndarray) -> Path:
     axes.set(xlabel="cosine with the UI centre", ylabel="images, %")
     axes.set_title("Distance from the unrecognizable", fontsize=10)
     axes.legend(fontsize=8)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, picture.getvalue())
+    write_figure(path, figure)
     return path

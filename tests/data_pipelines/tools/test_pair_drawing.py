@@ -119,7 +119,7 @@ def test_pairs_outside_a_subset_are_of_nobody_in_it(ending, faces, tmp_path):
         ("p.csv", (), "expected a name in .bin or .txt"),
         ("p.txt", ("--mirror",), "write a .bin file"),
         ("p.bin", ("--outside-subset=1.0",), "--outside-subset=1 "),
-        ("p.bin", ("--outside-subset=0.5", "--subset-seed=-1"), "at least 0"),
+        ("p.bin", ("--outside-subset=0.5", "--subset-seed=-1"), "0 .. 2^31 - 1"),
         ("p.bin", ("--outside-subset=0.99",), "leaves nothing out"),
     ],
 )

@@ -8,11 +8,11 @@ from qface_jax.evals.measures.search import similarity_gap
 
 def test_it_is_the_difference_of_the_means():
     mate, nonmate = np.random.default_rng(0).uniform(-1, 1, (2, 50))
-    found = similarity_gap(mate, nonmate)
-    assert found.matched == pytest.approx(sum(mate) / 50, abs=1e-15)
-    assert found.unmatched == pytest.approx(sum(nonmate) / 50, abs=1e-15)
-    assert found.gap == pytest.approx(sum(mate - nonmate) / 50, abs=1e-15)
-    assert found.probes == 50
+    gap = similarity_gap(mate, nonmate)
+    assert gap.matched == pytest.approx(sum(mate) / 50, abs=1e-15)
+    assert gap.unmatched == pytest.approx(sum(nonmate) / 50, abs=1e-15)
+    assert gap.gap == pytest.approx(sum(mate - nonmate) / 50, abs=1e-15)
+    assert gap.probes == 50
 
 
 def test_probes_without_either_are_left_out_of_both_means():
