@@ -275,7 +275,8 @@ def _data() -> Group:
             "(bilinear) and the middle; or stretch, the whole image (bicubic).",
         ),
         "workers": Option(
-            0, NOT_NEGATIVE, "Decoding threads; 0: TensorFlow decides."
+            0, Rule(lambda v: 0 <= v <= 1024, "must be within 0 .. 1024"),
+            "Decoding threads; 0: TensorFlow decides.",
         ),
     }  # fmt: skip
 
@@ -355,7 +356,7 @@ def _eval() -> Group:
         ),
         "path": Option("", None, "Folder that the files of `sets` lie in; '': this."),
         "sets": Option(
-            ("synthetic",), None,
+            ("synthetic",), Rule(all, "must be names of benchmarks; () is none"),
             "Benchmarks: SET, or PROTOCOL=SET. A set of protocol verification is "
             "'synthetic', a .bin file, 'pairs.txt::image folder', agedb_30, cfp_ff or "
             "cfp_fp.",
@@ -406,7 +407,7 @@ def _eval() -> Group:
             "False match rate of all pairs at which error-versus-discard curves start.",
         ),
         "best_metric": Option(
-            "", None,
+            "", Rule(lambda v: not set(v) & set(" ()[]{},'\""), "must be one name"),
             "Scalar of the first benchmark's result that picks the best checkpoint; "
             "'': its first headline, mean_cross of protocol verification.",
         ),

@@ -149,9 +149,8 @@ def copy(config: ConfigDict) -> ConfigDict:
 
 def assign(config: ConfigDict, path: str, value: Any, option: Option) -> str | None:
     """Sets a key; returns what is wrong with the value's type, if anything."""
-    if not option.fits(value):
-        expected = option.type.__name__ + (" or None" if option.default is None else "")
-        return f"{path}: got {value!r}, expected {expected}"
+    if problem := option.wrong_type(value):
+        return f"{path}: {problem}"
     *groups, leaf = path.split(".")
     for group in groups:
         config = config[group]

@@ -6,11 +6,18 @@ table (`qface_jax.tables`) declares its own beside its code.
 
 import itertools
 import math
+import os
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
+
+
+# Steps, sizes and counts are int32 on the devices; no float of a config comes near it.
+LIMIT = 2**31
+_SHOWN = 60  # characters of a value in a message
 
 
 class Rule(NamedTuple):
@@ -51,8 +58,39 @@ class Option(NamedTuple):
         """The type in words, for messages."""
         return self.type.__name__ + (" or None" if self.default is None else "")
 
-    def fits(self, value: Any) -> bool:
-        """Returns whether a value has the type of this option."""
+    def wrong_type(self, value: Any) -> str | None:
+        """Returns what a message says of a value that is of another type; else None.
+
+        An integer beyond 2^31 is of none: nothing could compute with it.
+        """
+        if not self._fits(value):
+            return f"got {shown(value)}, expected {self.expected}"
+        elements = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(v, int) and not -LIMIT < v < LIMIT for v in elements):
+            return f"got {shown(value)}, must be within +-2^31"
+        return None
+
+    def wrong_value(self, value: Any) -> str | None:
+        """Returns what a message says of a value that is out of range; else None.
+
+        Besides the option's own rule, a number must be finite and within 2^31, and a
+        text must be one that a file name could be: no control characters.
+
+        Args:
+            value: Of this option's type.
+        """
+        if value is None:
+            return None
+        elements = value if isinstance(value, tuple) else (value,)
+        if not all(map(_is_plain, elements)):
+            return f"got {shown(value)}, must be without control characters"
+        if self.rule is not None and not self.rule.holds(value):
+            return f"got {shown(value)}, {self.rule.text}"
+        if any(_is_number(v) and not -LIMIT < v < LIMIT for v in elements):
+            return f"got {shown(value)}, must be finite, within +-2^31"
+        return None
+
+    def _fits(self, value: Any) -> bool:
         if value is None:
             return self.default is None
         if self.type is float:
@@ -69,6 +107,32 @@ class Option(NamedTuple):
 
 
 Group = Mapping[str, "Option | Group"]
+
+
+def shown(value: Any) -> str:
+    """Returns a value for a message: of a long one the beginning and the length.
+
+    >>> shown("a\\0b"), shown("x" * 1000)[-22:]
+    ("'a\\\\x00b'", '... (1,002 characters)')
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits.
+        return f"{type(value).__name__} of too many digits"
+    if len(text) <= 2 * _SHOWN:
+        return text
+    return f"{text[:_SHOWN]}... ({len(text):,} characters)"
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a text could be a file name: encodable, without control characters."""
+    if not isinstance(value, str):
+        return True
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+    return not any(unicodedata.category(letter) == "Cc" for letter in value)
 
 
 def _is_number(value: Any) -> bool:

@@ -77,7 +77,7 @@ OPTIONS = {
     "reduction": Option(16, POSITIVE, "Of channels inside the channel attention."),
     "kernel_side": Option(
         7,
-        Rule(lambda v: v > 0 and v % 2 == 1, "must be odd and > 0"),
+        Rule(lambda v: 0 < v < 112 and v % 2 == 1, "must be odd and within 1 .. 111"),
         "Of the spatial attention, map pixels.",
     ),
     "attention_error": Option(

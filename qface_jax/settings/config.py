@@ -21,7 +21,7 @@ from qface_jax import options, tables
 from qface_jax.configs import document
 from qface_jax.configs.base import get_config, keys
 from qface_jax.errors import ConfigError
-from qface_jax.options import Option
+from qface_jax.options import Option, shown
 from qface_jax.settings.rules import value_problems
 
 PREFIX = "--config."
@@ -213,8 +213,8 @@ def _structure_problems(
             continue
         if path not in known:
             yield f"{path}: unknown key{_similar(path, known)}"
-        elif not known[path].fits(value):
-            yield f"{path}: got {value!r}, expected {known[path].expected}"
+        elif problem := known[path].wrong_type(value):
+            yield f"{path}: {problem}"
     for path in known:
         if path not in given and not own:
             yield f"{path}: missing key"
@@ -233,8 +233,8 @@ def _parse(text: str, option: Option) -> Any:
         return text.lower() == "true"
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        value = text  # Python's parser itself gives up on a deep nesting.
     if option.type is tuple and not isinstance(value, tuple):
         value = tuple(value) if isinstance(value, list) else (value,)
     return value
@@ -244,9 +244,10 @@ def _override(config: ConfigDict, word: str, known: dict[str, Option]) -> list[s
     """Applies `--config.key=value`; returns what is wrong with it, if anything."""
     path, equals, text = word.removeprefix(PREFIX).partition("=")
     if not word.startswith(PREFIX) or not equals:
-        return [f"{word}: expected {PREFIX}key=value"]
+        return [f"{shown(word)}: expected {PREFIX}key=value"]
     if path not in known:
-        return [f"{path}: unknown key{_similar(path, known)}"]
+        written = path if path.isprintable() and len(path) < 100 else shown(path)
+        return [f"{written}: unknown key{_similar(path, known)}"]
     option = known[path]
     problem = document.assign(config, path, _parse(text, option), option)
     return [] if problem is None else [problem]

@@ -21,10 +21,10 @@ def value_problems(config: ConfigDict, known: dict[str, Option]) -> list[str]:
     problems = []
     for path, value in flatten(config):
         option = known.get(path)
-        if option is None or value is None or option.rule is None:
+        if option is None or option.wrong_type(value):
             continue
-        if option.fits(value) and not option.rule.holds(value):
-            problems.append(f"{path}: got {value!r}, {option.rule.text}")
+        if problem := option.wrong_value(value):
+            problems.append(f"{path}: {problem}")
     return [
         *problems,
         *_schedule_problems(config),
