@@ -5,6 +5,10 @@
 #
 # QFACE_VENV  where it lies; .venv beside pyproject.toml by default
 # PYTHON      which Python to use; the first of python3, python3.13, 3.12, 3.11 that fits
+#
+# What is installed is what requirements/EXTRAS.txt (run.txt for "") locks, each file
+# checked against its hash; where there is no such file, as for cuda and tpu, or with
+# QFACE_UNLOCKED=1, the newest releases within the ranges of pyproject.toml.
 
 qface_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 qface_venv=${QFACE_VENV:-$qface_root/.venv}
@@ -24,10 +28,16 @@ qface_python() {
     return 1
 }
 
+qface_pip() {
+    "$qface_venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+}
+
 qface_setup() {
-    local extras=$1 python stamp wanted started
+    local extras=$1 python stamp wanted started locked
     stamp=$qface_venv/.qface-installed${extras:+-$extras}
-    wanted="$(cksum <"$qface_root/pyproject.toml") $qface_root"
+    locked=$qface_root/requirements/${extras:-run}.txt
+    [[ -f $locked && ${QFACE_UNLOCKED-} != 1 ]] || locked=
+    wanted="$(cat "$qface_root/pyproject.toml" ${locked:+"$locked"} | cksum) $qface_root"
     if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then
         return
     fi
@@ -39,8 +49,13 @@ qface_setup() {
             "apt-get install python3-venv" >&2
         return 1
     fi
-    "$qface_venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-        --editable "$qface_root${extras:+[$extras]}" || return 1
+    if [[ -n $locked ]]; then
+        qface_pip --require-hashes --no-deps --requirement "$locked" &&
+            qface_pip --no-deps --no-build-isolation --editable "$qface_root" ||
+            return 1
+    else
+        qface_pip --editable "$qface_root${extras:+[$extras]}" || return 1
+    fi
     # Written last: an interrupted set-up is done again.
     echo "$wanted" >"$stamp"
     echo "set up in $((SECONDS - started)) s" >&2

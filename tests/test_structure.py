@@ -16,7 +16,6 @@ MAPPED = {"configs": "configs", "data_pipelines": "data_pipelines", "launch": "l
 # Import name -> distribution, where they differ.
 DISTRIBUTIONS = {
     "PIL": "pillow",
-    "absl": "absl-py",
     "ai_edge_litert": "ai-edge-litert",
     "array_record": "array-record",
     "cv2": "opencv-python-headless",
@@ -239,8 +238,8 @@ def test_every_dependency_has_an_upper_bound_or_is_listed():
         for line in PROJECT["project"]["dependencies"]
         if "<" not in line.split(";")[0]
     }
-    # Libraries that have kept their interface for years.
-    assert unbounded == {"absl-py", "importlib-resources"}
+    # It has kept its interface for years.
+    assert unbounded == {"importlib-resources"}
 
 
 def test_no_drawers():

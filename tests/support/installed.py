@@ -16,6 +16,8 @@ def install(folder, root, *, extras=""):
     command.write_text("#!/bin/sh\n")
     command.chmod(0o755)
     text = (root / "pyproject.toml").read_bytes()
+    locked = root / "requirements" / f"{extras or 'run'}.txt"
+    text += locked.read_bytes() if locked.exists() else b""
     summed = subprocess.run(["cksum"], input=text, capture_output=True, check=True)
     stamp = f".qface-installed{extras and '-' + extras}"
     (folder / stamp).write_text(f"{summed.stdout.decode().strip()} {root}\n")
