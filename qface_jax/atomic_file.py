@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from qface_jax.storage.retrying import retrying
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -35,9 +37,15 @@ def replacing(path: Path) -> Iterator[Path]:
 def replace_file(path: Path, content: bytes) -> None:
     """Writes a file aside, then renames it; makes the folder if need be.
 
+    Tries again where storage fails for a moment.
+
     Args:
         path: File to write or replace.
         content: All of it.
     """
-    with replacing(path) as aside:
-        aside.write_bytes(content)
+
+    def write() -> None:
+        with replacing(path) as aside:
+            aside.write_bytes(content)
+
+    retrying(write, path)

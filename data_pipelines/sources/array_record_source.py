@@ -4,6 +4,7 @@ TensorFlow and its data sets are imported when a set is opened: that takes secon
 """
 
 import bisect
+import errno
 import logging
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import numpy as np
 
 from qface_jax.data_pipelines.sources.source import SourceEntry
 from qface_jax.errors import DataError
+from qface_jax.storage.retrying import retrying
 
 LABELS_FILE = "labels.npy"
 # Records are fetched one by one in random order: nothing to read ahead.
 _READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 _READER_BUFFER_BYTES = 1 << 15
 _SCAN_RECORDS = 1024
+_WAITS_OPENING = (0.1, 0.3, 1.0)  # s, before further tries
 _log = logging.getLogger(__name__)
 
 
@@ -97,39 +100,61 @@ class ArrayRecordSource:
         return int(self._ends[shard - 1]) if shard else 0
 
     def _open_readers(self) -> list[Any]:
-        from array_record.python.array_record_module import ArrayRecordReader
-
         missing = [file.name for file in self._files if not file.is_file()]
         if missing:
             raise DataError(
                 f"{self.path}: {len(missing)} of {len(self._files)} files are missing, "
                 f"the first is {missing[0]}"
             )
-        readers = []
-        for shard, file in enumerate(self._files):
+        return [self._open_reader(shard) for shard in range(len(self._files))]
+
+    def _open_reader(self, shard: int) -> Any:
+        from array_record.python.array_record_module import ArrayRecordReader
+
+        def opened() -> Any:
             reader = ArrayRecordReader(
                 str(file),
                 _READER_OPTIONS,
                 file_reader_buffer_size=_READER_BUFFER_BYTES,
             )
-            expected = int(self._ends[shard]) - self._start(shard)
-            # A damaged file opens as an empty one.
             if reader.num_records() != expected:
-                raise DataError(
-                    f"{file}: damaged: {reader.num_records()} records, expected "
-                    f"{expected}; copy or import it again"
-                )
-            readers.append(reader)
-        return readers
+                # A damaged file opens as an empty one, and so does one whose storage
+                # fails for a moment: nothing tells them apart but another try.
+                raise OSError(errno.EIO, f"{reader.num_records()} records")
+            return reader
+
+        file = self._files[shard]
+        expected = int(self._ends[shard]) - self._start(shard)
+        try:
+            return retrying(opened, file, waits=_WAITS_OPENING)
+        except OSError as error:
+            raise DataError(
+                f"{file}: damaged: {error.strerror}, expected {expected}; copy or "
+                "import it again"
+            ) from error
 
     def _read(self, shard: int, indices: np.ndarray) -> list[Any]:
         """Returns the examples (tf.train.Example) of some records of a shard."""
         import tensorflow as tf
 
+        places = (indices - self._start(shard)).tolist()
+
+        def open_again() -> None:
+            # One that failed stays so.
+            self._readers[shard] = self._open_reader(shard)
+
         try:
-            records = self._readers[shard].read((indices - self._start(shard)).tolist())
+            records = retrying(
+                lambda: self._readers[shard].read(places),
+                self._files[shard],
+                before_again=open_again,
+            )
         except RuntimeError as error:
             raise DataError(f"{self._files[shard]}: damaged: {error}") from error
+        except OSError as error:
+            raise DataError(
+                f"{self._files[shard]}: cannot be read: {error.strerror}"
+            ) from error
         return [tf.train.Example.FromString(record) for record in records]
 
     def _load_labels(self) -> np.ndarray:
@@ -138,7 +163,9 @@ class ArrayRecordSource:
             _log.warning("%s: no %s, reading every record", self.path, LABELS_FILE)
             return self._scan_labels()
         try:
-            labels = np.load(file, mmap_mode="r", allow_pickle=False)
+            labels = retrying(
+                lambda: np.load(file, mmap_mode="r", allow_pickle=False), file
+            )
         except (OSError, ValueError) as error:
             raise DataError(f"{file}: cannot be read: {error}") from error
         if labels.shape != (len(self),) or labels.dtype != np.int32:

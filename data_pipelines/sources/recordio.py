@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qface_jax.errors import DataError
+from qface_jax.storage.retrying import retrying
 
 MAGIC = 0xCED7230A
 CHUNK = struct.Struct("<II")
@@ -178,7 +179,7 @@ class RecordFile:
         """
         self.path = path
         try:
-            self._descriptor = os.open(path, os.O_RDONLY)
+            self._descriptor = retrying(lambda: os.open(path, os.O_RDONLY), path)
         except OSError as error:
             raise DataError(f"{path}: cannot be opened: {error.strerror}") from error
         # One descriptor for all threads: pread has no file position to share, and
@@ -215,15 +216,36 @@ class RecordFile:
         (flag,) = struct.unpack_from("<I", payload)
         return payload[HEADER_BYTES + 4 * flag :]
 
+    def _bytes(self, count: int, offset: int) -> bytes:
+        """Reads from the file, and opens it again where its handle has become stale."""
+        try:
+            return retrying(
+                lambda: os.pread(self._descriptor, count, offset),
+                self.path,
+                before_again=self._open_again,
+            )
+        except OSError as error:
+            raise DataError(
+                f"{self.path}: cannot be read at byte {offset}: {error.strerror}"
+            ) from error
+
+    def _open_again(self) -> None:
+        fresh = os.open(self.path, os.O_RDONLY)
+        try:
+            # Other threads read by the same number meanwhile.
+            os.dup2(fresh, self._descriptor, inheritable=False)
+        finally:
+            os.close(fresh)
+
     def _payload(self, offset: int, length: int) -> bytes:
-        buffer = os.pread(self._descriptor, CHUNK.size + length, offset)
+        buffer = self._bytes(CHUNK.size + length, offset)
         cflag = self._check_chunk(buffer, offset, length)
         parts = [buffer[CHUNK.size :]]
         while cflag in (FIRST, MIDDLE):
             offset += CHUNK.size + length + -length % 4
-            head = os.pread(self._descriptor, CHUNK.size, offset)
+            head = self._bytes(CHUNK.size, offset)
             length = CHUNK.unpack(head)[1] & LENGTH_MASK if len(head) == 8 else 0
-            buffer = os.pread(self._descriptor, CHUNK.size + length, offset)
+            buffer = self._bytes(CHUNK.size + length, offset)
             cflag = self._check_chunk(buffer, offset, length)
             if cflag not in (MIDDLE, LAST):
                 raise DataError(
@@ -292,12 +314,12 @@ class RecordFile:
         """Walks the parts of the record at `offset` and returns where they end."""
         while True:
             cflag = self._check_chunk(
-                os.pread(self._descriptor, CHUNK.size + length, offset), offset, length
+                self._bytes(CHUNK.size + length, offset), offset, length
             )
             offset += CHUNK.size + length + -length % 4
             if cflag in (WHOLE, LAST):
                 return offset
-            head = os.pread(self._descriptor, CHUNK.size, offset)
+            head = self._bytes(CHUNK.size, offset)
             if len(head) < CHUNK.size:
                 raise DataError(f"{self.path}: truncated within a split record")
             length = CHUNK.unpack(head)[1] & LENGTH_MASK

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from qface_jax.errors import DataError
+from qface_jax.storage.retrying import retrying
 
 # Endings of files that are taken for pictures, in any case. What a file is, its
 # content says.
@@ -120,13 +121,19 @@ def read_file(path: str | bytes | Path) -> bytes:
     """Returns the content of a file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, though tried again.
         PictureError: it is no regular file: reading a FIFO would wait for ever.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise PictureError("not a picture: no regular file; it was not opened", NO_FILE)
-    with open(path, "rb") as file:
-        return file.read()
+
+    def content() -> bytes:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise PictureError(
+                "not a picture: no regular file; it was not opened", NO_FILE
+            )
+        with open(path, "rb") as file:
+            return file.read()
+
+    return retrying(content, path)
 
 
 def black() -> bytes:

@@ -19,6 +19,7 @@ from clu import metric_writers
 
 from qface_jax.atomic_file import replace_file
 from qface_jax.runs.run_folder import EVENTS, METRICS, TABLE
+from qface_jax.storage.retrying import retrying
 
 COLUMNS = ("step", "name", "value")
 
@@ -58,9 +59,10 @@ class Metrics:
                 lambda event: event["step"] != step or not values.keys() & event.keys()
             )
         event = {"step": step, "time": round(time.time(), 3), **values}
-        self._file.write((json.dumps(event) + "\n").encode())
+        line = (json.dumps(event) + "\n").encode()
+        retrying(lambda: self._file.write(line), self._path)
         if self._table is not None:
-            self._table.write(_rows([event]))
+            retrying(lambda: self._table.write(_rows([event])), self._table_path)
         self._events.write_scalars(step, values)
 
     def histograms(self, step: int, values: Mapping[str, np.ndarray]) -> None:

@@ -1,0 +1,1 @@
+"""Files on storage that may fail."""
