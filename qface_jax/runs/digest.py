@@ -21,10 +21,10 @@ import numpy as np
 _SEEDS = (0x9E3779B9, 0x7F4A7C15)  # of the lanes: halves of 2^64 / golden ratio
 _MULTIPLIERS = (0x85EBCA6B, 0xC2B2AE35)
 _WORDS = 2**32  # positions that one word can tell apart
-# Elements below which an array that is whole on this host is added up there: that is
-# faster than to compile one more function.
+# Elements below which an array that is whole on an accelerator is added up on the host:
+# that is faster than to compile one more function.
 _SMALL = 2**16
-_BLOCK = 2**20  # elements that NumPy has in hand at a time
+_BLOCK = 2**15  # elements that NumPy has in hand at a time, within the cache
 
 
 def of_arrays(arrays: Mapping[str, Any]) -> dict[str, str]:
@@ -48,13 +48,17 @@ def of_arrays(arrays: Mapping[str, Any]) -> dict[str, str]:
     }
     fetched = jax.device_get((sums, small))
     lanes = fetched[0] | {name: lanes_of(array) for name, array in fetched[1].items()}
-    return {name: "".join(f"{int(lane):08x}" for lane in lanes[name]) for name in arrays}
+    return {
+        name: "".join(f"{int(lane):08x}" for lane in lanes[name]) for name in arrays
+    }
 
 
 def _is_on_host(array: Any) -> bool:
+    """Whether it is added up here: the host has all of it, or may have with no loss."""
     if not isinstance(array, jax.Array):
         return True
-    return array.is_fully_replicated and array.size < _SMALL
+    in_reach = all(device.platform == "cpu" for device in array.devices())
+    return array.is_fully_replicated and (in_reach or array.size < _SMALL)
 
 
 @jax.jit
@@ -90,12 +94,12 @@ def lanes_of(array: np.ndarray) -> np.ndarray:
         # From the whole index to one index for each group of dimensions.
         rest = np.arange(start, start + block.size, dtype=np.uint64)
         indices = []
-        for size in reversed(sizes):
-            indices.append((rest % np.uint64(size)).astype(np.uint32))
-            rest //= np.uint64(size)
+        for size in reversed(sizes[1:]):
+            rest, index = np.divmod(rest, np.uint64(size))
+            indices.insert(0, index)
         position = np.zeros(block.shape, np.uint32)
-        for index in reversed(indices):
-            position = _mixed(position) ^ index
+        for index in (rest, *indices):
+            position = _mixed(position) ^ index.astype(np.uint32)
         sums += np.stack([_lane(np, block, position, seed) for seed in _SEEDS])
     return sums
 

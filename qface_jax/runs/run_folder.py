@@ -26,7 +26,9 @@ FORMAT = 2
 CONFIG, CHECKPOINTS, BEST = "config.json", "checkpoints", "best"
 EVAL, SAMPLES = "eval", "samples"
 METRICS, TABLE, EVENTS = "metrics.jsonl", "metrics.csv", "tensorboard"
+DAMAGED = "damaged"  # checkpoints that a run fell back from
 LOCK = ".lock"
+LAST_STEP = 2**31 - 1  # a step is an int32
 CODE_FOLDERS = "code_folders"  # in which what it names as module:object was found
 IMPORTED = "imported"  # in config.json of a model that `qface import` wrote
 
@@ -93,6 +95,29 @@ def read(path: str | Path) -> Run:
         raise ConfigError(f"{file}: is no run's config ({error})") from error
     tables.look_in(content.get(CODE_FOLDERS, []))
     return Run(path, document.from_dict(saved), num_classes, content)
+
+
+def steps_in(folder: Path) -> list[int]:
+    """Returns the steps of the checkpoints in a folder, ascending; [] without any.
+
+    Other names are left alone.
+
+    Raises:
+        ConfigError: if a name is a number and no step: Orbax would take it for one.
+    """
+    steps = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        name = path.name
+        if not name.isdecimal() or not path.is_dir():
+            continue
+        if not name.isascii() or len(name) > 10 or int(name) > LAST_STEP:
+            raise ConfigError(
+                f"{folder}: has a folder {name[:40]!r}, expected steps from 0 to "
+                f"{LAST_STEP:,} in plain digits; move it elsewhere"
+            )
+        if str(int(name)) == name:
+            steps.append(int(name))
+    return sorted(steps)
 
 
 @contextlib.contextmanager

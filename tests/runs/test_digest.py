@@ -54,8 +54,7 @@ def of(array):
 
 
 def on_devices(array):
-    lanes = np.asarray(digest.lanes_on_devices(array))
-    return "".join(f"{int(lane):08x}" for lane in lanes)
+    return digest.as_text(digest.lanes_on_devices(array))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
