@@ -7,7 +7,6 @@ arrays are loaded.
 """
 
 import contextlib
-import logging
 import math
 import shutil
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from qface_jax.errors import ConfigError, UserError
 from qface_jax.processes import agreement, hosts
 from qface_jax.runs import digest_record, saved_marker
 from qface_jax.runs.digest_record import Record
+from qface_jax.runs.quiet_loading import quiet_loading
 from qface_jax.runs.run_folder import BEST, CHECKPOINTS, DAMAGED, steps_in
 from qface_jax.runs.saved_tree import leaves, path_of, refuse_other_tree
 
@@ -57,11 +57,9 @@ def _saved_tree(checkpointer: ocp.training.Checkpointer, step: int) -> Any:
 @contextlib.contextmanager
 def _named_damage(folder: Path, advice: str = "") -> Iterator[None]:
     """Turns whatever Orbax raises on a damaged checkpoint into one message."""
-    log = logging.getLogger("absl")
-    level = log.level
     try:
-        log.setLevel(logging.CRITICAL)  # what Orbax says before it raises
-        yield
+        with quiet_loading():
+            yield
     except UserError:
         raise
     except Exception as error:
@@ -71,12 +69,13 @@ def _named_damage(folder: Path, advice: str = "") -> Iterator[None]:
                 f"go on from step {', '.join(others)}" if others else "start again"
             )
             advice = f"remove that folder to {instead}"
-        reason = (str(error) or type(error).__name__).splitlines()[0][:300]
+        root = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        reason = (str(root) or type(root).__name__).splitlines()[0][:300]
         raise DamagedError(
             f"{folder}: checkpoint is damaged or gone ({reason}); {advice}"
         ) from error
-    finally:
-        log.setLevel(level)
 
 
 def _size(tree: Any) -> int:
@@ -126,11 +125,10 @@ class Checkpoints:
         advice = "remove that folder; the next evaluation saves a best one again"
         with _named_damage(folder, advice):
             record = _record(self._best, folder, best)
-            if record is not None:
-                score = record.score
-            else:
-                metrics = self._best.load_checkpointables(best, {"metrics": None})
-                score = metrics["metrics"]["score"]
+            # An older version left the score to Orbax.
+            score = (
+                self._best.latest.metrics["score"] if record is None else record.score
+            )
             if not isinstance(score, int | float) or not math.isfinite(score):
                 raise ValueError(f"its score is {score!r}, expected a finite number")
         return float(score)
