@@ -6,10 +6,8 @@ own indices, not the arrays: their digests are saved with them, and compared whe
 arrays are loaded.
 """
 
-import contextlib
 import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,8 +18,8 @@ from orbax.checkpoint import v1 as ocp
 from qface_jax.errors import ConfigError, UserError
 from qface_jax.processes import agreement, hosts
 from qface_jax.runs import digest_record, saved_marker
+from qface_jax.runs.damage import DamagedError, named_damage
 from qface_jax.runs.digest_record import Record
-from qface_jax.runs.quiet_loading import quiet_loading
 from qface_jax.runs.run_folder import BEST, CHECKPOINTS, DAMAGED, steps_in
 from qface_jax.runs.saved_tree import leaves, path_of, refuse_other_tree
 
@@ -31,10 +29,6 @@ SPARE = 1.1  # share of the state's size that must be free before it is written
 STATE, DIGESTS = "state", "digests"  # parts of a checkpoint, by Orbax's names
 FALL_BACK = "--config.checkpoint.fall_back=True --allow-config-change"
 _unverified: set[Path] = set()  # checkpoints that were said to be so
-
-
-class DamagedError(UserError):
-    """A checkpoint cannot be read, or is not what was saved."""
 
 
 def _context() -> ocp.Context:
@@ -52,30 +46,6 @@ def _saved_tree(checkpointer: ocp.training.Checkpointer, step: int) -> Any:
     if not leaves(saved):
         raise ValueError("its metadata names no array")
     return saved
-
-
-@contextlib.contextmanager
-def _named_damage(folder: Path, advice: str = "") -> Iterator[None]:
-    """Turns whatever Orbax raises on a damaged checkpoint into one message."""
-    try:
-        with quiet_loading():
-            yield
-    except UserError:
-        raise
-    except Exception as error:
-        if not advice:
-            others = [str(n) for n in steps_in(folder.parent) if str(n) != folder.name]
-            instead = (
-                f"go on from step {', '.join(others)}" if others else "start again"
-            )
-            advice = f"remove that folder to {instead}"
-        root = error
-        while root.__cause__ is not None:
-            root = root.__cause__
-        reason = (str(root) or type(root).__name__).splitlines()[0][:300]
-        raise DamagedError(
-            f"{folder}: checkpoint is damaged or gone ({reason}); {advice}"
-        ) from error
 
 
 def _size(tree: Any) -> int:
@@ -111,7 +81,7 @@ class Checkpoints:
 
     def _open(self, name: str, steps: list[int], keep: int) -> Any:
         folder = self._run / name
-        with _named_damage(folder / str(max(steps, default=""))):
+        with named_damage(folder / str(max(steps, default=""))):
             return ocp.training.Checkpointer(
                 folder.absolute(),
                 context=_context(),
@@ -123,7 +93,7 @@ class Checkpoints:
         """The score of the best checkpoint, which decides whether it is replaced."""
         folder = self._run / BEST / str(best)
         advice = "remove that folder; the next evaluation saves a best one again"
-        with _named_damage(folder, advice):
+        with named_damage(folder, advice):
             record = _record(self._best, folder, best)
             # An older version left the score to Orbax.
             score = (
@@ -172,7 +142,7 @@ class Checkpoints:
             damage = self._agreed(damage)
             if damage is None and record is not None:
                 try:
-                    with _named_damage(self._run / CHECKPOINTS / str(step)):
+                    with named_damage(self._run / CHECKPOINTS / str(step)):
                         digest_record.refuse_other_values(record, leaves(state))
                 except DamagedError as error:
                     damage = error
@@ -186,13 +156,13 @@ class Checkpoints:
 
     def _load(self, step: int, abstract: State) -> tuple[State, Record | None]:
         folder = self._run / CHECKPOINTS / str(step)
-        with _named_damage(folder):
+        with named_damage(folder):
             record = _record(self._latest, folder, step)
             saved = _saved_tree(self._latest, step)
             if record is not None:
                 digest_record.refuse_other_arrays(record, leaves(saved))
         refuse_other_tree(folder, saved, abstract)
-        with _named_damage(folder):
+        with named_damage(folder):
             return self._latest.load(step, abstract), record
 
     def _agreed(self, damage: DamagedError | None) -> DamagedError | None:
@@ -342,7 +312,7 @@ def load_parts(
 
 def _load_parts(folder, step, paths, like) -> dict:
     with (
-        _named_damage(folder / str(step)),
+        named_damage(folder / str(step)),
         ocp.training.Checkpointer(
             folder.absolute(), context=_context()
         ) as checkpointer,
