@@ -80,6 +80,15 @@ def _parse(words: list[str]) -> tuple[str, argparse.Namespace]:
     return name, args
 
 
+def _tells_of(error: BaseException | None, texts: tuple[str, ...]) -> bool:
+    """Whether an error, or what it comes from, has one of the texts in its message."""
+    while error is not None:
+        if any(text in str(error) for text in texts):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _explain(name: str, error: Exception) -> int:
     """Says what went wrong and returns the exit status for it."""
     if isinstance(error, BrokenPipeError):
@@ -93,7 +102,7 @@ def _explain(name: str, error: Exception) -> int:
         text = str(error)
         if isinstance(error, NotJoinedError):
             status = hosts.EXIT_LOST
-    elif number in NO_SPACE or any(text in str(error) for text in NO_SPACE_TEXTS):
+    elif number in NO_SPACE or _tells_of(error, NO_SPACE_TEXTS):
         text = (
             f"no space left on the disk{where}; what was saved before is whole; make "
             "room and run the same command again"

@@ -18,7 +18,7 @@ from orbax.checkpoint import v1 as ocp
 from qface_jax.errors import ConfigError, UserError
 from qface_jax.processes import agreement, hosts
 from qface_jax.runs import digest_record, saved_marker
-from qface_jax.runs.damage import DamagedError, named_damage
+from qface_jax.runs.damage import DamagedError, named_damage, named_loss_of_folder
 from qface_jax.runs.digest_record import Record
 from qface_jax.runs.run_folder import BEST, CHECKPOINTS, DAMAGED, steps_in
 from qface_jax.runs.saved_tree import leaves, path_of, refuse_other_tree
@@ -109,9 +109,10 @@ class Checkpoints:
 
     def __exit__(self, *unused: Any) -> None:
         """Waits for the last write."""
-        self._latest.close()
-        self._mark_saved()
-        self._best.close()
+        with named_loss_of_folder(self._run):
+            self._latest.close()
+            self._mark_saved()
+            self._best.close()
 
     @property
     def latest_step(self) -> int | None:
@@ -225,9 +226,10 @@ class Checkpoints:
 
     def _save(self, checkpointer, step, state, *, overwrite=False, score=None) -> None:
         record = digest_record.to_json(leaves(state), score)
-        checkpointer.save_checkpointables_async(
-            step, {STATE: state, DIGESTS: record}, force=True, overwrite=overwrite
-        )
+        with named_loss_of_folder(self._run):
+            checkpointer.save_checkpointables_async(
+                step, {STATE: state, DIGESTS: record}, force=True, overwrite=overwrite
+            )
 
     def _mark_saved(self) -> None:
         if hosts.first() and self.latest_step is not None:
@@ -235,7 +237,8 @@ class Checkpoints:
 
     def _check_space(self, state: Any) -> None:
         need = int(_size(state) * SPARE)
-        free = shutil.disk_usage(self._run).free
+        with named_loss_of_folder(self._run):
+            free = shutil.disk_usage(self._run).free
         if free < need:
             raise UserError(
                 f"{self._run}: no space for a checkpoint: {free / 2**20:,.0f} MiB "

@@ -309,3 +309,29 @@ def test_what_orbax_logs_is_kept_out_of_the_message(run, capfd):
     (run / "checkpoints" / "6" / "_CHECKPOINT_METADATA").write_text("{bad")
     checkpoint.load_parts(run, "last", ALL)
     assert capfd.readouterr().err == ""
+
+
+def test_a_run_that_was_removed_meanwhile_is_named(tmp_path):
+    run = tmp_path / "run"
+    with (
+        pytest.raises(UserError, match="was removed or moved while the run"),
+        Checkpoints(run, keep=2) as checkpoints,
+    ):
+        checkpoints.save(1, state_of(1))
+        shutil.rmtree(run, ignore_errors=True)
+        checkpoints.save(2, state_of(2))
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_another_failure_stays_what_it_is(run, keeps, monkeypatch):
+    if keeps:
+        (run / run_folder.CONFIG).write_text("{}")
+    error = OSError(28, "No space left on device")
+
+    def fail(*unused):
+        raise error
+
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", fail)
+    with Checkpoints(run, keep=2) as checkpoints, pytest.raises(Exception) as raised:
+        checkpoints.save(7, state_of(7))
+    assert (raised.value is error) == keeps
