@@ -6,6 +6,7 @@ table (`qface_jax.tables`) declares its own beside its code.
 
 import itertools
 import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -72,7 +73,10 @@ Group = Mapping[str, "Option | Group"]
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a value is a number that a float can hold."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) <= sys.float_info.max
+    return isinstance(value, float)
 
 
 def defaults(group: Group) -> "ConfigDict":
