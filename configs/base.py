@@ -102,6 +102,11 @@ def keys() -> Group:
                 "Updates between checkpoints; the last step is always saved.",
             ),
             "keep": Option(2, POSITIVE, "Most recent checkpoints that are kept."),
+            "fall_back": Option(
+                False, None,
+                "Where the newest checkpoint is damaged, go on from the one before, "
+                "with a warning, and move the damaged one to RUN/damaged; False: stop.",
+            ),
         },
         "log": {
             "interval": Option(50, POSITIVE, "Updates between log lines."),

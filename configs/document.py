@@ -15,6 +15,7 @@ from qface_jax.options import Option
 OWN = "own."  # beginning of the paths of options of a user's own entries
 _LONG = 200  # characters: paths are shorter, the packed graph of a model is not
 _SHOWN = 60  # characters of a longer value
+_PROBLEMS = 20  # of a saved config that a message lists
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -116,30 +117,64 @@ def to_dict(config: ConfigDict) -> dict[str, Any]:
     return json.loads(config.to_json())
 
 
-def from_dict(values: dict[str, Any]) -> ConfigDict:
+def from_dict(values: Any) -> ConfigDict:
     """Returns the config that `to_dict` wrote; keys that are new have their default.
 
     What it names as `module:object` is not imported: the options of such entries are
     taken as they were written.
 
     Raises:
-        ConfigError: a key is no longer known or has another type.
+        ConfigError: listing every key that is not known, and every value of another
+            type or out of its range.
     """
     config = base.get_config()
-    known = options.flatten(base.keys())
     problems = []
-    for path, value in flatten(ConfigDict(values)):
-        value = tuple(value) if isinstance(value, list) else value
-        if path.startswith(OWN):
-            assign(config, path, value, Option(value, None, ""))
-        elif path not in known:
-            problems.append(f"{path}: unknown key")
-        elif problem := assign(config, path, value, known[path]):
+    for path, value, option in _saved(values, base.keys(), ""):
+        if isinstance(option, str):
+            problems.append(f"{path}: {option}")
+        elif problem := assign(config, path, value, option):
             problems.append(problem)
+        elif problem := option.wrong_value(value):
+            problems.append(f"{path}: {problem}")
     if problems:
-        lines = "\n".join(f"  {problem}" for problem in problems)
+        shown = problems[:_PROBLEMS]
+        if len(problems) > _PROBLEMS:
+            shown.append(f"and {len(problems) - _PROBLEMS:,} more")
+        lines = "\n".join(f"  {problem}" for problem in shown)
         raise ConfigError(f"the saved config does not fit this version\n{lines}")
     return config.lock()
+
+
+def _saved(
+    values: Any, group: options.Group, path: str
+) -> Iterator[tuple[str, Any, Option | str]]:
+    """Yields path, value and option of each saved leaf; or path, value and problem."""
+    if not isinstance(values, dict):
+        problem = f"got {options.shown(values)}, expected a group"
+        yield path[:-1] or "config", values, problem
+        return
+    for key, value in values.items():
+        place = f"{path}{key}"
+        known = group.get(key)
+        if path.startswith(OWN) and path != OWN:
+            # The options of a user's own entry, which is not imported to ask for them.
+            simple = key.isidentifier() and not key.startswith("__")
+            parts = value if isinstance(value, list) else [value]
+            if not simple or any(isinstance(part, list | dict) for part in parts):
+                yield (
+                    shortened(place),
+                    value,
+                    f"got {options.shown(value)}, expected a value",
+                )
+                continue
+            value = tuple(value) if isinstance(value, list) else value
+            yield place, value, Option(value, None, "")
+        elif known is None:
+            yield shortened(place), value, "unknown key"
+        elif isinstance(known, Option):
+            yield place, tuple(value) if isinstance(value, list) else value, known
+        else:
+            yield from _saved(value, known, f"{place}.")
 
 
 def copy(config: ConfigDict) -> ConfigDict:

@@ -21,6 +21,11 @@ BAD_PATH = frozenset(
         errno.EISDIR, errno.EEXIST,
     }
 )  # fmt: skip
+# The same from a library that has its own errors; TensorStore's begin with NO_MEMORY.
+NO_SPACE_TEXTS = tuple(os.strerror(number) for number in sorted(NO_SPACE))
+# How each of BAD_PATH is mended; of all others the rights are wrong.
+GONE = frozenset({errno.ENOENT})
+OTHER_KIND = frozenset({errno.ENOTDIR, errno.EISDIR, errno.EEXIST})
 NO_MEMORY = "RESOURCE_EXHAUSTED"  # how XLA's error begins, whatever its class
 EXIT_FAULT, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 OVERRIDE, TRUST = "--config.", "--trust-code"
@@ -75,6 +80,15 @@ def _parse(words: list[str]) -> tuple[str, argparse.Namespace]:
     return name, args
 
 
+def _tells_of(error: BaseException | None, texts: tuple[str, ...]) -> bool:
+    """Whether an error, or what it comes from, has one of the texts in its message."""
+    while error is not None:
+        if any(text in str(error) for text in texts):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _explain(name: str, error: Exception) -> int:
     """Says what went wrong and returns the exit status for it."""
     if isinstance(error, BrokenPipeError):
@@ -88,6 +102,11 @@ def _explain(name: str, error: Exception) -> int:
         text = str(error)
         if isinstance(error, NotJoinedError):
             status = hosts.EXIT_LOST
+    elif number in NO_SPACE or _tells_of(error, NO_SPACE_TEXTS):
+        text = (
+            f"no space left on the disk{where}; what was saved before is whole; make "
+            "room and run the same command again"
+        )
     elif NO_MEMORY in str(error):
         first = next(line for line in str(error).splitlines() if NO_MEMORY in line)
         text = (
@@ -97,13 +116,16 @@ def _explain(name: str, error: Exception) -> int:
         )
     elif (no_device := backend.missing_platform()) is not None:
         text = no_device
-    elif number in NO_SPACE:
-        text = (
-            f"no space left on the disk{where}; what was saved before is whole; make "
-            "room and run the same command again"
-        )
     elif number in BAD_PATH and where:
-        text = f"{error.strerror}{where}; change its rights or name another place"
+        mended = "change its rights or name another place"
+        if number in GONE:
+            mended = (
+                "it is not there, or was removed or moved while the command ran; put "
+                "it back or name another place"
+            )
+        elif number in OTHER_KIND:
+            mended = "name another place"
+        text = f"{error.strerror}{where}; {mended}"
     else:
         traceback.print_exception(error)
         print(f"{who}: this is a fault of qface_jax itself", file=sys.stderr)

@@ -7,6 +7,7 @@ table (`qface_jax.tables`) declares its own beside its code.
 import itertools
 import math
 import os
+import sys
 import unicodedata
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -110,15 +111,21 @@ Group = Mapping[str, "Option | Group"]
 
 
 def shown(value: Any) -> str:
-    """Returns a value for a message: of a long one the beginning and the length.
+    """Returns a value for a message, in a few words, however large or deep it is.
 
-    >>> shown("a\\0b"), shown("x" * 1000)[-22:]
-    ("'a\\\\x00b'", '... (1,002 characters)')
+    >>> shown("a\\0b"), shown({"a": 1}), shown("x" * 1000)[-22:]
+    ("'a\\\\x00b'", 'a group of 1', '... (1,002 characters)')
     """
+    if isinstance(value, dict):
+        return f"a group of {len(value):,}"
+    if isinstance(value, list | tuple) and any(
+        isinstance(part, list | tuple | dict) for part in value
+    ):
+        return f"a nested list of {len(value):,}"
     try:
         text = repr(value)
-    except ValueError:  # Python writes no integer of more than 4,300 digits.
-        return f"{type(value).__name__} of too many digits"
+    except ValueError:  # of an integer of more than 4,300 digits
+        return f"{type(value).__name__} that is too long to show"
     if len(text) <= 2 * _SHOWN:
         return text
     return f"{text[:_SHOWN]}... ({len(text):,} characters)"
@@ -136,7 +143,10 @@ def _is_plain(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a value is a number that a float can hold."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) <= sys.float_info.max
+    return isinstance(value, float)
 
 
 def defaults(group: Group) -> "ConfigDict":

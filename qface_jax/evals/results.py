@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from qface_jax.atomic_file import replace_file
 from qface_jax.errors import ConfigError, DataError
+from qface_jax.evals import npz_file, result_document
 
 FORMAT = 2  # raised when the meaning of a key changes
 BOTH, TERMINAL, PAGE = "both", "terminal", "page"  # where a table is shown
@@ -284,32 +284,52 @@ def to_json(result: Result) -> dict[str, Any]:
 
 
 def from_json(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> Result:
-    """Rebuilds a result; raises KeyError, TypeError or ValueError when it cannot."""
+    """Rebuilds a result; every value's type and range is checked.
+
+    Raises:
+        ValueError: it is of another version, or something in it is not as it must be.
+    """
     fields = dict(document)
-    written = fields.pop("format")
-    if written != FORMAT:
-        age = "an older" if written in range(FORMAT) else "another"
+    written = fields.pop("format", None)
+    if type(written) is not int or written != FORMAT:
+        age = "an older" if type(written) is int and written < FORMAT else "another"
         raise ValueError(
-            f"written by {age} version of qface: format {written}, this one reads "
-            f"{FORMAT}"
+            f"written by {age} version of qface: format {str(written)[:20]}, this one "
+            f"reads {FORMAT}"
         )
-    return Result(
-        **fields
-        | {
-            "headlines": [Headline(**one) for one in fields["headlines"]],
-            "examples": [Example(**one) for one in fields.get("examples", [])],
-            "series": [Series(**one) for one in fields["series"]],
-            "tables": [
-                Table(**one | {"columns": [Column(**c) for c in one["columns"]]})
-                for one in fields["tables"]
-            ],
-            "curves": [
-                Curve(**one | {"lines": [Line(**line) for line in one["lines"]]})
-                for one in fields["curves"]
-            ],
-        },
-        arrays=arrays,
-    )
+    if "arrays" in fields:
+        raise ValueError("arrays: unknown key")
+    result = result_document.built(Result, fields)
+    _check(result)
+    return dataclasses.replace(result, arrays=arrays)
+
+
+def _check(result: Result) -> None:
+    """Raises ValueError where parts of a result do not fit each other."""
+    for i, headline in enumerate(result.headlines):
+        result_document.check_format(headline.format, f"headlines[{i}].format")
+    for i, table in enumerate(result.tables):
+        place = f"tables[{i}]"
+        if not table.columns:
+            raise ValueError(f"{place}: has no columns")
+        formats = [column.format for column in table.columns]
+        for form in formats:
+            result_document.check_format(form, f"{place}.columns")
+        for k, row in enumerate(table.rows):
+            result_document.check_row(row, formats, f"{place}.rows[{k}]")
+        if table.footer:
+            result_document.check_row(table.footer, formats, f"{place}.footer")
+    for i, one in enumerate(result.series):
+        counts = [len(one.labels), len(one.scalars)]
+        counts += [len(part) for part in (one.spreads or [], one.x) if part]
+        if len(set(counts)) > 1:
+            raise ValueError(f"series[{i}]: its lists are of {counts} conditions")
+    for name, values in result.changed.items():
+        if values.keys() != {"got", "run"}:
+            raise ValueError(f"changed.{name[:80]}: expected got and run")
+    step = result.checkpoint.get("step")
+    if step is not None and (type(step) is not int or step < 0):
+        raise ValueError("checkpoint.step: expected a whole number >= 0")
 
 
 def write(run_dir: str | Path, result: Result) -> Path:
@@ -350,12 +370,12 @@ def read(path: str | Path) -> Result:
     """
     path = Path(path)
     try:
-        document = json.loads(path.read_text("utf-8"))
-        return from_json(document, _read_arrays(path, document["date"]))
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        document = result_document.read(path)
+        result = from_json(document, {})
+        return dataclasses.replace(result, arrays=_read_arrays(path, result.date))
+    except (OSError, ValueError) as error:
         raise DataError(
-            f"evaluation result {path}: cannot be read "
-            f"({type(error).__name__}: {error}); run qface eval again"
+            f"evaluation result {path}: cannot be read ({error}); run qface eval again"
         ) from error
 
 
@@ -406,11 +426,7 @@ def series(result: Result) -> list[Series]:
 
 def _read_arrays(path: Path, date: str) -> dict[str, np.ndarray]:
     try:
-        with (
-            path.with_suffix(".npz").open("rb") as file,
-            np.load(file, allow_pickle=False) as packed,
-        ):
-            arrays = {name: packed[name] for name in packed.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+        arrays = npz_file.read(path.with_suffix(".npz"))
+    except (OSError, ValueError):
         return {}  # the numbers stand without them, and the report names the gap
     return arrays if str(arrays.pop("date", "")) == date else {}

@@ -44,6 +44,11 @@ def first_says(answer: bool) -> bool:
     return bool(gather_rows(np.array([answer]))[0])
 
 
+def any_says(answer: bool) -> bool:
+    """Returns, on all processes, whether any of them answers yes."""
+    return bool(gather_rows(np.array([answer])).any())
+
+
 def meet() -> None:
     """Waits until all processes have called this (a barrier)."""
     gather_rows(np.zeros(1, np.uint8))

@@ -1,6 +1,5 @@
 """RUN/metrics.jsonl as curves, sorted into panels."""
 
-import json
 import math
 import re
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from qface_jax.report.figures import Line
+from qface_jax.runs import metrics_log
 
 _POINTS = 1200  # of a curve; more are averaged
-_NOT_CURVES = ("step", "time")
 
 
 class Log(NamedTuple):
@@ -83,16 +82,14 @@ def read_log(path: Path) -> Log:
     """Reads the events; of a step logged twice (after a restart) the later counts."""
     values_by_step: dict[str, dict[int, float]] = {}
     skipped, last = 0, None
-    with path.open("rb") as lines:
-        for line in lines:
-            event = _event(line)
-            if event is None:
-                skipped += 1
-                continue
-            last = event["step"]
-            for name, value in event.items():
-                if name not in _NOT_CURVES and _is_number(value):
-                    values_by_step.setdefault(name, {})[last] = float(value)
+    for event in metrics_log.events(path):
+        if event is None:
+            skipped += 1
+            continue
+        last = event.step
+        for name, value in event.values.items():
+            if not math.isinf(value):
+                values_by_step.setdefault(name, {})[last] = value
     curves = {}
     for name, points in values_by_step.items():
         steps = np.array(sorted(points))
@@ -156,19 +153,3 @@ def _thin(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray
         np.array([steps[part].mean() for part in parts]),
         np.array([values[part].mean() for part in parts]),
     )
-
-
-def _event(line: bytes) -> dict | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None  # the last line of a run that was killed while writing
-    if not isinstance(event, dict) or not isinstance(event.get("step"), int):
-        return None
-    return event
-
-
-def _is_number(value) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return not math.isinf(value)

@@ -1,12 +1,13 @@
 """Checkpoints of a run; the only file that imports orbax.
 
 `RUN/checkpoints/<step>` are the latest, `RUN/best/<step>` the one with the best score.
-Orbax writes aside and renames, so a checkpoint is complete or absent.
+Orbax writes aside and renames, so a checkpoint is complete or absent. Orbax checks its
+own indices, not the arrays: their digests are saved with them, and compared whenever
+arrays are loaded.
 """
 
-import contextlib
+import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,75 +16,36 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from qface_jax.errors import ConfigError, UserError
-from qface_jax.runs.run_folder import BEST, CHECKPOINTS
+from qface_jax.processes import agreement, hosts
+from qface_jax.runs import digest_record, saved_marker
+from qface_jax.runs.damage import DamagedError, named_damage, named_loss_of_folder
+from qface_jax.runs.digest_record import Record
+from qface_jax.runs.run_folder import BEST, CHECKPOINTS, DAMAGED, steps_in
+from qface_jax.runs.saved_tree import leaves, path_of, refuse_other_tree
 
 State = TypeVar("State")  # a pytree of arrays
 policies = ocp.training.preservation_policies
 SPARE = 1.1  # share of the state's size that must be free before it is written
+STATE, DIGESTS = "state", "digests"  # parts of a checkpoint, by Orbax's names
+FALL_BACK = "--config.checkpoint.fall_back=True --allow-config-change"
+_unverified: set[Path] = set()  # checkpoints that were said to be so
 
 
-def _key(entry: Any) -> str:
-    """Returns the name of an entry of a path: a dict key, an attribute, a position."""
-    for name in ("key", "name", "idx"):
-        if hasattr(entry, name):
-            return str(getattr(entry, name))
-    raise TypeError(f"unexpected pytree path entry {entry!r}")
-
-
-def _leaves(tree: Any) -> dict[str, Any]:
-    return {
-        "/".join(_key(entry) for entry in path): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-
-
-def _describe(leaf: Any) -> str:
-    return f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
-
-
-def _refuse_other_tree(path: Path, saved: Any, wanted: Any) -> None:
-    """Raises ConfigError that names the leaves that differ; Orbax does not."""
-    have, want = _leaves(saved), _leaves(wanted)
-    lines = [f"  {name}: only in the checkpoint" for name in have if name not in want]
-    lines += [f"  {name}: not in the checkpoint" for name in want if name not in have]
-    lines += [
-        f"  {name}: {_describe(have[name])} saved, {_describe(want[name])} expected"
-        for name in want
-        if name in have and _describe(have[name]) != _describe(want[name])
-    ]
-    if lines:
-        shown = "\n".join(lines[:8])
-        more = f"\n  and {len(lines) - 8} more" if len(lines) > 8 else ""
-        raise ConfigError(
-            f"{path}: checkpoint of another model or optimizer\n{shown}{more}\n"
-            "give another --workdir, or --init-from to take over what fits"
-        )
+def _context() -> ocp.Context:
+    """Orbax's options: the digests are JSON, which it would take for a pytree."""
+    registry = ocp.handlers.local_registry()
+    registry.add(ocp.handlers.JsonHandler, checkpointable_name=DIGESTS)
+    context = ocp.Context()
+    context.checkpointables.registry = registry
+    return context
 
 
 def _saved_tree(checkpointer: ocp.training.Checkpointer, step: int) -> Any:
     """Returns shapes and types of the saved leaves."""
     saved = checkpointer.metadata(step).metadata
-    if not _leaves(saved):
+    if not leaves(saved):
         raise ValueError("its metadata names no array")
     return saved
-
-
-@contextlib.contextmanager
-def _named_damage(folder: Path) -> Iterator[None]:
-    """Turns whatever Orbax raises on a damaged checkpoint into one message."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        others = sorted(p.name for p in folder.parent.glob("*") if p.name.isdigit())
-        others = [name for name in others if name != folder.name]
-        instead = f"go on from step {', '.join(others)}" if others else "start again"
-        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise UserError(
-            f"{folder}: checkpoint is damaged or gone ({reason}); remove that folder "
-            f"to {instead}"
-        ) from error
 
 
 def _size(tree: Any) -> int:
@@ -96,28 +58,50 @@ class Checkpoints:
     Use as a context manager: leaving it waits for the last write.
     """
 
-    def __init__(self, run: Path, *, keep: int):
+    def __init__(self, run: Path, *, keep: int, fall_back: bool = False):
         """Opens the run's checkpoints.
 
         Args:
             run: Folder of the run.
             keep: Number of the latest ones that are kept, besides the best.
+            fall_back: Go on from the one before where the newest is damaged.
+
+        Raises:
+            ConfigError: if a folder's name is no step.
+            UserError: if what is known of them before they are loaded is damaged.
         """
-        self._run = run
-        self._latest = ocp.training.Checkpointer(
-            (run / CHECKPOINTS).absolute(),
-            preservation_policy=policies.LatestN(keep),
-            cleanup_tmp_directories=True,
-        )
-        self._best = ocp.training.Checkpointer(
-            (run / BEST).absolute(),
-            preservation_policy=policies.LatestN(1),
-            cleanup_tmp_directories=True,
-        )
+        self._run, self._keep, self._fall_back = run, keep, fall_back
+        self.fell_back_from: list[int] = []  # steps of damaged ones that were set aside
         # Read once: what a shared folder shows may lag behind, from host to host.
-        latest, best = self._latest.latest, self._best.latest
-        self._latest_step = None if latest is None else latest.step
-        self._best_score = -np.inf if best is None else float(best.metrics["score"])
+        self._steps = steps_in(run / CHECKPOINTS)
+        best = max(steps_in(run / BEST), default=None)
+        self._latest = self._open(CHECKPOINTS, self._steps, keep)
+        self._best = self._open(BEST, [] if best is None else [best], 1)
+        self._best_score = -math.inf if best is None else self._score_of(best)
+
+    def _open(self, name: str, steps: list[int], keep: int) -> Any:
+        folder = self._run / name
+        with named_damage(folder / str(max(steps, default=""))):
+            return ocp.training.Checkpointer(
+                folder.absolute(),
+                context=_context(),
+                preservation_policy=policies.LatestN(keep),
+                cleanup_tmp_directories=True,
+            )
+
+    def _score_of(self, best: int) -> float:
+        """The score of the best checkpoint, which decides whether it is replaced."""
+        folder = self._run / BEST / str(best)
+        advice = "remove that folder; the next evaluation saves a best one again"
+        with named_damage(folder, advice):
+            record = _record(self._best, folder, best)
+            # An older version left the score to Orbax.
+            score = (
+                self._best.latest.metrics["score"] if record is None else record.score
+            )
+            if not isinstance(score, int | float) or not math.isfinite(score):
+                raise ValueError(f"its score is {score!r}, expected a finite number")
+        return float(score)
 
     def __enter__(self) -> "Checkpoints":
         """Returns itself."""
@@ -125,13 +109,15 @@ class Checkpoints:
 
     def __exit__(self, *unused: Any) -> None:
         """Waits for the last write."""
-        self._latest.close()
-        self._best.close()
+        with named_loss_of_folder(self._run):
+            self._latest.close()
+            self._mark_saved()
+            self._best.close()
 
     @property
     def latest_step(self) -> int | None:
         """Step of the newest checkpoint, also while it is written; None without one."""
-        return self._latest_step
+        return self._steps[-1] if self._steps else None
 
     @property
     def best_score(self) -> float:
@@ -141,41 +127,118 @@ class Checkpoints:
     def restore_latest(self, abstract: State) -> State | None:
         """Returns the newest state, sharded as `abstract`; None without a checkpoint.
 
+        Every array is compared with its digest. Where the newest one is damaged and the
+        run may fall back, that one is moved to RUN/damaged and the one before is taken.
+
         Raises:
             ConfigError: if it is of another model, naming the leaves that differ.
-            UserError: if it is damaged.
+            UserError: if it is damaged, naming the arrays that are not as saved.
         """
-        step = self.latest_step
-        if step is None:
-            return None
+        while (step := self.latest_step) is not None:
+            state, record, damage = None, None, None
+            try:
+                state, record = self._load(step, abstract)
+            except DamagedError as error:
+                damage = error
+            damage = self._agreed(damage)
+            if damage is None and record is not None:
+                try:
+                    with named_damage(self._run / CHECKPOINTS / str(step)):
+                        digest_record.refuse_other_values(record, leaves(state))
+                except DamagedError as error:
+                    damage = error
+                damage = self._agreed(damage)
+            if damage is None:
+                self._mark_saved()
+                return state
+            del state  # a second one may not fit into memory
+            self._set_aside(step, damage)
+        return None
+
+    def _load(self, step: int, abstract: State) -> tuple[State, Record | None]:
         folder = self._run / CHECKPOINTS / str(step)
-        with _named_damage(folder):
+        with named_damage(folder):
+            record = _record(self._latest, folder, step)
             saved = _saved_tree(self._latest, step)
-        _refuse_other_tree(folder, saved, abstract)
-        with _named_damage(folder):
-            return self._latest.load(step, abstract)
+            if record is not None:
+                digest_record.refuse_other_arrays(record, leaves(saved))
+        refuse_other_tree(folder, saved, abstract)
+        with named_damage(folder):
+            return self._latest.load(step, abstract), record
+
+    def _agreed(self, damage: DamagedError | None) -> DamagedError | None:
+        """The damage that any process met, where all of them may fall back from it."""
+        if not self._fall_back:
+            if damage is not None:
+                before = len(self._steps) > 1
+                raise DamagedError(
+                    f"{damage}"
+                    + (f" (as {FALL_BACK} does by itself)" if before else "")
+                ) from damage
+            return None
+        any_met = agreement.any_says(damage is not None)
+        if any_met and damage is None:
+            return DamagedError("checkpoint is damaged for another process of the run")
+        return damage
+
+    def _set_aside(self, step: int, damage: DamagedError) -> None:
+        """Moves a damaged checkpoint out of the way, so that its step can be saved."""
+        if len(self._steps) < 2:
+            raise damage
+        aside = self._run / DAMAGED / str(step)
+        hosts.say(
+            f"warning: {damage}\n"
+            f"warning: checkpoint.fall_back is set: going on from step "
+            f"{self._steps[-2]}; the damaged one is moved to {aside}, which you may "
+            "remove"
+        )
+        self._latest.close()
+        if hosts.first():
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.parent.mkdir(exist_ok=True)
+            (self._run / CHECKPOINTS / str(step)).rename(aside)
+        agreement.meet()
+        self.fell_back_from.append(self._steps.pop())
+        self._latest = self._open(CHECKPOINTS, self._steps, self._keep)
 
     def save(self, step: int, state: Any) -> None:
         """Starts writing the state; nothing happens if that step is already saved."""
         if self.latest_step != step:
             self._check_space(state)
-            self._latest.save_async(step, state, force=True)
-            self._latest_step = step
+            self._save(self._latest, step, state)
+            self._mark_saved()  # the one before: Orbax has waited for it
+            self._steps.append(step)
 
     def save_best(self, step: int, state: Any, score: float) -> bool:
-        """Saves the state if its score is the best so far; returns whether it is."""
+        """Saves the state if its score is the best so far; returns whether it is.
+
+        Raises:
+            ValueError: the score is no finite number.
+        """
+        if not math.isfinite(score):
+            raise ValueError(f"score: got {score}, expected a finite number")
         if not score > self.best_score:
             return False
         self._check_space(state)
-        self._best.save_async(
-            step, state, force=True, overwrite=True, metrics={"score": float(score)}
-        )
+        self._save(self._best, step, state, overwrite=True, score=float(score))
         self._best_score = float(score)
         return True
 
+    def _save(self, checkpointer, step, state, *, overwrite=False, score=None) -> None:
+        record = digest_record.to_json(leaves(state), score)
+        with named_loss_of_folder(self._run):
+            checkpointer.save_checkpointables_async(
+                step, {STATE: state, DIGESTS: record}, force=True, overwrite=overwrite
+            )
+
+    def _mark_saved(self) -> None:
+        if hosts.first() and self.latest_step is not None:
+            saved_marker.write(self._run, self.latest_step)
+
     def _check_space(self, state: Any) -> None:
         need = int(_size(state) * SPARE)
-        free = shutil.disk_usage(self._run).free
+        with named_loss_of_folder(self._run):
+            free = shutil.disk_usage(self._run).free
         if free < need:
             raise UserError(
                 f"{self._run}: no space for a checkpoint: {free / 2**20:,.0f} MiB "
@@ -185,12 +248,15 @@ class Checkpoints:
 
 
 def saved_steps(run: Path) -> dict[str, int | None]:
-    """Returns the steps of a run's `last` and `best` checkpoint; None without one."""
-    steps = {}
-    for which, folder in (("last", CHECKPOINTS), ("best", BEST)):
-        names = [p.name for p in (run / folder).glob("*") if p.name.isdigit()]
-        steps[which] = max(map(int, names), default=None)
-    return steps
+    """Returns the steps of a run's `last` and `best` checkpoint; None without one.
+
+    Raises:
+        ConfigError: if a folder's name is no step.
+    """
+    return {
+        which: max(steps_in(run / folder), default=None)
+        for which, folder in (("last", CHECKPOINTS), ("best", BEST))
+    }
 
 
 def save_parts(run: Path, tree: dict[str, Any]) -> None:
@@ -200,8 +266,11 @@ def save_parts(run: Path, tree: dict[str, Any]) -> None:
         run: Folder of the run.
         tree: Sub-trees of a state by name. Orbax keeps no branch without leaves.
     """
-    with ocp.training.Checkpointer((run / CHECKPOINTS).absolute()) as checkpointer:
-        checkpointer.save(0, tree)
+    record = digest_record.to_json(leaves(tree))
+    with ocp.training.Checkpointer(
+        (run / CHECKPOINTS).absolute(), context=_context()
+    ) as checkpointer:
+        checkpointer.save_checkpointables(0, {STATE: tree, DIGESTS: record})
 
 
 def load_parts(
@@ -224,11 +293,11 @@ def load_parts(
     Returns:
         The checkpoint's step, and a dict from each path to its nested dicts of arrays:
         NumPy's, or as `like` says; {} where the checkpoint has no such sub-tree. Other
-        leaves are not read.
+        leaves are not read. Those that are, are compared with their digests.
 
     Raises:
         ConfigError: if the run has no such checkpoint.
-        UserError: if it is damaged.
+        UserError: if it is damaged, naming the arrays that are not as saved.
     """
     step = saved_steps(run)[which]
     if step is None:
@@ -246,13 +315,18 @@ def load_parts(
 
 def _load_parts(folder, step, paths, like) -> dict:
     with (
-        _named_damage(folder / str(step)),
-        ocp.training.Checkpointer(folder.absolute()) as checkpointer,
+        named_damage(folder / str(step)),
+        ocp.training.Checkpointer(
+            folder.absolute(), context=_context()
+        ) as checkpointer,
     ):
+        record = _record(checkpointer, folder / str(step), step)
         saved = _saved_tree(checkpointer, step)
+        if record is not None:
+            digest_record.refuse_other_arrays(record, leaves(saved))
 
         def wanted(keys, leaf):
-            name = "/".join(_key(entry) for entry in keys)
+            name = path_of(keys)
             inside = any(f"{name}/".startswith(f"{path}/") for path in paths)
             if inside and like is None:
                 # A numpy leaf asks for a numpy array: no device layout is needed.
@@ -260,15 +334,26 @@ def _load_parts(folder, step, paths, like) -> dict:
             ours = like.get(name) if inside else None
             if ours is None or ours.shape != leaf.shape:
                 return ocp.PLACEHOLDER
-            return jax.ShapeDtypeStruct(leaf.shape, ours.dtype, sharding=ours.sharding)
+            # In the saved type, of which the digest is.
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=ours.sharding)
 
         abstract = jax.tree_util.tree_map_with_path(wanted, saved)
         loaded = checkpointer.load(step, abstract)
-        loaded = jax.tree.map(
-            lambda leaf, saved: saved if leaf is ocp.PLACEHOLDER else leaf,
-            loaded,
-            saved,
-        )
+        if record is not None:
+            read = {
+                name: leaf
+                for name, leaf in leaves(loaded).items()
+                if leaf is not ocp.PLACEHOLDER
+            }
+            digest_record.refuse_other_values(record, read)
+
+        def taken(keys, leaf, saved):
+            if leaf is ocp.PLACEHOLDER:
+                return saved
+            name = path_of(keys)
+            return leaf if like is None else leaf.astype(like[name].dtype)
+
+        loaded = jax.tree_util.tree_map_with_path(taken, loaded, saved)
     subtrees = {}
     for path in paths:
         tree = loaded
@@ -276,3 +361,17 @@ def _load_parts(folder, step, paths, like) -> dict:
             tree = tree.get(name, {})
         subtrees[path] = tree
     return subtrees
+
+
+def _record(checkpointer: Any, folder: Path, step: int) -> Record | None:
+    """The digests of a checkpoint; None, and said once, where it has none."""
+    if not (folder / DIGESTS).is_dir():
+        if folder.is_dir() and folder not in _unverified:
+            _unverified.add(folder)
+            hosts.say(
+                f"{folder}: was saved without digests, by an older version: it is not "
+                "verified that its arrays are those that were saved"
+            )
+        return None
+    document = checkpointer.load_checkpointables(step, {DIGESTS: None})[DIGESTS]
+    return digest_record.from_json(document)

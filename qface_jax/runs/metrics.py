@@ -18,6 +18,8 @@ import numpy as np
 from clu import metric_writers
 
 from qface_jax.atomic_file import replace_file
+from qface_jax.runs import metrics_log
+from qface_jax.runs.metrics_log import Event
 from qface_jax.runs.run_folder import EVENTS, METRICS, TABLE
 from qface_jax.storage.retrying import retrying
 
@@ -40,7 +42,7 @@ class Metrics:
         self._path = run / METRICS
         self._table_path = run / TABLE if table else None
         self._first_step = first_step
-        self._open(lambda event: event["step"] <= first_step)
+        self._open(lambda event: event.step <= first_step)
         self._events = metric_writers.AsyncMultiWriter(
             [metric_writers.SummaryWriter(str(run / EVENTS))]
         )
@@ -56,7 +58,7 @@ class Metrics:
             # Of a run that was finished, or stopped in its last evaluation: done again.
             self._close()
             self._open(
-                lambda event: event["step"] != step or not values.keys() & event.keys()
+                lambda event: event.step != step or not values.keys() & event.values
             )
         event = {"step": step, "time": round(time.time(), 3), **values}
         line = (json.dumps(event) + "\n").encode()
@@ -73,14 +75,15 @@ class Metrics:
         """Writes pictures, uint8 [h, w, 3] each, to TensorBoard."""
         self._events.write_images(step, pictures)
 
-    def _open(self, keep: Callable[[dict[str, Any]], bool]) -> None:
+    def _open(self, keep: Callable[[Event], bool]) -> None:
         """Opens the files to go on with them, with the events to keep in them.
 
-        A line that a crash cut short is dropped. Nothing is buffered, so that a call
-        writes all its lines or, when the process is killed, none.
+        A line that is no event, as one that a crash cut short, is dropped. Nothing is
+        buffered, so that a call writes all its lines or, when the process is killed,
+        none.
         """
-        lines = self._path.read_bytes().splitlines() if self._path.is_file() else []
-        kept = [event for event in map(_event, lines) if event and keep(event)]
+        read = metrics_log.events(self._path)
+        kept = [event.to_json() for event in read if event and keep(event)]
         text = "".join(json.dumps(event) + "\n" for event in kept)
         replace_file(self._path, text.encode())
         self._file = self._path.open("ab", buffering=0)
@@ -108,12 +111,3 @@ def _rows(events: list[dict[str, Any]]) -> bytes:
             if name not in ("step", "time")
         )
     return text.getvalue().encode()
-
-
-def _event(line: bytes) -> dict[str, Any] | None:
-    """Returns what a line says; None if a crash cut it short."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "step" in event else None

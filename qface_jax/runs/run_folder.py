@@ -16,19 +16,22 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from qface_jax import tables
+from qface_jax import options, tables
 from qface_jax.atomic_file import replace_file
 from qface_jax.configs import document
 from qface_jax.errors import ConfigError
+from qface_jax.runs import run_document
 from qface_jax.runs.versions import installed
 
 FORMAT = 2
 CONFIG, CHECKPOINTS, BEST = "config.json", "checkpoints", "best"
 EVAL, SAMPLES = "eval", "samples"
 METRICS, TABLE, EVENTS = "metrics.jsonl", "metrics.csv", "tensorboard"
+DAMAGED = "damaged"  # checkpoints that a run fell back from
 LOCK = ".lock"
-CODE_FOLDERS = "code_folders"  # in which what it names as module:object was found
-IMPORTED = "imported"  # in config.json of a model that `qface import` wrote
+LAST_STEP = 2**31 - 1  # a step is an int32
+CODE_FOLDERS = run_document.CODE_FOLDERS
+IMPORTED = run_document.IMPORTED
 
 
 class Run(NamedTuple):
@@ -78,21 +81,47 @@ def read(path: str | Path) -> Run:
             f"{path}: not the folder of a run: it has no {CONFIG}; "
             "give the --workdir of a `qface train` or the OUT of a `qface import`"
         )
+    content = run_document.read(file)
+    written_as = content.pop("format", 1)
+    if type(written_as) is not int or written_as not in range(1, FORMAT + 1):
+        versions = content.get("versions")
+        writer = versions.get("qface-jax") if isinstance(versions, dict) else None
+        raise ConfigError(
+            f"{file}: is of format {options.shown(written_as)}, written by "
+            f"qface-jax {writer or 'of unknown version'}; this is qface-jax "
+            f"{installed()['qface-jax']}, which reads formats 1 to {FORMAT}: use the "
+            "version that wrote it, or a newer one"
+        )
+    run_document.check(file, content)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        written_as = content.pop("format", 1)
-        if written_as not in range(1, FORMAT + 1):
-            writer = content.get("versions", {}).get("qface-jax", "of unknown version")
-            raise ConfigError(
-                f"{file}: is of format {written_as}, written by qface-jax {writer}; "
-                f"this is qface-jax {installed()['qface-jax']}, which reads formats "
-                f"1 to {FORMAT}: use the version that wrote it, or a newer one"
-            )
-        saved, num_classes = content.pop("config"), content["num_classes"]
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ConfigError(f"{file}: is no run's config ({error})") from error
+        config = document.from_dict(content.pop("config"))
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from error
     tables.look_in(content.get(CODE_FOLDERS, []))
-    return Run(path, document.from_dict(saved), num_classes, content)
+    return Run(path, config, content["num_classes"], content)
+
+
+def steps_in(folder: Path) -> list[int]:
+    """Returns the steps of the checkpoints in a folder, ascending; [] without any.
+
+    Other names are left alone.
+
+    Raises:
+        ConfigError: if a name is a number and no step: Orbax would take it for one.
+    """
+    steps = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        name = path.name
+        if not name.isdecimal() or not path.is_dir():
+            continue
+        if not name.isascii() or len(name) > 10 or int(name) > LAST_STEP:
+            raise ConfigError(
+                f"{folder}: has a folder {name[:40]!r}, expected steps from 0 to "
+                f"{LAST_STEP:,} in plain digits; move it elsewhere"
+            )
+        if str(int(name)) == name:
+            steps.append(int(name))
+    return sorted(steps)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Trains a face recognition model: the order of events, and nothing else."""
 
 import contextlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,13 @@ def train(
             if init_from is not None:
                 warm = start.start_from(config, source, setup, init_from)
         _open_folder(config, run, source, setup, init_from, allow_config_change)
-        checkpoints = stack.enter_context(Checkpoints(run, keep=config.checkpoint.keep))
+        checkpoints = stack.enter_context(
+            Checkpoints(
+                run,
+                keep=config.checkpoint.keep,
+                fall_back=config.checkpoint.fall_back,
+            )
+        )
         interrupt = stack.enter_context(Interrupt(agreement.lagged_max(setup.shard)))
 
         # Restore.
@@ -85,6 +92,8 @@ def train(
             hosts.say(text)
         log = RunLog(config, run, first_step=first) if hosts.first() else NoLog()
         stack.enter_context(log)
+        for damaged in checkpoints.fell_back_from:
+            log.scalars(first, {"fell_back_from_step": damaged})
         # The pipeline's threads call into Python: they must end before Python does.
         batches = stack.enter_context(contextlib.closing(setup.batches(first, total)))
         key = parallel.replicate(setup.train_key, setup.shard)
@@ -248,5 +257,9 @@ def _save_best(
         return
     name = config.eval.best_metric or evaluated[0].best
     score = results.best(evaluated[0], name)
-    if score is not None and checkpoints.save_best(step, state, score):
+    if score is None:
+        return
+    if not math.isfinite(score):
+        hosts.say(f"step {step:,}: {name} is {score}, which makes no best checkpoint")
+    elif checkpoints.save_best(step, state, score):
         hosts.say(f"step {step:,}: best {name} {score:.2%}")

@@ -11,7 +11,7 @@ from qface_jax.configs import document
 from qface_jax.errors import ConfigError
 from qface_jax.objectives.objective import Objective
 from qface_jax.processes import hosts
-from qface_jax.runs import checkpoint, run_folder
+from qface_jax.runs import checkpoint, run_folder, saved_marker
 from qface_jax.runs.checkpoint import Checkpoints
 from qface_jax.tables import BACKBONES, INIT_FROM
 from qface_jax.train.class_means import with_class_means
@@ -93,12 +93,14 @@ def first_state(
         warm: From `start_from`, where this is a new run with one.
 
     Raises:
-        ConfigError: it has done more steps than the config asks for.
+        ConfigError: it has done more steps than the config asks for, or its checkpoints
+            were moved away.
     """
     state = checkpoints.restore_latest(setup.abstract)
     if state is None:
         if warm is not None:
             return warm
+        saved_marker.refuse_lost_checkpoints(run, config.checkpoint.interval)
         facts = run_folder.read(run)
         if facts.facts["init_from"] is None:
             return fresh_state(setup)

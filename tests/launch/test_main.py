@@ -1,5 +1,6 @@
 """The console command: from any folder, with clear errors and exit codes."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -158,3 +159,43 @@ def test_a_full_device_is_no_fault_of_the_program(capsys):
     assert "6.13GiB" in said
     assert "data.batch_size" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/run/report.html"),
+        ValueError(
+            "RESOURCE_EXHAUSTED: Failed writing: Failed to write 149 bytes to file 5: "
+            "No space left on device [os_error_code='28']"
+        ),
+        RuntimeError("RESOURCE_EXHAUSTED: Disk quota exceeded"),
+    ],
+)
+def test_a_full_disk_is_no_full_device(error, capsys):
+    wrapped = RuntimeError("could not be written")
+    wrapped.__cause__ = error
+    for raised in (error, wrapped):
+        assert main._explain("train", raised) == main.EXIT_ERROR
+        said = capsys.readouterr().err
+        assert "no space left on the disk" in said and "make room" in said
+        assert "device" not in said.replace("left on device", "")
+        assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOENT, "was removed or moved while the command ran"),
+        (errno.EACCES, "change its rights"),
+        (errno.EROFS, "change its rights"),
+        (errno.EISDIR, "name another place"),
+        (errno.EEXIST, "name another place"),
+    ],
+)
+def test_a_path_that_cannot_be_used_says_how_to_mend_it(number, says, capsys):
+    error = OSError(number, os.strerror(number), "/somewhere/run")
+    assert main._explain("train", error) == main.EXIT_ERROR
+    said = capsys.readouterr().err
+    assert "at /somewhere/run; " in said and says in said
+    assert ("rights" in said) == (number in (errno.EACCES, errno.EROFS))

@@ -1,5 +1,6 @@
 """What a training refuses, and that nothing is lost by it."""
 
+import json
 import shutil
 
 import pytest
@@ -8,7 +9,7 @@ from qface_jax.errors import ConfigError, UserError
 from qface_jax.runs import run_folder
 from qface_jax.runs.checkpoint import load_parts, saved_steps
 from qface_jax.train import loop
-from support.small_run import small
+from support.small_run import assert_equal, small
 
 
 def test_another_config_is_refused_unless_allowed(whole_run, tmp_path):
@@ -69,6 +70,43 @@ def test_a_damaged_checkpoint_is_named(whole_run, tmp_path):
     assert "to go on from step 3" in str(error.value)
     with pytest.raises(UserError, match="damaged"):
         load_parts(tmp_path / "run", "last", ("stats",))
+
+
+def test_a_run_falls_back_only_if_asked_and_logs_it(whole_run, tmp_path, capsys):
+    run, config, _ = whole_run
+    shutil.copytree(run, tmp_path / "run")
+    whole = load_parts(run, "last", ("params", "opt_state"))
+    arrays = tmp_path / "run" / "checkpoints" / "6" / "state"
+    largest = max(arrays.rglob("*"), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 4
+    largest.write_bytes(content)
+    with pytest.raises(UserError, match="not as saved, by the digest") as error:
+        loop.train(config, tmp_path / "run")
+    for part in ("checkpoints/6: ", "step 3", "checkpoint.fall_back=True"):
+        assert part in str(error.value)
+    falling = small("checkpoint.fall_back=True")
+    loop.train(falling, tmp_path / "run", allow_config_change=True)
+    assert "warning: " in capsys.readouterr().err
+    log = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    logged = [line for line in map(json.loads, log) if "fell_back_from_step" in line]
+    assert [(e["step"], e["fell_back_from_step"]) for e in logged] == [(3, 6)]
+    again = load_parts(tmp_path / "run", "last", ("params", "opt_state"))
+    assert again[0] == whole[0]
+    assert_equal(again[1], whole[1])
+
+
+def test_a_run_whose_checkpoints_were_moved_away_is_refused(whole_run, tmp_path):
+    run, config, _ = whole_run
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints").rename(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError) as error:
+        loop.train(config, tmp_path / "run")
+    assert "log ends at step 6" in str(error.value)
+    assert f"put them back into {tmp_path}/run/checkpoints" in str(error.value)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    (tmp_path / "elsewhere").rename(tmp_path / "run" / "checkpoints")
+    loop.train(config, tmp_path / "run")
 
 
 def test_other_data_under_the_same_name_is_refused(whole_run, tmp_path):
