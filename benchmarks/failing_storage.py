@@ -1,13 +1,15 @@
 """Trains on storage that fails now and then, and compares with storage that does not.
 
     python benchmarks/failing_storage.py [--rate=0.05] [--slow=0.05] [--steps=40]
-                                         [--writes]
+                                         [--run-rate=0.002]
 
-The training set (a folder of images; the same imported) and the run lie
-below a folder whose calls return EIO or ESTALE at random, or come late, by
-faulty_storage.c (Linux, a C compiler). For each kind of source a run on good storage
-and one on failing storage: both end with the same parameters, bit for bit, and the same
-logged losses. Printed are the failures that were injected, the tries that were logged,
+Calls on what lies below a folder return EIO or ESTALE at random, or come late, by
+faulty_storage.c (Linux, a C compiler). A run on good storage is compared with runs
+whose training set lies on failing storage (a folder of images; the same imported), and
+with one whose own folder does: there opening, writing, syncing and renaming fail as
+well, at --run-rate of the calls, of which a checkpoint takes some hundred. All end with
+the same parameters, bit for bit, and the same logged losses. Printed are the failures
+that were injected, the tries that were logged, checkpoints that were lost on the way,
 and the time. Exit status 1 if anything differs.
 """
 
@@ -37,7 +39,7 @@ SMALL = (
     "eval.synthetic.pairs=20",
     "eval.resolutions=(112,14)",
     "eval.batch_size=16",
-    "checkpoint.interval=10",
+    "checkpoint.interval=5",
     "log.interval=1",
     "log.pictures=False",
     "data.source=auto",
@@ -133,25 +135,31 @@ def is_same(run: Path, other: Path) -> bool:
     )
 
 
-def compare(kind: str, data: Path, folder: Path, library: Path, given) -> bool:
-    """Trains on good and on failing storage; prints a row; whether all was as it is."""
-    good, bad = folder / f"{kind}-good", folder / f"{kind}-failing"
-    done = train(data, good, steps=given.steps)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    count = folder.parent / f"{kind}.count"
-    faults = Faults(given.rate, given.slow, given.seed, given.writes)
+def compare(name: str, data: Path, good: Path, failing: Path, library, faults, steps):
+    """Trains on failing storage; prints a row; returns whether all was as it is.
+
+    Args:
+        name: Of the row.
+        data: Training set.
+        good: Run with the same data on storage that does not fail.
+        failing: Folder below which calls fail.
+        library: What fails.
+        faults: How often.
+        steps: Of the run.
+    """
+    count = good.parent / f"{name}.count"
+    run = failing / "run" if faults.writes else good.parent / f"{name}-run"
+    more = environment(library, failing, count, faults)
     started = time.perf_counter()
-    done = train(
-        data, bad, steps=given.steps, more=environment(library, folder, count, faults)
-    )
+    done = train(data, run, steps=steps, more=more)
     seconds = time.perf_counter() - started
     injected = count.read_bytes() if count.exists() else b""
-    same = done.returncode == 0 and is_same(good, bad)
+    same = done.returncode == 0 and is_same(good, run)
     print(
-        f"{kind:<14}{injected.count(b'e'):>6}{injected.count(b's'):>8}"
+        f"{name:<14}{injected.count(b'e'):>6}{injected.count(b's'):>8}"
         f"{injected.count(b'l'):>6}{done.stderr.count('trying again'):>8}"
-        f"{seconds:>8.0f}  {'the same' if same else 'DIFFERS'}",
+        f"{done.stderr.count('could not be saved'):>6}{seconds:>8.0f}  "
+        f"{'the same' if same else 'DIFFERS'}",
         flush=True,
     )
     if not same:
@@ -162,21 +170,32 @@ def compare(kind: str, data: Path, folder: Path, library: Path, given) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rate", type=float, default=0.05)
+    parser.add_argument("--run-rate", type=float, default=0.002)
     parser.add_argument("--slow", type=float, default=0.05)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--writes", action="store_true", help="writing fails, too")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "storage"
-        folder.mkdir()
-        library = compiled(Path(name))
-        print(f"{'source':<14}{'EIO':>6}{'ESTALE':>8}{'late':>6}{'logged':>8}{'s':>8}")
-        rows = [
-            compare(kind, data, folder, library, given)
-            for kind, data in training_sets(folder).items()
-        ]
-    return 0 if all(rows) else 1
+        folder = Path(name)
+        library = compiled(folder)
+        sets = training_sets(folder)
+        good = {kind: folder / f"{kind}-good" for kind in sets}
+        for kind, data in sets.items():
+            done = train(data, good[kind], steps=given.steps)
+            if done.returncode:
+                raise RuntimeError(done.stderr)
+        reads = Faults(given.rate, given.slow, given.seed, writes=False)
+        writes = Faults(given.run_rate, 0, given.seed, writes=True)
+        cases = [(kind, data, good[kind], data, reads) for kind, data in sets.items()]
+        cases.append(("run", sets["folder"], good["folder"], folder / "bad", writes))
+        print("training on   EIO  ESTALE  late  logged  lost       s")
+        same = []
+        for kind, data, other, failing, faults in cases:
+            failing.mkdir(exist_ok=True)
+            same.append(
+                compare(kind, data, other, failing, library, faults, given.steps)
+            )
+    return 0 if all(same) else 1
 
 
 if __name__ == "__main__":

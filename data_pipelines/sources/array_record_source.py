@@ -5,6 +5,7 @@ TensorFlow and its data sets are imported when a set is opened: that takes secon
 
 import bisect
 import errno
+import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from qface_jax.data_pipelines.sources.source import SourceEntry
 from qface_jax.errors import DataError
-from qface_jax.storage.retrying import retrying
+from qface_jax.storage.retrying import is_transient, retrying
 
 LABELS_FILE = "labels.npy"
 # Records are fetched one by one in random order: nothing to read ahead.
@@ -139,16 +140,8 @@ class ArrayRecordSource:
 
         places = (indices - self._start(shard)).tolist()
 
-        def open_again() -> None:
-            # One that failed stays so.
-            self._readers[shard] = self._open_reader(shard)
-
         try:
-            records = retrying(
-                lambda: self._readers[shard].read(places),
-                self._files[shard],
-                before_again=open_again,
-            )
+            records = self._records(shard, places)
         except RuntimeError as error:
             raise DataError(f"{self._files[shard]}: damaged: {error}") from error
         except OSError as error:
@@ -156,6 +149,31 @@ class ArrayRecordSource:
                 f"{self._files[shard]}: cannot be read: {error.strerror}"
             ) from error
         return [tf.train.Example.FromString(record) for record in records]
+
+    def _records(self, shard: int, places: list[int]) -> list[bytes]:
+        """Reads together, or where storage fails one by one until each was read."""
+
+        def open_again() -> None:
+            # One that failed stays so.
+            self._readers[shard] = self._open_reader(shard)
+
+        try:
+            return self._readers[shard].read(places)
+        except RuntimeError as error:
+            if not is_transient(error):
+                raise
+            open_again()
+        return [
+            retrying(
+                functools.partial(self._read_one, shard, place),
+                self._files[shard],
+                before_again=open_again,
+            )
+            for place in places
+        ]
+
+    def _read_one(self, shard: int, place: int) -> bytes:
+        return self._readers[shard].read([place])[0]
 
     def _load_labels(self) -> np.ndarray:
         file = self.path / LABELS_FILE

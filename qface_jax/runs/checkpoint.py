@@ -18,10 +18,12 @@ from orbax.checkpoint import v1 as ocp
 from qface_jax.errors import ConfigError, UserError
 from qface_jax.processes import agreement, hosts
 from qface_jax.runs import digest_record, saved_marker
+from qface_jax.runs.checkpoint_writer import CheckpointWriter
 from qface_jax.runs.damage import DamagedError, named_damage, named_loss_of_folder
 from qface_jax.runs.digest_record import Record
 from qface_jax.runs.run_folder import BEST, CHECKPOINTS, DAMAGED, steps_in
 from qface_jax.runs.saved_tree import leaves, path_of, refuse_other_tree
+from qface_jax.storage.retrying import retrying
 
 State = TypeVar("State")  # a pytree of arrays
 policies = ocp.training.preservation_policies
@@ -79,9 +81,10 @@ class Checkpoints:
         self._best = self._open(BEST, [] if best is None else [best], 1)
         self._best_score = -math.inf if best is None else self._score_of(best)
 
-    def _open(self, name: str, steps: list[int], keep: int) -> Any:
+    def _open(self, name: str, steps: list[int], keep: int) -> CheckpointWriter:
         folder = self._run / name
-        with named_damage(folder / str(max(steps, default=""))):
+
+        def reopen() -> ocp.training.Checkpointer:
             return ocp.training.Checkpointer(
                 folder.absolute(),
                 context=_context(),
@@ -89,15 +92,20 @@ class Checkpoints:
                 cleanup_tmp_directories=True,
             )
 
+        with named_damage(folder / str(max(steps, default=""))):
+            return CheckpointWriter(folder, reopen)
+
     def _score_of(self, best: int) -> float:
         """The score of the best checkpoint, which decides whether it is replaced."""
         folder = self._run / BEST / str(best)
         advice = "remove that folder; the next evaluation saves a best one again"
         with named_damage(folder, advice):
-            record = _record(self._best, folder, best)
+            record = _record(self._best.checkpointer, folder, best)
             # An older version left the score to Orbax.
             score = (
-                self._best.latest.metrics["score"] if record is None else record.score
+                self._best.checkpointer.latest.metrics["score"]
+                if record is None
+                else record.score
             )
             if not isinstance(score, int | float) or not math.isfinite(score):
                 raise ValueError(f"its score is {score!r}, expected a finite number")
@@ -110,7 +118,7 @@ class Checkpoints:
     def __exit__(self, *unused: Any) -> None:
         """Waits for the last write."""
         with named_loss_of_folder(self._run):
-            self._latest.close()
+            self._forget(self._latest.close())
             self._mark_saved()
             self._best.close()
 
@@ -157,14 +165,16 @@ class Checkpoints:
 
     def _load(self, step: int, abstract: State) -> tuple[State, Record | None]:
         folder = self._run / CHECKPOINTS / str(step)
+        checkpointer = self._latest.checkpointer
         with named_damage(folder):
-            record = _record(self._latest, folder, step)
-            saved = _saved_tree(self._latest, step)
+            record = retrying(lambda: _record(checkpointer, folder, step), folder)
+            saved = retrying(lambda: _saved_tree(checkpointer, step), folder)
             if record is not None:
                 digest_record.refuse_other_arrays(record, leaves(saved))
         refuse_other_tree(folder, saved, abstract)
         with named_damage(folder):
-            return self._latest.load(step, abstract), record
+            state = retrying(lambda: checkpointer.load(step, abstract), folder)
+            return state, record
 
     def _agreed(self, damage: DamagedError | None) -> DamagedError | None:
         """The damage that any process met, where all of them may fall back from it."""
@@ -205,8 +215,8 @@ class Checkpoints:
         """Starts writing the state; nothing happens if that step is already saved."""
         if self.latest_step != step:
             self._check_space(state)
-            self._save(self._latest, step, state)
-            self._mark_saved()  # the one before: Orbax has waited for it
+            self._forget(self._save(self._latest, step, state))
+            self._mark_saved()  # the one before, which was waited for
             self._steps.append(step)
 
     def save_best(self, step: int, state: Any, score: float) -> bool:
@@ -224,12 +234,15 @@ class Checkpoints:
         self._best_score = float(score)
         return True
 
-    def _save(self, checkpointer, step, state, *, overwrite=False, score=None) -> None:
+    def _save(self, writer, step, state, *, overwrite=False, score=None) -> list[int]:
         record = digest_record.to_json(leaves(state), score)
         with named_loss_of_folder(self._run):
-            checkpointer.save_checkpointables_async(
-                step, {STATE: state, DIGESTS: record}, force=True, overwrite=overwrite
+            return writer.save(
+                step, {STATE: state, DIGESTS: record}, overwrite=overwrite
             )
+
+    def _forget(self, lost: list[int]) -> None:
+        self._steps = [step for step in self._steps if step not in lost]
 
     def _mark_saved(self) -> None:
         if hosts.first() and self.latest_step is not None:
@@ -320,8 +333,9 @@ def _load_parts(folder, step, paths, like) -> dict:
             folder.absolute(), context=_context()
         ) as checkpointer,
     ):
-        record = _record(checkpointer, folder / str(step), step)
-        saved = _saved_tree(checkpointer, step)
+        place = folder / str(step)
+        record = retrying(lambda: _record(checkpointer, place, step), place)
+        saved = retrying(lambda: _saved_tree(checkpointer, step), place)
         if record is not None:
             digest_record.refuse_other_arrays(record, leaves(saved))
 
@@ -338,7 +352,7 @@ def _load_parts(folder, step, paths, like) -> dict:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=ours.sharding)
 
         abstract = jax.tree_util.tree_map_with_path(wanted, saved)
-        loaded = checkpointer.load(step, abstract)
+        loaded = retrying(lambda: checkpointer.load(step, abstract), place)
         if record is not None:
             read = {
                 name: leaf

@@ -10,6 +10,7 @@ from pathlib import Path
 from qface_jax.errors import UserError
 from qface_jax.runs.quiet_orbax import quiet_orbax
 from qface_jax.runs.run_folder import CONFIG, steps_in
+from qface_jax.storage.retrying import is_transient
 
 
 class DamagedError(UserError):
@@ -26,6 +27,7 @@ def named_damage(folder: Path, advice: str = "") -> Iterator[None]:
 
     Raises:
         DamagedError: naming the folder, the reason and how to mend it.
+        UserError: the storage fails, so that nothing is known of the checkpoint.
     """
     try:
         quiet_orbax()
@@ -40,6 +42,11 @@ def named_damage(folder: Path, advice: str = "") -> Iterator[None]:
             )
             advice = f"remove that folder to {instead}"
         reason = (str(_root(error)) or type(error).__name__).splitlines()[0][:300]
+        if is_transient(error):
+            raise UserError(
+                f"{folder}: cannot be read now ({error}): the storage fails; the "
+                "checkpoint may be whole: keep it, and run the same command again"
+            ) from error
         raise DamagedError(
             f"{folder}: checkpoint is damaged or gone ({reason}); {advice}"
         ) from error
