@@ -111,8 +111,8 @@ def manifest(path: Path) -> dict[str, Any]:
 def _manifest(path: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
     try:
         content = json.loads(str(fields["manifest"]))
-        if not isinstance(content, dict):
-            raise ValueError("no JSON object")
+        if not isinstance(content, dict) or not isinstance(content.get("flip"), bool):
+            raise ValueError("it does not say whether mirror images are in it")
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: its manifest cannot be read ({error}); embed the images again"
@@ -128,7 +128,10 @@ def same_model(manifest: Mapping[str, Any], of_noise: np.ndarray) -> bool:
         of_noise: Raw feature of the first image of `Embedder.of_noise`, [d]. Other
             sizes of a batch make differences in its last digits.
     """
-    of_file = np.asarray(manifest.get("of_noise", ()), np.float64)
+    try:
+        of_file = np.asarray(manifest.get("of_noise", ()), np.float64)
+    except (ValueError, TypeError, OverflowError):
+        return False
     if of_file.shape != of_noise.shape:
         return False
     apart = np.linalg.norm(of_file - of_noise)
@@ -210,7 +213,9 @@ def _write_parquet(path: Path, content: Content) -> None:
             table = pa.table(columns).replace_schema_metadata(
                 {"manifest": json.dumps(content.manifest)}
             )
-            writer = writer or pq.ParquetWriter(path, table.schema)
+            writer = writer or pq.ParquetWriter(
+                path, table.schema, write_page_checksum=True
+            )
             writer.write_table(table)
     finally:
         if writer is not None:
@@ -269,7 +274,7 @@ def _read_npz(path: Path, only: str | None) -> dict[str, Any]:
 def _read_parquet(path: Path, only: str | None) -> dict[str, Any]:
     pa, pq = _pyarrow(path)
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             metadata = file.schema_arrow.metadata or {}
             fields: dict[str, Any] = {
                 key.decode(): value.decode()
