@@ -15,6 +15,7 @@ from qface_jax.options import Option
 OWN = "own."  # beginning of the paths of options of a user's own entries
 _LONG = 200  # characters: paths are shorter, the packed graph of a model is not
 _SHOWN = 60  # characters of a longer value
+_LARGEST = 2**31  # of whole numbers: steps and labels are int32
 _PROBLEMS = 20  # of a saved config that a message lists
 
 
@@ -176,6 +177,8 @@ def _saved(
 
 def _range(value: Any, option: Option) -> str | None:
     """What is wrong with a value of the right type; None if nothing is."""
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return f"got {in_short(value)}, must be within -2^31 .. 2^31"
     if value is None or option.rule is None or option.rule.holds(value):
         return None
     return f"got {in_short(value)}, {option.rule.text}"
