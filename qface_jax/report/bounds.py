@@ -11,7 +11,7 @@ from qface_jax.errors import counted
 from qface_jax.evals.results import Result, Table
 
 ROWS = 1000  # of a table; an ablation of all papers has some hundred
-CURVES = 150  # of all results of a page together; drawing one takes about 0.1 s
+CURVES = 60  # of all results of a page together; drawing one takes 0.1 to 0.3 s
 POINTS = 20_000  # of a line that is no histogram's
 _EACH = {
     "headlines": 40, "series": 40, "tables": 40, "warnings": 100,

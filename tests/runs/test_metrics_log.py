@@ -1,4 +1,4 @@
-"""`metrics.jsonl` that was cut short, or edited by hand: what is an event and what not."""
+"""`metrics.jsonl` that was cut short, or edited by hand: what is an event."""
 
 import math
 
