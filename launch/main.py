@@ -7,7 +7,7 @@ import sys
 import traceback
 
 from qface_jax import __version__, tables
-from qface_jax.errors import UserError
+from qface_jax.errors import UserError, printable
 from qface_jax.launch import backend, cluster
 from qface_jax.processes import hosts
 from qface_jax.processes.roll_call import NotJoinedError
@@ -130,7 +130,7 @@ def _explain(name: str, error: Exception) -> int:
         traceback.print_exception(error)
         print(f"{who}: this is a fault of qface_jax itself", file=sys.stderr)
         return EXIT_FAULT
-    print(f"{who}: error: {text}", file=sys.stderr)
+    print(f"{who}: error: {printable(text)}", file=sys.stderr)
     return status
 
 

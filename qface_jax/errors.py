@@ -20,3 +20,17 @@ def counted(number: int, noun: str) -> str:
     ('1 image', '1,200 pairs')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    """Returns a text as a terminal may show it: control characters as escapes.
+
+    >>> printable("a\\x1b[2Jb\\nc\\ud800")
+    'a\\\\x1b[2Jb\\nc\\\\ud800'
+    """
+    return "".join(
+        c
+        if c.isprintable() or c in "\n\t"
+        else c.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for c in text
+    )

@@ -141,6 +141,11 @@ def read_run(folder: Path, last_step: LastStep) -> RunRecord:
         ConfigError: if the folder is not a run's.
     """
     run = run_folder.read(folder)
+    if run_folder.IMPORTED in run.facts:
+        raise ConfigError(
+            f"{folder}: holds an imported model, expected a run of qface train; move "
+            "it out of the folder of the ablation"
+        )
     images = run.facts["data"]["images"]
     drawn = run.facts["data"].get("images_per_epoch", images)
     data = f"{images:,} images of {run.num_classes:,} identities"

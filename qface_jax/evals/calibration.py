@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qface_jax.errors import ConfigError
+from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import results
 from qface_jax.evals.measures.interval import wilson
 from qface_jax.evals.measures.rates import FEW, Scores, split, tar_at_far
@@ -126,19 +126,30 @@ def read(path: Path) -> Calibration:
     """
     path = path.with_suffix(".json") if path.suffix == ".npz" else path
     result = results.read(path)
-    scores, manifest = pair_scores(result), result.manifest
+    manifest = result.manifest
+    try:
+        scores = pair_scores(result)
+    except (ConfigError, KeyError, ValueError, TypeError, IndexError) as error:
+        raise DataError(
+            f"{path}: its pairs' scores cannot be read ({error}); run qface eval again"
+        ) from error
     if not scores or not all(len(found.impostor) for found in scores.values()):
         raise ConfigError(
             f"{path}: says nothing of pairs of two people (protocol "
             f"{result.protocol}, or its .npz file is missing); give the result of a "
             "verification: qface eval --checkpoint=RUN writes RUN/eval/SET.json"
         )
+    for key in ("flip", "antialias"):
+        if not isinstance(manifest.get(key), bool):
+            raise DataError(
+                f"{path}: manifest.{key}: expected true or false; run qface eval again"
+            )
     return Calibration(
         path,
         result.set,
         result.checkpoint,
-        flip=bool(manifest["flip"]),
-        antialias=bool(manifest["antialias"]),
+        flip=manifest["flip"],
+        antialias=manifest["antialias"],
         scores=scores,
     )
 
@@ -154,7 +165,8 @@ def pair_scores(result: Result) -> dict[tuple[str, int], Scores]:
     for kind in (CROSS, SAME):
         for name in arrays:
             stem, _, side = name.partition("_")
-            if stem == kind and side.isdigit() and "issame" in arrays:
+            known = side.isascii() and side.isdecimal() and len(side) < 5
+            if stem == kind and known and "issame" in arrays:
                 factor = metric_named(result.manifest["metric"]).factor
                 # Squared distance of unit vectors: 2 - 2 cos.
                 cosines = 1 - arrays[name].astype(np.float64) / (2 * factor)

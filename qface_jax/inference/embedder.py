@@ -17,6 +17,7 @@ from qface_jax.errors import DataError
 from qface_jax.evals.embedded import Embedded
 from qface_jax.evals.measures.quality_scores import NORM
 from qface_jax.inference.feature_norm import feature_norms
+from qface_jax.inference.fitting_weights import named_misfit
 from qface_jax.inference.quality_score import (
     Score,
     build_scores,
@@ -122,11 +123,12 @@ class Embedder:
         """
         options = document.options_of(config, "backbone", config.model.backbone)
         shard = parallel.shardings(mesh)
-        embed_fn = jit_embed(models.build(config.model, options=options), shard)
+        model = models.build(config.model, options=options)
+        embed_fn = jit_embed(model, shard)
         backbone, stats = (parallel.replicate(parts[part], shard) for part in _WEIGHTS)
         batch_size = config.eval.batch_size if batch_size is None else batch_size
         return cls(
-            partial(_on_devices, embed_fn, backbone, stats, shard),
+            partial(_of_weights, model, embed_fn, backbone, stats, shard),
             -(-batch_size // mesh.size) * mesh.size,
             scores=build_scores(names, parts, config),
             resize=config.data.resize,
@@ -305,6 +307,11 @@ def jit_embed(model: models.Model, shard: parallel.Shardings) -> Any:
 def _on_devices(embed_fn, backbone, stats, shard, images):
     batch = parallel.to_device(np.ascontiguousarray(images), shard.rows)
     return parallel.LocalRows(embed_fn(backbone, stats, batch))
+
+
+def _of_weights(model, embed_fn, backbone, stats, shard, images):
+    with named_misfit(model, backbone, stats):
+        return _on_devices(embed_fn, backbone, stats, shard, images)
 
 
 def _part_of(state: Any, path: str) -> Any:

@@ -20,6 +20,7 @@ import numpy as np
 from qface_jax.atomic_file import replacing
 from qface_jax.data_pipelines.sources.image_status import Status
 from qface_jax.errors import ConfigError, DataError
+from qface_jax.evals import npz_file
 from qface_jax.evals.embedded import Embedded
 from qface_jax.inference.embeddings import Embeddings
 
@@ -85,6 +86,7 @@ def read_embeddings(path: str | Path) -> Embeddings:
     path = Path(path).expanduser()
     check_name(path)
     fields = _fields_of(path, None)
+    _check_arrays(path, fields)
     features = fields["plain"]
     if "mirrored" in fields:
         features += fields["mirrored"]
@@ -103,7 +105,19 @@ def read_embeddings(path: str | Path) -> Embeddings:
 def manifest(path: Path) -> dict[str, Any]:
     """Returns what the features of a file depend on; raises as `read_embeddings`."""
     check_name(path)
-    return json.loads(str(_fields_of(path, "manifest")["manifest"]))
+    return _manifest(path, _fields_of(path, "manifest"))
+
+
+def _manifest(path: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        content = json.loads(str(fields["manifest"]))
+        if not isinstance(content, dict) or not isinstance(content.get("flip"), bool):
+            raise ValueError("it does not say whether mirror images are in it")
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path}: its manifest cannot be read ({error}); embed the images again"
+        ) from error
+    return content
 
 
 def same_model(manifest: Mapping[str, Any], of_noise: np.ndarray) -> bool:
@@ -114,7 +128,10 @@ def same_model(manifest: Mapping[str, Any], of_noise: np.ndarray) -> bool:
         of_noise: Raw feature of the first image of `Embedder.of_noise`, [d]. Other
             sizes of a batch make differences in its last digits.
     """
-    of_file = np.asarray(manifest.get("of_noise", ()), np.float64)
+    try:
+        of_file = np.asarray(manifest.get("of_noise", ()), np.float64)
+    except (ValueError, TypeError, OverflowError):
+        return False
     if of_file.shape != of_noise.shape:
         return False
     apart = np.linalg.norm(of_file - of_noise)
@@ -196,7 +213,9 @@ def _write_parquet(path: Path, content: Content) -> None:
             table = pa.table(columns).replace_schema_metadata(
                 {"manifest": json.dumps(content.manifest)}
             )
-            writer = writer or pq.ParquetWriter(path, table.schema)
+            writer = writer or pq.ParquetWriter(
+                path, table.schema, write_page_checksum=True
+            )
             writer.write_table(table)
     finally:
         if writer is not None:
@@ -228,19 +247,34 @@ def _fields_of(path: Path, only: str | None) -> dict[str, Any]:
     return fields
 
 
+def _check_arrays(path: Path, fields: Mapping[str, Any]) -> None:
+    """Raises DataError where an array is not of its type, or not of all images."""
+    count = len(fields["unusable"]) if np.ndim(fields["unusable"]) == 1 else -1
+    width = fields["plain"].shape[-1] if np.ndim(fields["plain"]) == 2 else -1
+    kinds = {"unusable": ("b", (count,)), **dict.fromkeys(_TEXTS, ("UO", (count,)))}
+    for name in ("plain", "mirrored"):
+        kinds[name] = ("f", (count, width))
+    for name, values in fields.items():
+        kind, shape = kinds.get(name, ("f", (count,)))
+        if name not in kinds and not name.startswith(_SCORE):
+            continue
+        values = np.asarray(values)
+        if values.dtype.kind not in kind or values.shape != shape:
+            raise DataError(
+                f"{path}: {name} is {values.dtype}{list(values.shape)}, which is not "
+                f"what `qface embed` writes of {max(count, 0):,} images; embed them "
+                "again"
+            )
+
+
 def _read_npz(path: Path, only: str | None) -> dict[str, Any]:
-    with path.open("rb") as file:
-        arrays = np.load(file, allow_pickle=False)
-        if not isinstance(arrays, np.lib.npyio.NpzFile):
-            raise ValueError("a single array")
-        wanted = [name for name in arrays.files if only in (None, name)]
-        return {name: arrays[name] for name in wanted}
+    return npz_file.read(path, None if only is None else {only})
 
 
 def _read_parquet(path: Path, only: str | None) -> dict[str, Any]:
     pa, pq = _pyarrow(path)
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             metadata = file.schema_arrow.metadata or {}
             fields: dict[str, Any] = {
                 key.decode(): value.decode()

@@ -11,10 +11,11 @@ import jinja2
 
 from qface_jax.atomic_file import replace_file
 from qface_jax.configs import document
-from qface_jax.errors import ConfigError, DataError
+from qface_jax.errors import ConfigError, DataError, counted
 from qface_jax.evals import results
 from qface_jax.evals.results import Result
 from qface_jax.report.before_after import before_and_after
+from qface_jax.report.bounds import within_bounds
 from qface_jax.report.figures import Plot, curve_plot
 from qface_jax.report.pictures import read_samples
 from qface_jax.report.results import (
@@ -28,6 +29,8 @@ from qface_jax.report.results import (
 from qface_jax.report.sets_together import sets_together
 from qface_jax.report.training_log import Log, read_log
 from qface_jax.report.training_log import panels as log_panels
+from qface_jax.runs import run_document
+from qface_jax.runs.run_folder import CHECKPOINTS, steps_in
 from qface_jax.tables import OBJECTIVES
 
 # What a reader wants to know first: label -> place in the config.
@@ -51,6 +54,8 @@ _FACTS = {
     "Total steps": "total_steps",
     "Seed": "seed",
 }
+# On one page; what is left out is said.
+_MOST_RESULTS, _MOST_PANELS = 100, 100
 
 
 def write_report(run_dir: str | Path, out: str | Path | None = None) -> Path:
@@ -88,7 +93,7 @@ def write_report(run_dir: str | Path, out: str | Path | None = None) -> Path:
         "sets": [result_context(result) for result in evaluations],
         "together": sets_together(evaluations),
         "changes": _changes(run_dir, evaluations, missing),
-        "panels": _panels(log),
+        "panels": _panels(log, missing),
         "skipped_lines": log.skipped if log else 0,
         "samples": samples,
         "config": _config_text(config),
@@ -146,17 +151,12 @@ def _distinct_names(folders: Sequence[Path]) -> list[str]:
 def _read_config(run_dir: Path, missing: list) -> dict[str, Any]:
     path = run_dir / "config.json"
     try:
-        document = json.loads(path.read_text("utf-8"))
+        return run_document.read(path)
     except FileNotFoundError:
         missing.append(("config", "no config.json: not a run of qface train"))
-        return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ConfigError) as error:
         missing.append(("config", f"config.json cannot be read: {error}"))
-        return {}
-    if not isinstance(document, dict):
-        missing.append(("config", "config.json cannot be read: no JSON object"))
-        return {}
-    return document
+    return {}
 
 
 def _read_log(run_dir: Path, missing: list) -> Log | None:
@@ -172,16 +172,19 @@ def _read_log(run_dir: Path, missing: list) -> Log | None:
 def _read_results(run_dir: Path, missing: list) -> list[Result]:
     evaluations = []
     paths = results.paths(run_dir)
-    for path in paths:
+    for path in paths[:_MOST_RESULTS]:
         try:
             evaluations.append(results.read(path))
         except DataError as error:
             missing.append(("evaluation", str(error)))
+    if len(paths) > _MOST_RESULTS:
+        rest = counted(len(paths) - _MOST_RESULTS, "more result")
+        missing.append(("evaluation", f"{rest} in {paths[0].parent}: not on this page"))
     if not paths:
         missing.append(
             ("evaluation", f"no evaluation yet: run qface eval --checkpoint={run_dir}")
         )
-    return own_first(evaluations)
+    return within_bounds(own_first(evaluations))
 
 
 def _changes(
@@ -240,11 +243,11 @@ def _facts(run_dir: Path, config: dict, log: Log | None) -> list[tuple[str, str]
         facts.append((label, document.shortened(str(value))))
     if log is not None and log.last_step is not None:
         facts.append(("Last logged step", f"{log.last_step:,}"))
-    saved = sorted(
-        int(path.name)
-        for path in (run_dir / "checkpoints").glob("*")
-        if path.name.isdigit()
-    )
+    try:
+        saved = steps_in(run_dir / CHECKPOINTS)
+    except ConfigError as error:
+        facts.append(("Checkpoints", str(error)))
+        return facts
     if saved:
         facts.append(("Checkpoints", ", ".join(f"{step:,}" for step in saved)))
     return facts
@@ -270,12 +273,16 @@ def _config_text(config: dict) -> str | None:
     return json.dumps(shown(config), indent=2, ensure_ascii=False)
 
 
-def _panels(log: Log | None) -> list[tuple[str, Plot]]:
+def _panels(log: Log | None, missing: list) -> list[tuple[str, Plot]]:
     if log is None:
         return []
+    panels = log_panels(log)
+    if len(panels) > _MOST_PANELS:
+        rest = counted(len(panels) - _MOST_PANELS, "more picture")
+        missing.append(("training", f"{rest} of metrics.jsonl: not on this page"))
     return [
         (panel.title, curve_plot(panel.lines, unit=panel.unit, factor=panel.factor))
-        for panel in log_panels(log)
+        for panel in panels[:_MOST_PANELS]
     ]
 
 

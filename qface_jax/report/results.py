@@ -9,6 +9,7 @@ import numpy as np
 from qface_jax.evals import results
 from qface_jax.evals.results import BOTH, PAGE, Column, Curve, Result, Series, Table
 from qface_jax.evals.text_table import cell, cells, percent, percent_and_spread
+from qface_jax.report.bounds import POINTS
 from qface_jax.report.figures import KINDS, Line, Plot, accuracy_plot
 
 
@@ -100,18 +101,32 @@ def figures_of(result: Result) -> list[Plot]:
 
 
 def lines_of(result: Result, curve: Curve) -> list[Line]:
-    """Returns the lines of a curve with their points; [] if some are missing."""
+    """Returns the lines of a curve with their points.
 
-    def points(values: list[float] | str) -> np.ndarray:
-        return np.asarray(result.arrays[values] if isinstance(values, str) else values)
+    [] if some are missing, or not what such a curve is drawn from: the .npz file is
+    then missing, damaged or another one's.
+    """
+    if curve.kind not in KINDS:
+        return []
+    lines = []
+    for one in curve.lines:
+        x, y = (_points(result, values) for values in (one.x, one.y))
+        if x is None or y is None or (len(x) and len(x) != len(y)):
+            return []
+        if curve.kind != "histogram" and len(y) > POINTS:
+            some = np.linspace(0, len(y) - 1, POINTS).astype(int)
+            x, y = (x[some] if len(x) else x), y[some]
+        lines.append(Line(one.label, x, y, note=one.note))
+    return lines
 
-    try:
-        return [
-            Line(one.label, points(one.x), points(one.y), note=one.note)
-            for one in curve.lines
-        ]
-    except KeyError:
-        return []  # the .npz file is missing or damaged
+
+def _points(result: Result, values: list[float] | str) -> np.ndarray | None:
+    """The numbers of a list, or of the array of that name; None without any."""
+    found = result.arrays.get(values) if isinstance(values, str) else values
+    if found is None:
+        return None
+    array = np.asarray(found)
+    return array if array.ndim == 1 and array.dtype.kind in "fiub" else None
 
 
 def _headline(result: Result) -> str:

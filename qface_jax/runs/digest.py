@@ -48,9 +48,12 @@ def of_arrays(arrays: Mapping[str, Any]) -> dict[str, str]:
     }
     fetched = jax.device_get((sums, small))
     lanes = fetched[0] | {name: lanes_of(array) for name, array in fetched[1].items()}
-    return {
-        name: "".join(f"{int(lane):08x}" for lane in lanes[name]) for name in arrays
-    }
+    return {name: as_text(lanes[name]) for name in arrays}
+
+
+def as_text(lanes: np.ndarray) -> str:
+    """Returns the two sums of an array as 16 hexadecimal digits."""
+    return "".join(f"{int(lane):08x}" for lane in lanes)
 
 
 def _is_on_host(array: Any) -> bool:

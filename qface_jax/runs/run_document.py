@@ -15,6 +15,7 @@ CODE_FOLDERS = "code_folders"  # in which what it names as module:object was fou
 IMPORTED = "imported"  # in config.json of a model that `qface import` wrote
 MOST_BYTES = 2**26  # the graph of an imported model takes some million
 MOST_CLASSES = 2**31 - 1  # labels are int32
+_DEEPEST = 32  # levels; a config has five
 _MEND = "undo the edit, or put back a copy of the file"
 
 
@@ -100,6 +101,8 @@ def read(file: Path) -> dict[str, Any]:
         if file.stat().st_size > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
         content = json.loads(file.read_bytes())
+        if _is_deeper(content, _DEEPEST):
+            raise RecursionError
     except RecursionError:
         raise ConfigError(
             f"{file}: is no run's config (nested too deeply); {_MEND}"
@@ -112,6 +115,21 @@ def read(file: Path) -> dict[str, Any]:
             f"{_MEND}"
         )
     return content
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and groups stand in each other on more than so many levels."""
+    here = [value]
+    for _ in range(levels + 1):
+        inner = [one for one in here if isinstance(one, dict | list)]
+        here = [
+            part
+            for one in inner
+            for part in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not here:
+            return False
+    return any(isinstance(one, dict | list) for one in here)
 
 
 def check(file: Path, content: dict[str, Any]) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from qface_jax.atomic_file import replace_file
-from qface_jax.errors import ConfigError
+from qface_jax.errors import ConfigError, DataError
+from qface_jax.evals import npz_file
 from qface_jax.inference.embedder import Embedder
 from qface_jax.losses import brisque
 from qface_jax.losses.margins.margin import unchanged
@@ -169,9 +170,14 @@ class QualitySample:
         """What was measured of the same images, up to this step."""
         points = []
         for path in sorted((self._run / FOLDER).glob("step_*.npz")):
-            with np.load(path, allow_pickle=False) as arrays:
-                saved = dict(arrays)
-            same = np.array_equal(saved.pop("labels"), labels)
-            if same and saved["step"] <= measured.step:
-                points.append(Measured(**saved | {"step": int(saved["step"])}))
+            try:
+                saved = npz_file.read(path)
+                same = np.array_equal(saved.pop("labels"), labels)
+                if same and saved["step"] <= measured.step:
+                    points.append(Measured(**saved | {"step": int(saved["step"])}))
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f"{path}: cannot be read ({error}); remove it, and the pictures "
+                    "are drawn without it"
+                ) from error
         return points

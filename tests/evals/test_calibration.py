@@ -65,3 +65,22 @@ def test_results_without_pairs_are_refused(tmp_path):
         calibration.read(path)
     with pytest.raises(DataError, match="cannot be read"):
         calibration.read(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {}, {"metric": 3, "flip": True, "antialias": True}, {"metric": "cosine"},
+        {"metric": "unheard", "flip": True, "antialias": True},
+        {"metric": "cosine", "flip": "no", "antialias": True},
+    ],
+)  # fmt: skip
+def test_a_manifest_edited_by_hand_is_refused(tmp_path, manifest):
+    with pytest.raises(DataError, match="run qface eval again"):
+        calibration.read(written(tmp_path, manifest=manifest))
+
+
+def test_arrays_of_other_shapes_are_refused(tmp_path):
+    path = written(tmp_path, arrays={"issame": ISSAME, "cross_14": np.ones((2, 2))})
+    with pytest.raises(DataError, match="scores cannot be read"):
+        calibration.read(path)
