@@ -116,6 +116,19 @@ def precision(onnx: Any, graph: Any) -> str:
     return "float32"
 
 
+def precision_of(path: Path) -> str:
+    """Returns the `precision` of a file; "float32" where onnx is not installed.
+
+    Raises:
+        DataError: as `load`.
+    """
+    try:
+        onnx = package()
+    except ConfigError:
+        return "float32"
+    return precision(onnx, load(onnx, path).graph)
+
+
 def _refuse_many(count: int) -> None:
     if count > MAX_NODES:
         raise DataError(

@@ -14,7 +14,12 @@ from qface_jax.weights.convention import Convention
 Embed = Callable[[np.ndarray], np.ndarray]
 
 BATCHES = (1, 8)
-TOLERANCE = 1e-4  # of the embedding's norm
+# Of the embedding's norm, by what the source computes in: some roundings of its numbers,
+# of which float16 keeps 11 bits and bfloat16 8.
+TOLERANCES = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
+# Smallest cosine between embeddings of different pictures. Trained networks have less
+# than 0.1 between some; under a wrong mean or deviation most go beyond 0.99.
+ALIKE, SUSPICIOUS = 0.98, 0.7
 _UNIT = 1e-3  # how far from 1 the norms of normalised embeddings may be
 
 
@@ -138,6 +143,41 @@ def refuse_difference(results: list[Compared], tolerance: float) -> None:
             f"of the embedding's norm\n{lines}\n"
             "nothing was written; give the right reference, --structure or "
             "--preprocess, or a larger --tolerance"
+        )
+
+
+def smallest_cosine(ours: Embed, pictures: dict[str, np.ndarray]) -> float:
+    """Returns the smallest cosine between a model's embeddings of different pictures.
+
+    Args:
+        ours: The model.
+        pictures: Kind -> uint8 [n, 112, 112, 3].
+
+    Raises:
+        DataError: an embedding is not finite, or of length 0.
+    """
+    images = np.concatenate(list(pictures.values()))
+    embeddings = _in_batches(ours, images, max(BATCHES))
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    usable = np.isfinite(lengths) & (lengths > 0)
+    if not usable.all():
+        raise DataError(
+            f"{int((~usable).sum())} of {len(images)} pictures have embeddings that "
+            "are 0 or not finite; the weights are damaged, or made for another input: "
+            "say --preprocess, --mean, --std or --color-order"
+        )
+    unit = embeddings / lengths
+    return float((unit @ unit.T).min())
+
+
+def refuse_alike(cosine: float) -> None:
+    """Raises DataError where different pictures have all but the same embedding."""
+    if cosine >= ALIKE:
+        raise DataError(
+            f"all pictures have almost the same embedding (smallest cosine "
+            f"{cosine:.4f}, expected below {ALIKE:g}); the network is not trained, or "
+            "made for another input: say --preprocess, --mean or --std; "
+            "--allow-alike imports it as it is"
         )
 
 

@@ -9,6 +9,7 @@ import io
 import pickle
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,11 +21,14 @@ from qface_jax.weights.torch.torch_pickle import TorchUnpickler
 
 # The first pickle of the older format: PyTorch's number for its files.
 _MAGIC = 0x1950A86A20F9469CFC6C
+# How many times as large as in the file a member of the archive may become, and bytes
+# that are always allowed.
+_MOST_EXPANDED, _SPARE = 8, 1 << 20
 # What a damaged or foreign pickle may raise besides our own errors.
 _BROKEN = (
     pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError,
     TypeError, ValueError, struct.error, zipfile.BadZipFile, RecursionError,
-    OverflowError, NotImplementedError, RefusedError,
+    OverflowError, NotImplementedError, RefusedError, MemoryError, zlib.error,
 )  # fmt: skip
 
 
@@ -86,31 +90,53 @@ def _read_zip(path: Path) -> Any:
                 "it is a TorchScript program; where it was made, run "
                 "torch.save(module.state_dict(), FILE) and import that file"
             )
-        if (
-            f"{root}byteorder" in names
-            and archive.read(f"{root}byteorder") != b"little"
-        ):
+        order = f"{root}byteorder"
+        if order in names and _unpacked(archive, order, 16) != b"little":
             raise DataError(
                 "it was written on a big-endian machine; save it on another"
             )
-        content = archive.read(pickles[0])
+        content = _unpacked(archive, pickles[0])
     known = frozenset(names)
 
     def storage(stored: StoredType, key: str, size: int, view: Any) -> Storage:
         name = f"{root}data/{key}"
         if name not in known:
             raise DataError(f"storage {key} is missing; the file is cut off")
-        return Storage(stored, size, _zip_reader(path, name))
+        return Storage(stored, size, _zip_reader(path, name, size * stored.itemsize))
 
     return TorchUnpickler(io.BytesIO(content), storage).load()
 
 
-def _zip_reader(path: Path, name: str) -> Callable[[], bytes]:
+def _zip_reader(path: Path, name: str, count: int) -> Callable[[], bytes]:
     def read_bytes():
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(name)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return _unpacked(archive, name, count)
+        except _BROKEN as error:
+            raise DataError(
+                f"{name} cannot be read ({error}); the file is damaged: copy it again"
+            ) from error
 
     return read_bytes
+
+
+def _unpacked(archive: zipfile.ZipFile, name: str, count: int = -1) -> bytes:
+    """Returns a member, or as many of its bytes as are wanted.
+
+    PyTorch does not compress, so that what becomes much larger is none of its files.
+    """
+    member = archive.getinfo(name)
+    if member.file_size > _MOST_EXPANDED * member.compress_size + _SPARE:
+        raise DataError(
+            f"{name}: {member.compress_size:,} bytes become {member.file_size:,}, "
+            f"expected at most {_MOST_EXPANDED} times as many (PyTorch does not "
+            "compress)"
+        )
+    with archive.open(member) as file:
+        # Never more than it declares, whatever its data would become.
+        return file.read(
+            member.file_size if count < 0 else min(count, member.file_size)
+        )
 
 
 def _read_stream(path: Path, file: BinaryIO) -> Any:
@@ -120,19 +146,26 @@ def _read_stream(path: Path, file: BinaryIO) -> Any:
     if isinstance(machine, dict) and not machine.get("little_endian", True):
         raise DataError("it was written on a big-endian machine; save it on another")
     types: dict[str, StoredType] = {}
-    places: dict[str, int] = {}  # known when the pickle has been read
+    # First byte and count of values; known when the pickle has been read.
+    places: dict[str, tuple[int, int]] = {}
 
     def storage(stored: StoredType, key: str, size: int, view: Any) -> Storage:
         types[key] = stored
         begin, count = 0, size
         if view is not None:
             _, begin, count = view
-        at = begin * stored.itemsize
+            if not all(type(n) is int and 0 <= n <= size for n in (begin, count)):
+                raise DataError(
+                    f"a view of storage {key} lies outside of it; the file is damaged"
+                )
 
         def read_bytes():
+            if key not in places:
+                raise DataError(f"storage {key} is missing; the file is cut off")
+            place, held = places[key]
             with path.open("rb") as again:
-                again.seek(places[key] + at)
-                return again.read(count * stored.itemsize)
+                again.seek(place + begin * stored.itemsize)
+                return again.read(min(count, max(held - begin, 0)) * stored.itemsize)
 
         return Storage(stored, count, read_bytes)
 
@@ -140,9 +173,9 @@ def _read_stream(path: Path, file: BinaryIO) -> Any:
     end = path.stat().st_size
     for key in _plain(file):
         (count,) = struct.unpack("<q", file.read(8))
-        places[key] = file.tell()
+        places[key] = (file.tell(), count)
         size = count * types[key].itemsize
-        if count < 0 or places[key] + size > end:
+        if count < 0 or file.tell() + size > end:
             raise DataError(
                 f"storage {key} has {count:,} values, the file ends before; it is cut "
                 "off: copy it again"
