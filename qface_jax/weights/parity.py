@@ -14,8 +14,8 @@ from qface_jax.weights.convention import Convention
 Embed = Callable[[np.ndarray], np.ndarray]
 
 BATCHES = (1, 8)
-# Of the embedding's norm, by what the source computes in: some roundings of its numbers,
-# of which float16 keeps 11 bits and bfloat16 8.
+# Of the embedding's norm, by what the source computes in: some roundings of its
+# numbers, of which float16 keeps 11 bits and bfloat16 8.
 TOLERANCES = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
 # Smallest cosine between embeddings of different pictures. Trained networks have less
 # than 0.1 between some; under a wrong mean or deviation most go beyond 0.99.
