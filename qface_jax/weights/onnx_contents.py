@@ -229,6 +229,8 @@ def _count_written_out(model: Any) -> int:
 def _array(onnx, tensor):
     """Floats of every precision become float32."""
     try:
+        if min(tensor.dims, default=0) < 0:
+            raise ValueError("a negative size")
         array = onnx.numpy_helper.to_array(tensor)
         if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
             return np.asarray(array, np.float32)

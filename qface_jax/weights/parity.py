@@ -240,7 +240,7 @@ def onnx_embed(path: Path, convention: Convention) -> Embed | None:
         convention: What it takes.
 
     Raises:
-        DataError: if onnxruntime cannot load it.
+        DataError: if onnxruntime cannot load it, or `Embed` cannot run it.
     """
     if importlib.util.find_spec("onnxruntime") is None:
         return None
@@ -258,10 +258,14 @@ def onnx_embed(path: Path, convention: Convention) -> Embed | None:
         size = batch if isinstance(batch, int) and batch > 0 else len(values)
         if len(values) % size:
             raise DataError(f"{path}: has a fixed batch of {size}, which cannot check")
-        outputs = [
-            session.run(None, {entry.name: values[i : i + size]})[0]
-            for i in range(0, len(values), size)
-        ]
+        try:
+            outputs = [
+                session.run(None, {entry.name: values[i : i + size]})[0]
+                for i in range(0, len(values), size)
+            ]
+        except Exception as error:  # as of the session itself
+            first = str(error).splitlines()[0][:200]
+            raise DataError(f"{path}: onnxruntime cannot run it ({first})") from error
         return np.concatenate([part.reshape(size, -1) for part in outputs])
 
     return embed

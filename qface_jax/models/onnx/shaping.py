@@ -201,6 +201,8 @@ def _range(context: Context, node: Node, *bounds: Value) -> Value:
     dtype = bounds[0].array.dtype
     numbers = [bound.array.reshape(()).item() for bound in bounds]
     start, limit, step = numbers
+    if step == 0:
+        raise ValueError("its step is 0, expected another number")
     bounded([max(0, math.ceil((limit - start) / step))])
     return in_order(np.arange(*numbers, dtype=dtype))
 
