@@ -33,24 +33,36 @@ def training_source(config: Any) -> Source:
 
 
 def check_identities(source: Source) -> None:
-    """Checks that a source has people to be told apart, and no large gaps of labels.
+    """Checks that a source has people to be told apart, as `check_gaps` besides.
 
     Raises:
-        DataError: it has one identity, or more labels without an image than with one,
-            and more than MOST_EMPTY: each would be a class that nothing is learnt of.
+        DataError: it has one identity.
     """
-    present = np.unique(source.labels())
-    place = source.describe().get("path", source.name)
-    if len(present) < 2:
+    if len(np.unique(source.labels())) < 2:
         raise DataError(
-            f"{place}: got {counted(len(source), 'image')} of one identity, expected "
-            "two identities or more: there is nothing to tell apart"
+            f"{_place(source)}: got {counted(len(source), 'image')} of one identity, "
+            "expected two identities or more: there is nothing to tell apart"
         )
-    empty = source.num_classes - len(present)
-    if empty > max(MOST_EMPTY, len(present)):
+    check_gaps(source)
+
+
+def check_gaps(source: Source) -> None:
+    """Checks that labels have no large gaps.
+
+    Raises:
+        DataError: it has more labels without an image than with one, and more than
+            MOST_EMPTY: each would be a class of which nothing is learnt.
+    """
+    present = len(np.unique(source.labels()))
+    empty = source.num_classes - present
+    if empty > max(MOST_EMPTY, present):
         raise DataError(
-            f"{place}: {empty:,} of {source.num_classes:,} classes have no image, "
-            f"expected labels 0 .. {len(present) - 1:,} of its {len(present):,} "
+            f"{_place(source)}: {empty:,} of {source.num_classes:,} classes have no "
+            f"image, expected labels 0 .. {present - 1:,} of its {present:,} "
             "identities; --config.data.drop_small_identities=1 numbers them again "
             "(qface data import --drop-small-identities=1 does so once for all)"
         )
+
+
+def _place(source: Source) -> str:
+    return str(source.describe().get("path", source.name))

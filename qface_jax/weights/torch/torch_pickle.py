@@ -166,6 +166,7 @@ class TorchUnpickler(RestrictedUnpickler):
         # Text of Python 2 as bytes that fit: pickles of the legacy format may be.
         super().__init__(file, _lookup, encoding="utf-8")
         self._storage = storage
+        self._storages: dict[tuple, Storage] = {}
         self._names: set[tuple[str, str]] = set()
 
     def find_class(self, module: str, name: str) -> Any:
@@ -193,4 +194,9 @@ class TorchUnpickler(RestrictedUnpickler):
         stored, key, _, size, *view = pid[1:]
         if type(size) is not int or size < 0 or not isinstance(key, str | int):
             raise DataError("a storage's size makes no sense; the file is damaged")
-        return self._storage(stored, str(key), size, view[0] if view else None)
+        bounds = view[0] if view else None
+        # One object for a storage, so that tensors that share it are known to.
+        name = (stored, str(key), size, repr(bounds))
+        if name not in self._storages:
+            self._storages[name] = self._storage(stored, str(key), size, bounds)
+        return self._storages[name]
