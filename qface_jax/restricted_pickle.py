@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from typing import Any, BinaryIO
 
 # A state dict of 1,000 tensors takes about 50,000.
-MAX_OPERATIONS = 5_000_000
+MAX_OPERATIONS = 3_000_000
 _LINE = 1 << 16  # bytes of a name or a number that is written out
 # Bytes that functions may return for each byte of the file, and besides; an entry of a
 # container counts as some.

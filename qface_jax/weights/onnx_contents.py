@@ -17,7 +17,7 @@ from qface_jax.errors import ConfigError, DataError
 from qface_jax.models.onnx.graph import Node
 
 # Of the file, its functions written out wherever they are called.
-MAX_NODES = 10_000
+MAX_NODES = 5_000
 # Numbers of the fields of ONNX's messages.
 _GRAPH, _FUNCTIONS, _NODE, _NODE_OF_FUNCTION = 7, 25, 1, 7
 _BYTES = 2  # wire type of what has a length

@@ -55,6 +55,7 @@ def read(path: Path, key: str = "") -> tuple[dict[str, np.ndarray], list[str]]:
     content = torch_file.read(path)
     try:
         chosen, said = _chosen(dict(_sets(content, "", set())), key)
+        _refuse_many(len(chosen))
         return arrays(chosen), said
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
@@ -86,10 +87,10 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Returns the named tensors, bfloat16 as float32."""
     with _opened(path) as file:
         names = list(file.keys())
-        if len(names) > MAX_TENSORS:
-            raise DataError(
-                f"{path}: got {len(names):,} tensors, expected at most {MAX_TENSORS:,}"
-            )
+        try:
+            _refuse_many(len(names))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
         types = {name: file.get_slice(name).get_dtype() for name in names}
         other = [name for name in names if types[name] not in _TYPES]
         if other:
@@ -127,6 +128,11 @@ def _opened(path: Path, framework: str = "numpy") -> Iterator[Any]:
         raise DataError(
             f"{path}: cannot be read as safetensors ({error}); copy it again"
         ) from error
+
+
+def _refuse_many(count: int) -> None:
+    if count > MAX_TENSORS:
+        raise DataError(f"got {count:,} tensors, expected at most {MAX_TENSORS:,}")
 
 
 def _chosen(

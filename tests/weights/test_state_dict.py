@@ -78,6 +78,9 @@ def test_there_are_not_too_many_tensors(tmp_path, monkeypatch):
     path = safetensors(tmp_path / "w.safetensors", header, b"")
     with pytest.raises(DataError, match="got 4 tensors, expected at most 3"):
         state_dict.read(path)
+    path = written(tmp_path / "w.pt", model=tensors() | tensors("c"))
+    with pytest.raises(DataError, match="got 4 tensors, expected at most 3"):
+        state_dict.read(path)
 
 
 def test_endings_in_capitals(tmp_path):

@@ -24,6 +24,8 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 # How many times as large as in the file a member of the archive may become, and bytes
 # that are always allowed.
 _MOST_EXPANDED, _SPARE = 8, 1 << 20
+_MOST_DIRECTORY = 16 << 20  # bytes; of some 100,000 members
+_TAIL = 1 << 17  # bytes at the end, where the directory's size stands
 # What a damaged or foreign pickle may raise besides our own errors.
 _BROKEN = (
     pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError,
@@ -79,39 +81,59 @@ def _plain(file: BinaryIO) -> Any:
 
 
 def _read_zip(path: Path) -> Any:
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        pickles = [name for name in names if name.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise DataError("a zip archive, but not one of torch.save: no data.pkl")
-        root = pickles[0].removesuffix("data.pkl")
-        if f"{root}constants.pkl" in names:
-            raise DataError(
-                "it is a TorchScript program; where it was made, run "
-                "torch.save(module.state_dict(), FILE) and import that file"
-            )
-        order = f"{root}byteorder"
-        if order in names and _unpacked(archive, order, 16) != b"little":
-            raise DataError(
-                "it was written on a big-endian machine; save it on another"
-            )
-        content = _unpacked(archive, pickles[0])
+    _refuse_many_members(path)
+    # It stays open for the storages, and closes when nothing refers to it.
+    archive = zipfile.ZipFile(path)
+    names = archive.namelist()
+    pickles = [name for name in names if name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise DataError("a zip archive, but not one of torch.save: no data.pkl")
+    root = pickles[0].removesuffix("data.pkl")
+    if f"{root}constants.pkl" in names:
+        raise DataError(
+            "it is a TorchScript program; where it was made, run "
+            "torch.save(module.state_dict(), FILE) and import that file"
+        )
+    order = f"{root}byteorder"
+    if order in names and _unpacked(archive, order, 16) != b"little":
+        raise DataError("it was written on a big-endian machine; save it on another")
+    content = _unpacked(archive, pickles[0])
     known = frozenset(names)
 
     def storage(stored: StoredType, key: str, size: int, view: Any) -> Storage:
         name = f"{root}data/{key}"
         if name not in known:
             raise DataError(f"storage {key} is missing; the file is cut off")
-        return Storage(stored, size, _zip_reader(path, name, size * stored.itemsize))
+        return Storage(stored, size, _zip_reader(archive, name, size * stored.itemsize))
 
     return TorchUnpickler(io.BytesIO(content), storage).load()
 
 
-def _zip_reader(path: Path, name: str, count: int) -> Callable[[], bytes]:
+def _refuse_many_members(path: Path) -> None:
+    """Looks at the size of the archive's directory before it is read.
+
+    It stands in the record at the end (APPNOTE 4.3.16), or in the one for large files
+    before it (4.3.14).
+    """
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, _TAIL), io.SEEK_END)
+        tail = file.read()
+    sizes = [0]
+    for signature, form, place in ((b"PK\5\6", "<L", 12), (b"PK\6\6", "<Q", 40)):
+        at = tail.rfind(signature)
+        if at >= 0 and at + place + struct.calcsize(form) <= len(tail):
+            sizes += struct.unpack_from(form, tail, at + place)
+    if max(size for size in sizes if size != 0xFFFFFFFF) > _MOST_DIRECTORY:
+        raise DataError(
+            f"the archive's directory has {max(sizes):,} bytes, expected at most "
+            f"{_MOST_DIRECTORY:,}; the file is damaged: copy it again"
+        )
+
+
+def _zip_reader(archive: zipfile.ZipFile, name: str, count: int) -> Callable[[], bytes]:
     def read_bytes():
         try:
-            with zipfile.ZipFile(path) as archive:
-                return _unpacked(archive, name, count)
+            return _unpacked(archive, name, count)
         except _BROKEN as error:
             raise DataError(
                 f"{name} cannot be read ({error}); the file is damaged: copy it again"

@@ -66,7 +66,12 @@ def test_labels_file(whole, source, caplog):
         np.save(file, labels.astype(kind))
         assert open_imported(whole).labels().dtype == np.int32
         np.testing.assert_array_equal(open_imported(whole).labels(), labels)
-    for odd in (labels + 0.5, np.full(40, np.nan), labels.astype(str), labels + np.int64(2**33)):
+    for odd in (
+        labels + 0.5,
+        np.full(40, np.nan),
+        labels.astype(str),
+        labels + np.int64(2**33),
+    ):
         np.save(file, odd)
         with pytest.raises(DataError, match=r"expected int32 \(40,\)"):
             open_imported(whole)

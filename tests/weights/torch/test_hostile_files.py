@@ -134,6 +134,16 @@ def test_members_that_become_large(member, tmp_path):
     refused(tmp_path / "w.pt", f"{member}: .* become 209,715,200")
 
 
+def test_archives_of_very_many_members(tmp_path):
+    """Their directory is not read: it would be some GB of Python objects."""
+    write_zip(tmp_path / "w.pt", {"w": view()})
+    data = (tmp_path / "w.pt").read_bytes()
+    at = data.rfind(b"PK\5\6")
+    large = data[: at + 12] + struct.pack("<L", 17 << 20) + data[at + 16 :]
+    (tmp_path / "w.pt").write_bytes(bytes(17 << 20) + large)
+    refused(tmp_path / "w.pt", "directory has 17,825,792 bytes, expected at most")
+
+
 def test_a_longer_storage_is_read_as_far_as_it_is_named(tmp_path):
     content = {"w": view()}
     write_zip(tmp_path / "w.pt", content)
