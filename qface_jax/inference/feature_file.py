@@ -25,6 +25,8 @@ from qface_jax.inference.embeddings import Embeddings
 
 ENDINGS = (".npz", ".parquet")
 _BLOCK = 4096  # images in memory at a time while a file is written
+# How many times as large as itself a file may become, and bytes that it always may.
+_MOST_EXPANDED, _SPARE = 8, 64 << 20
 _SCORE = "score_"
 _SAME_MODEL = 1e-3  # distance of its features of noise, as a share of their norm
 _TEXTS = ("name", "status", "message")
@@ -233,8 +235,33 @@ def _read_npz(path: Path, only: str | None) -> dict[str, Any]:
         arrays = np.load(file, allow_pickle=False)
         if not isinstance(arrays, np.lib.npyio.NpzFile):
             raise ValueError("a single array")
+        members = {member.filename: member for member in arrays.zip.infolist()}
+        total = sum(member.file_size for member in members.values())
+        if total > _MOST_EXPANDED * path.stat().st_size + _SPARE:
+            raise ValueError(
+                f"it becomes {total:,} bytes, expected at most {_MOST_EXPANDED} times "
+                "its own"
+            )
         wanted = [name for name in arrays.files if only in (None, name)]
+        for name in wanted:
+            _refuse_large(arrays.zip, members[f"{name}.npy"])
         return {name: arrays[name] for name in wanted}
+
+
+def _refuse_large(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Compares what an array's header announces with the bytes that there are."""
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in readers:
+            raise ValueError(f"{member.filename} is an array of version {version}")
+        shape, _, dtype = readers[version](file)
+    count = math.prod(shape)
+    if min(shape, default=0) < 0 or count * dtype.itemsize > member.file_size:
+        raise ValueError(f"{member.filename} does not hold its shape {shape}")
 
 
 def _read_parquet(path: Path, only: str | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from qface_jax.models.onnx.graph import Graph
 from qface_jax.models.onnx.operators import NEWEST_OPSET, OLDEST_OPSET, unmapped
 from qface_jax.weights import onnx_contents, onnx_entrance, onnx_weights
 
+MAX_CONVOLUTIONS = 1_000  # an IResNet-200 has about 400
 MAX_EMBEDDING = 65_536  # numbers of a feature
 _FREE_SIDE = 112  # px; of a graph that takes pictures of any size
 
@@ -76,6 +77,12 @@ def read(path: Path) -> OnnxModel:
     output, *unused = [value.name for value in model.graph.output]
     _refuse_disorder(path, nodes)
     nodes = _needed(nodes, output)
+    convolutions = sum(node.operator == "Conv" for node in nodes)
+    if convolutions > MAX_CONVOLUTIONS:
+        raise DataError(
+            f"{path}: got {convolutions:,} convolutions, expected at most "
+            f"{MAX_CONVOLUTIONS:,}: compiling them would take minutes"
+        )
     problems = unmapped(nodes) + _computed_statistics(nodes, tensors)
     if problems:
         raise DataError(

@@ -20,6 +20,7 @@ TOLERANCES = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
 # Smallest cosine between embeddings of different pictures. Trained networks have less
 # than 0.1 between some; under a wrong mean or deviation most go beyond 0.99.
 ALIKE, SUSPICIOUS = 0.98, 0.7
+_FATAL = 4  # what onnxruntime prints by itself
 _UNIT = 1e-3  # how far from 1 the norms of normalised embeddings may be
 
 
@@ -220,7 +221,7 @@ def onnx_session(path: Path, called: Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # its warnings about files are not for our users
+    options.log_severity_level = _FATAL  # errors are raised besides
     try:
         return onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
@@ -244,7 +245,10 @@ def onnx_embed(path: Path, convention: Convention) -> Embed | None:
     """
     if importlib.util.find_spec("onnxruntime") is None:
         return None
-    session = onnx_session(path, path)
+    import onnxruntime
+
+    session, options = onnx_session(path, path), onnxruntime.RunOptions()
+    options.log_severity_level = _FATAL
     entry = session.get_inputs()[0]
     if len(entry.shape) != 4:
         raise ConfigError(f"{path}: takes {entry.shape}, expected [b, 3, h, w]")
@@ -260,7 +264,7 @@ def onnx_embed(path: Path, convention: Convention) -> Embed | None:
             raise DataError(f"{path}: has a fixed batch of {size}, which cannot check")
         try:
             outputs = [
-                session.run(None, {entry.name: values[i : i + size]})[0]
+                session.run(None, {entry.name: values[i : i + size]}, options)[0]
                 for i in range(0, len(values), size)
             ]
         except Exception as error:  # as of the session itself

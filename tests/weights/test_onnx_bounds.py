@@ -142,6 +142,15 @@ def test_nodes_are_counted_before_the_file_is_parsed(tmp_path, monkeypatch):
         onnx_file.read(path)
 
 
+def test_convolutions_are_counted(tmp_path):
+    body = "c0 = Conv (x, w) " + " ".join(
+        f"c{n + 1} = Conv (c{n}, w)" for n in range(1000)
+    )
+    proto = model(Case(f"{body} h = Relu (c1000)", {"w": (3, 3, 1, 1)}))
+    with pytest.raises(DataError, match="got 1,001 convolutions, expected at most"):
+        read(proto, tmp_path)
+
+
 HUGE = 1 << 40
 
 
