@@ -159,7 +159,7 @@ def test_files_of_others_are_refused(written, tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         with archive.open("plain.npy", "w") as file:
             np.lib.format.write_array_header_1_0(file, header)
-    with pytest.raises(DataError, match="plain.npy does not hold its shape"):
+    with pytest.raises(DataError, match=r"plain\.npy does not hold its shape"):
         qface_jax.read_embeddings(tmp_path / "a.npz")
     np.savez_compressed(tmp_path / "a.npz", plain=np.zeros((1 << 18, 128), "f4"))
     with pytest.raises(DataError, match="expected at most 8 times its own"):
