@@ -8,7 +8,7 @@ import traceback
 
 from qface_jax import __version__, tables
 from qface_jax.errors import UserError, printable
-from qface_jax.launch import backend, cluster
+from qface_jax.launch import backend, cluster, terminal
 from qface_jax.processes import hosts
 from qface_jax.processes.roll_call import NotJoinedError
 from qface_jax.tables import COMMANDS
@@ -130,7 +130,8 @@ def _explain(name: str, error: Exception) -> int:
         traceback.print_exception(error)
         print(f"{who}: this is a fault of qface_jax itself", file=sys.stderr)
         return EXIT_FAULT
-    print(f"{who}: error: {printable(text)}", file=sys.stderr)
+    text = printable(text, keep="\n\t")
+    print(f"{who}: error: {text}", file=sys.stderr)
     return status
 
 
@@ -141,9 +142,14 @@ def main(words: list[str] | None = None) -> int:
     message. 75: another process of the run was lost or never joined. 130: Ctrl-C.
     128 + N: signal N ended a run, on all its processes, after its state was saved.
     """
+    with terminal.harmless():
+        return _main(sys.argv[1:] if words is None else words)
+
+
+def _main(words: list[str]) -> int:
     name = ""
     try:
-        name, args = _parse(sys.argv[1:] if words is None else words)
+        name, args = _parse(words)
         backend.prepare()
         return cluster.leave(COMMANDS[name].run(args))
     except KeyboardInterrupt:

@@ -22,15 +22,21 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def printable(text: str) -> str:
-    """Returns a text as a terminal may show it: control characters as escapes.
+def printable(text: str, *, keep: str = "") -> str:
+    """Returns text with what does not show, or acts on a terminal, as escapes.
 
-    >>> printable("a\\x1b[2Jb\\nc\\ud800")
-    'a\\\\x1b[2Jb\\nc\\\\ud800'
+    Names of files and of what is in them come from outside: they may hold characters
+    that clear the screen, line ends, bytes that are no text.
+
+    Args:
+        text: Any text.
+        keep: Characters that stay, as the line ends of a message.
+
+    >>> printable("a\\x1b[2Jb\\udcff.jpg")
+    'a\\\\x1b[2Jb\\\\udcff.jpg'
     """
+    if text.isprintable():
+        return text
     return "".join(
-        c
-        if c.isprintable() or c in "\n\t"
-        else c.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for c in text
+        one if one.isprintable() or one in keep else ascii(one)[1:-1] for one in text
     )

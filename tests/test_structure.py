@@ -71,7 +71,7 @@ ONLY = {
     "jax2onnx": ("qface_jax.export.onnx_network",),
     "jinja2": ("qface_jax.report.page",),
     "matplotlib": ("qface_jax.report",),
-    "onnx": ("qface_jax.weights.onnx_file", "qface_jax.export.onnx_network"),
+    "onnx": ("qface_jax.weights.onnx_contents", "qface_jax.export.onnx_network"),
     "onnxruntime": (
         "qface_jax.weights.parity",
         "qface_jax.export.onnx_network",

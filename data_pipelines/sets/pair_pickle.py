@@ -2,10 +2,11 @@
 
 The pickle may use a short list of operations, and the only names it may call are those
 that pickled numpy arrays need; even these are stand-ins of this module, so that nothing
-but lists, tuples, numbers, bytes and plain arrays of numbers can come out.
+but lists, tuples, numbers, bytes and plain arrays of these can come out.
 """
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ _OPERATIONS = frozenset(
     "TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 GLOBAL STACK_GLOBAL REDUCE BUILD".split()
 )
 _DTYPES = frozenset("b1 u1 i1 i2 i4 i8 u2 u4 u8 f4 f8".split())
+_OBJECTS, _BYTES = "O", re.compile(r"S\d{1,9}")
 
 
 class _Dtype:
@@ -34,9 +36,12 @@ class _Dtype:
     def __init__(self, name: Any):
         self.type = _text(name).lstrip("<>|=")
         self.order = "<"
-        if self.type not in _DTYPES:
+        if self.type in ("O", "O4", "O8"):
+            self.type = _OBJECTS
+        elif self.type not in _DTYPES and not _BYTES.fullmatch(self.type):
             raise RefusedError(
-                f"array of dtype {self.type!r}, where only numbers are allowed"
+                f"array of dtype {self.type!r}, where only numbers and bytes are "
+                "allowed"
             )
 
     def __setstate__(self, state: Any) -> None:
@@ -56,8 +61,15 @@ class _Array:
         self.fill(data, dtype, shape, "F" if column_major else "C")
 
     def fill(self, data: Any, dtype: Any, shape: Any, order: str) -> "_Array":
+        if isinstance(dtype, _Dtype) and dtype.type == _OBJECTS:
+            # Its entries are what the pickle built: of the same few kinds.
+            if not isinstance(data, list):
+                raise RefusedError("an array of objects that are no list")
+            self.value = np.empty(len(data), object)
+            self.value[:] = data
+            return self
         if not isinstance(data, bytes | bytearray) or not isinstance(dtype, _Dtype):
-            raise RefusedError("an array of anything but plain numbers")
+            raise RefusedError("an array of anything but numbers, bytes, or a list")
         array = np.frombuffer(bytes(data), dtype.numpy())
         self.value = array.reshape(shape, order=order)
         return self
@@ -70,6 +82,10 @@ def _new_array(kind: Any, shape: Any, typecode: Any) -> _Array:
 
 
 def _new_scalar(dtype: Any, data: Any) -> Any:
+    if isinstance(dtype, _Dtype) and _BYTES.fullmatch(dtype.type):
+        if not isinstance(data, bytes):
+            raise RefusedError("a numpy.bytes_ that is no bytes")
+        return data
     return _Array().fill(data, dtype, (1,), "C").value[0]
 
 
@@ -151,9 +167,9 @@ def load_pair_pickle(path: Path) -> tuple[list[bytes], np.ndarray]:
 def _checked(path: Path, content: Any) -> tuple[list[bytes], np.ndarray]:
     if not isinstance(content, tuple | list) or len(content) != 2:
         raise DataError(f"{path}: expected a pair (images, issame), got another pickle")
-    items, same = content
-    if isinstance(same, _Array):
-        same = same.value.ravel().tolist()
+    items, same = (
+        part.value.ravel().tolist() if _is_list(part) else part for part in content
+    )
     if not isinstance(items, list | tuple) or not isinstance(same, list | tuple):
         raise DataError(f"{path}: expected two lists (images, issame)")
     if len(items) % 2 or len(items) != 2 * len(same) or not items:
@@ -161,19 +177,38 @@ def _checked(path: Path, content: Any) -> tuple[list[bytes], np.ndarray]:
             f"{path}: {len(items)} images and {len(same)} pairs, expected two images "
             "per pair"
         )
-    wrong = [i for i, value in enumerate(same) if value not in (0, 1)]
+    same = [_plain(value) for value in same]
+    # Two people are 0 or, in some sets, -1; not one and the other.
+    kinds = (0, 1) if 0 in same else (-1, 1)
+    wrong = [i for i, value in enumerate(same) if value not in kinds]
     if wrong:
-        raise DataError(f"{path}: issame[{wrong[0]}] is no bool")
+        raise DataError(
+            f"{path}: issame[{wrong[0]}] is {str(same[wrong[0]])[:40]!r}, expected "
+            f"{kinds[0]} or {kinds[1]}"
+        )
     images = [_image_bytes(path, i, item) for i, item in enumerate(items)]
-    return images, np.asarray(same, dtype=bool)
+    return images, np.asarray(same, dtype=np.int64) == 1
+
+
+def _is_list(part: Any) -> bool:
+    """Whether it is an array of several values, not that of one image's bytes."""
+    return isinstance(part, _Array) and hasattr(part, "value")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Array) and hasattr(value, "value") and value.value.size == 1:
+        return value.value.ravel().tolist()[0]
+    return (
+        value if isinstance(value, bool | int | float | np.number | np.bool_) else None
+    )
 
 
 def _image_bytes(path: Path, index: int, item: Any) -> bytes:
     if isinstance(item, bytes | bytearray):
         return bytes(item)
-    if isinstance(item, _Array) and item.value.dtype == np.uint8:
+    if _is_list(item) and item.value.dtype == np.uint8:
         return item.value.tobytes()
-    kind = f"array of {item.value.dtype}" if isinstance(item, _Array) else type(item)
+    kind = f"array of {item.value.dtype}" if _is_list(item) else type(item).__name__
     raise DataError(
         f"{path}: image {index} is {kind}, expected bytes or an array of uint8"
     )

@@ -13,16 +13,19 @@ from qface_jax.data_pipelines.sets.pair_lists import (
     PairList,
     find_images,
     read_pair_list,
+    similar_names,
 )
 from qface_jax.data_pipelines.sets.pair_pickle import load_pair_pickle
+from qface_jax.data_pipelines.stream.picture import PictureError, read_file
 from qface_jax.data_pipelines.tools.known_sets import (
     KNOWN_FOLDS,
     KNOWN_LIST_COUNTS,
     KNOWN_PAIR_COUNTS,
 )
-from qface_jax.errors import ConfigError, DataError
+from qface_jax.errors import ConfigError, DataError, printable
 
 LIST_SEPARATOR = "::"
+_LONGEST = 200  # characters of a name in a message
 _SHOWN = 5  # missing files that are named; the others are counted
 _log = logging.getLogger(__name__)
 
@@ -110,10 +113,12 @@ class ListedPairs:
         absent = list(dict.fromkeys(listed.stems[row] for row in self.missing))
         distinct = len(set(listed.stems))
         if len(absent) == distinct:
+            there = ", ".join(map(ascii, similar_names(folder, absent[0])))
             raise DataError(
                 f"{folder}: got none of the {distinct:,} images of {list_path.name}, "
-                f"expected files such as {absent[0]}.jpg; give their folder: "
-                "LIST::FOLDER in eval.sets"
+                f"expected files such as {absent[0][:_LONGEST]!a} with an ending "
+                f"of pictures; where it should be is {there or 'nothing'}; give their "
+                "folder: LIST::FOLDER in eval.sets"
             )
         self._paths = [
             folder / (file or f"{stem}.jpg")
@@ -129,7 +134,7 @@ class ListedPairs:
             *listed.notes, *_other_count(list_path.name, known, len(self.issame))
         ]  # fmt: skip
         if absent:
-            shown = ", ".join(absent[:_SHOWN])
+            shown = ", ".join(printable(stem) for stem in absent[:_SHOWN])
             self.notes.append(
                 f"{len(absent):,} of {distinct:,} images are not in {folder}: {shown}"
                 f"{', ...' if len(absent) > _SHOWN else ''}"
@@ -147,9 +152,11 @@ class ListedPairs:
         for index in np.asarray(indices):
             path = self._paths[index]
             try:
-                images.append(path.read_bytes())
+                images.append(read_file(path))
+            except PictureError as error:
+                raise DataError(f"{printable(str(path))}: {error}") from error
             except OSError as error:
-                message = f"{path}: cannot be read: {error.strerror}"
+                message = f"{printable(str(path))}: cannot be read: {error.strerror}"
                 raise DataError(message) from error
         return images
 

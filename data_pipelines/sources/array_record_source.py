@@ -186,6 +186,8 @@ class ArrayRecordSource:
             )
         except (OSError, ValueError) as error:
             raise DataError(f"{file}: cannot be read: {error}") from error
+        if labels.shape == (len(self),) and labels.dtype != np.int32:
+            labels = _whole_numbers(labels)
         if labels.shape != (len(self),) or labels.dtype != np.int32:
             raise DataError(
                 f"{file}: got {labels.dtype} {labels.shape}, expected int32 "
@@ -203,6 +205,15 @@ class ArrayRecordSource:
                     for example in self._read(shard, rows)
                 ]
         return labels.astype(np.int32)
+
+
+def _whole_numbers(labels: np.ndarray) -> np.ndarray:
+    """Returns numbers of another type as int32, or as they are if that alters them."""
+    if labels.dtype.kind not in "iuf":
+        return labels
+    with np.errstate(invalid="ignore"):
+        whole = labels.astype(np.int32)
+    return whole if np.array_equal(whole, labels) else labels
 
 
 def _open_info(path: Path) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from qface_jax.data_pipelines.stream.picture import (
     read_file,
 )
 from qface_jax.data_pipelines.tools.known_sets import compare_with_known
-from qface_jax.errors import DataError
+from qface_jax.errors import DataError, printable
 
 _NO_FILE = "folders or special files"
 _BESIDE = "beside the folders of identities"
@@ -125,11 +125,11 @@ class FolderSource:
             try:
                 images.append(read_file(self.record_name(index)))
             except PictureError as error:
-                raise DataError(f"{self.record_name(index)}: {error}") from error
+                name = printable(self.record_name(index))
+                raise DataError(f"{name}: {error}") from error
             except OSError as error:
-                raise DataError(
-                    f"{self.record_name(index)}: cannot be read: {error.strerror}"
-                ) from error
+                name = printable(self.record_name(index))
+                raise DataError(f"{name}: cannot be read: {error.strerror}") from error
         return images, self._labels[indices]
 
     def record_name(self, index: int) -> str:

@@ -29,6 +29,7 @@ from qface_jax.data_pipelines.stream.picture import PictureError
 from qface_jax.errors import DataError
 from qface_jax.tables import SOURCES
 
+_DEEPEST = 50  # folders within folders
 _THREADS = 16  # that read or decode, at most
 
 
@@ -280,9 +281,15 @@ def _records(path: Path, kind: str) -> ImageList:
     )
 
 
-def _files(folder: Path) -> ImageList:
-    """The images of a folder, without a Python object for each."""
-    files, root = NameTable(), os.fsencode(folder)
+def picture_files(folder: Path) -> list[bytes]:
+    """Returns the paths within a folder of what ends like a picture, sorted.
+
+    Hidden files and folders are left out, links are followed, to no folder twice.
+
+    Raises:
+      DataError: a folder cannot be listed, or folders lie too deep within each other.
+    """
+    root = os.fsencode(folder)
     names_found: list[bytes] = []
     seen: set[bytes] = set()  # a link may lead back to where the walk has been
     for place, folders, names in os.walk(
@@ -295,10 +302,21 @@ def _files(folder: Path) -> ImageList:
         if known:
             continue
         inside = os.path.relpath(place, root)
+        if inside.count(b"/") >= _DEEPEST:
+            raise DataError(
+                f"{folder}: holds folders within folders, more than {_DEEPEST} deep; "
+                "expected images in fewer"
+            )
         for name in names:
             if not name.startswith(b".") and picture.has_image_suffix(name):
                 names_found.append(os.path.normpath(os.path.join(inside, name)))
-    for name in sorted(names_found):
+    return sorted(names_found)
+
+
+def _files(folder: Path) -> ImageList:
+    """The images of a folder, without a Python object for each."""
+    files, root = NameTable(), os.fsencode(folder)
+    for name in picture_files(folder):
         files.append(name)
     if not len(files):
         raise DataError(

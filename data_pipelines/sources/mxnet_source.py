@@ -1,5 +1,6 @@
 """An MXNet RecordIO set as a source: labels checked, counts taken from the data."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from qface_jax.errors import DataError
 
 # Above it float32 no longer tells neighbouring integers apart.
 _FLOAT32_INTEGERS = 1 << 24
+_LINE = 1000  # characters of the property file that are looked at
 
 
 class MxnetSource:
@@ -156,18 +158,20 @@ def read_property(path: Path) -> int | None:
     """Returns the identity count of a `property` file, None where there is no file.
 
     Raises:
-        DataError: where its first line is not `identities,height,width`.
+        DataError: where its first line is not `identities,height,width`, with commas or
+            blanks between.
     """
     if not path.is_file():
         return None
-    line = path.read_text(errors="replace").partition("\n")[0]
-    count = line.split(",")[0].strip()
-    if not count.isdigit():
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        line = file.readline(_LINE)
+    numbers = re.split(r"[,\s]+", line.strip())
+    if not all(re.fullmatch(r"\d{1,9}", number, re.ASCII) for number in numbers):
         raise DataError(
             f"{path}: first line is {line[:60]!r}, expected "
             "'identities,height,width'; correct or remove the file"
         )
-    return int(count)
+    return int(numbers[0])
 
 
 def _detects(path: Path) -> bool:

@@ -4,6 +4,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from qface_jax.errors import printable
+
 
 class Source(Protocol):
     """A set of labelled, encoded images with random access."""
@@ -35,5 +37,5 @@ class NamesRecords(Protocol):
 def record_name(source: Source, index: int) -> str:
     """Returns where record `index` of any source comes from, for messages."""
     if isinstance(source, NamesRecords):
-        return source.record_name(index)
+        return printable(source.record_name(index))
     return f"{source.name}: record {index}"

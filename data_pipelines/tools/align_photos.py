@@ -19,6 +19,7 @@ from typing import NamedTuple, TextIO
 import numpy as np
 
 from qface_jax.atomic_file import replace_file
+from qface_jax.data_pipelines.sources import image_list
 from qface_jax.data_pipelines.sources.image_list import evenly_spread
 from qface_jax.data_pipelines.stream import picture
 from qface_jax.data_pipelines.stream.alignment import ALIGNER, fault, similarity
@@ -135,12 +136,8 @@ def _photographs(folder: Path) -> list[str]:
     """Returns the pictures of a folder at any depth, sorted."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected one of photographs")
-    files = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in picture.IMAGE_SUFFIXES and path.is_file()
-    )
-    files = [file for file in files if not f"/{file}".count("/.")]
+    names = map(os.fsdecode, image_list.picture_files(folder))
+    files = sorted(name for name in names if os.path.isfile(folder / name))
     if not files:
         raise DataError(
             f"{folder}: no photograph: expected files with one of the endings "

@@ -57,6 +57,8 @@ def inspect_source(source: Source, sample: int = SAMPLE_IMAGES) -> dict:
     gaps = int(len(counts) - len(present))
     if gaps:
         warnings.append(f"{gaps} labels below {len(counts)} have no image")
+    if len(present) < 2:
+        warnings.append("one identity: training needs two, to tell them apart")
     single = int((present == 1).sum())
     if single:
         warnings.append(f"{single} of {len(present)} identities have a single image")

@@ -22,7 +22,7 @@ _PICTURES = 16  # of each kind that are compared
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the command."""
-    from qface_jax.weights.parity import TOLERANCE
+    from qface_jax.weights.parity import TOLERANCES
 
     parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="file to import")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to make")
@@ -42,10 +42,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tolerance",
         type=float,
-        default=TOLERANCE,
         metavar="SHARE",
-        help="largest difference, as a share of the embedding's norm; default "
-        f"{TOLERANCE:g}",
+        help="largest difference, as a share of the embedding's norm; default, by what "
+        "the source computes in: "
+        + ", ".join(f"{kind} {share:g}" for kind, share in TOLERANCES.items()),
+    )
+    parser.add_argument(
+        "--key",
+        default="",
+        metavar="NAME",
+        help="which tensors of a file with several sets, by the name that they are "
+        "under, as ema.state_dict or teacher; default: those under a usual name",
+    )
+    parser.add_argument(
+        "--allow-alike",
+        action="store_true",
+        help="import a network that gives all pictures almost the same embedding",
     )
 
 
@@ -55,12 +67,14 @@ def run(args: argparse.Namespace) -> int:
     from qface_jax.processes import hosts
     from qface_jax.weights import imported_run, importing
 
-    if not args.tolerance > 0:
+    if args.tolerance is not None and not args.tolerance > 0:
         raise ConfigError(f"--tolerance: got {args.tolerance:g}, must be above 0")
     imported_run.refuse_existing(args.out)
     user_input = importing.Input(args.preprocess, args.mean, args.std, args.color_order)
     hosts.say(f"reading {args.weights}")
-    read = importing.read(args.weights, structure=args.structure, user_input=user_input)
+    read = importing.read(
+        args.weights, structure=args.structure, user_input=user_input, key=args.key
+    )
     for note in read.notes:
         hosts.say(f"  {note}")
     checked = _check(args, read)
@@ -74,10 +88,26 @@ def _check(args: argparse.Namespace, read: Any) -> str:
     from qface_jax import models
     from qface_jax.data_pipelines.tools import sample_images
     from qface_jax.processes import hosts
-    from qface_jax.weights import parity
+    from qface_jax.weights import importing, onnx_contents, parity
     from qface_jax.weights.imported_run import config_of
 
-    source = args.against or (args.weights if args.weights.suffix == ".onnx" else None)
+    model = models.build(config_of(read.imported.model).model)
+    ours = parity.our_embed(model, read.imported.params, read.imported.stats)
+    pictures = {"random": parity.random_images(_PICTURES)}
+    if args.images is None:
+        pictures["drawn faces"] = sample_images.drawn_faces(_PICTURES)
+    else:
+        pictures["faces"] = sample_images.sample(args.images, _PICTURES)
+    cosine = parity.smallest_cosine(ours, pictures)
+    if not args.allow_alike:
+        parity.refuse_alike(cosine)
+    if cosine >= parity.SUSPICIOUS:
+        hosts.say(
+            f"  warning: embeddings of different pictures have cosines of "
+            f"{cosine:.2f} and above; is the input {read.reference}?"
+        )
+    own = importing.is_onnx(args.weights)
+    source = args.against or (args.weights if own else None)
     if source is None:
         return "not checked: no reference at hand (--against=FILE.onnx gives one)"
     theirs = parity.onnx_embed(source, read.reference)
@@ -87,17 +117,13 @@ def _check(args: argparse.Namespace, read: Any) -> str:
             "import again)"
         )
     hosts.say(f"comparing with {source} in onnxruntime")
-    model = models.build(config_of(read.imported.model).model)
-    ours = parity.our_embed(model, read.imported.params, read.imported.stats)
-    pictures = {"random": parity.random_images(_PICTURES)}
-    if args.images is None:
-        pictures["drawn faces"] = sample_images.drawn_faces(_PICTURES)
-    else:
-        pictures["faces"] = sample_images.sample(args.images, _PICTURES)
     results = parity.compare(ours, theirs, pictures)
     for result in results:
         hosts.say(f"  {result}")
-    parity.refuse_difference(results, args.tolerance)
+    precision = read.precision
+    if args.against:
+        precision = onnx_contents.precision_of(args.against)
+    parity.refuse_difference(results, args.tolerance or parity.TOLERANCES[precision])
     return (
         f"agrees with {source}: largest difference "
         f"{max(result.difference for result in results):.1e} of the embedding's norm"

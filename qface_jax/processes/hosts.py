@@ -6,6 +6,8 @@
 import sys
 from typing import NamedTuple
 
+from qface_jax.errors import printable
+
 # The exit status if another process did not join or was lost (EX_TEMPFAIL): the same
 # command, started again on all of them, goes on.
 EXIT_LOST = 75
@@ -57,6 +59,6 @@ def prefix() -> str:
 
 
 def say(text: str) -> None:
-    """Prints a line on standard error, once for all processes."""
+    """Prints a message on standard error, once for all processes."""
     if first():
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)

@@ -56,6 +56,7 @@ def train(
     with contextlib.ExitStack() as stack:
         # Open. A start that fails leaves nothing behind: the folder comes last.
         source = sources.training_source(config)
+        sources.check_identities(source)
         _refuse_other_run(config, source)
         setup = build(config, source, parallel.make_mesh() if mesh is None else mesh)
         evaluation = Evaluation(config)

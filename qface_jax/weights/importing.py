@@ -1,7 +1,7 @@
 """From a file of weights of any kind to a model of ours."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,6 +11,9 @@ from qface_jax.errors import ConfigError, DataError
 from qface_jax.weights import convention, mapping, structures
 from qface_jax.weights.convention import Convention
 from qface_jax.weights.imported_run import ImportedModel, config_of, model_changes
+
+if TYPE_CHECKING:
+    from qface_jax.weights import onnx_entrance
 
 ONNX = "onnx"  # the backbone that any ONNX file becomes, and so a structure
 
@@ -52,14 +55,21 @@ class Read(NamedTuple):
         imported: Weights, and what is said of their origin.
         reference: What its source takes, for the check of parity.
         notes: Lines for the user.
+        precision: In which an ONNX file computes: float32, float16 or bfloat16.
     """
 
     imported: ImportedModel
     reference: Convention
     notes: list[str]
+    precision: str = "float32"
 
 
-def read(path: Path, *, structure: str, user_input: Input) -> Read:
+def is_onnx(path: Path) -> bool:
+    """Whether a file is called one of ONNX."""
+    return path.suffix.lower() == ".onnx"
+
+
+def read(path: Path, *, structure: str, user_input: Input, key: str = "") -> Read:
     """Returns the model that a file holds.
 
     Args:
@@ -67,27 +77,56 @@ def read(path: Path, *, structure: str, user_input: Input) -> Read:
         structure: One of `structures.NAMES`, "onnx", or "auto": by the names of its
             tensors.
         user_input: What the user says of its input.
+        key: Which set of tensors of a PyTorch file that has several, by its dotted
+            path, or by what their names begin with; "": the one under a usual name.
 
     Raises:
-        ConfigError: if there is no such file, or it and the structure do not go
-            together.
-        DataError: if it cannot be read, or is of no known structure.
+        ConfigError: if there is no such file, or it and the structure or the key do not
+            go together.
+        DataError: if it cannot be read, is of no known structure, or holds weights
+            that are not finite.
     """
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
-    if path.suffix == ".onnx":
+    if is_onnx(path):
         if structure not in ("auto", ONNX):
             raise ConfigError(
                 f"--structure={structure}: an .onnx file brings its own structure; "
                 "leave it out"
             )
-        return _read_onnx(path, user_input)
+        if key:
+            raise ConfigError(
+                f"--key={key}: an .onnx file holds one model; leave it out"
+            )
+        return _finite(path, _read_onnx(path, user_input))
     if structure == ONNX:
         raise ConfigError(
             f"--structure={ONNX}: {path} is no .onnx file and brings no structure; "
             f"give one of {', '.join(structures.NAMES)}"
         )
-    return _read_tensors(path, structure, user_input)
+    return _finite(path, _read_tensors(path, structure, user_input, key))
+
+
+def _finite(path: Path, model: Read) -> Read:
+    imported = model.imported
+    trees = {"params": imported.params, "stats": imported.stats, "head": imported.head}
+    leaves = {
+        jax.tree_util.keystr(place, simple=True, separator="/"): leaf
+        for place, leaf in jax.tree_util.tree_leaves_with_path(trees)
+    }
+    bad = {
+        name: int(leaf.size - np.isfinite(leaf).sum())
+        for name, leaf in leaves.items()
+        if not np.isfinite(leaf).all()
+    }
+    if bad:
+        first, count = next(iter(bad.items()))
+        raise DataError(
+            f"{path}: {len(bad)} of {len(leaves)} weights hold NaN or infinity, as "
+            f"{first} ({count:,} of {leaves[first].size:,} numbers); the training that "
+            "it comes from diverged, or the file is damaged: take an earlier checkpoint"
+        )
+    return model
 
 
 def _read_onnx(path: Path, user_input: Input) -> Read:
@@ -99,7 +138,8 @@ def _read_onnx(path: Path, user_input: Input) -> Read:
             f"{path}: takes images of {network.input_side} px, all faces here are of "
             f"{models.IMAGE_SIDE}; export it for that size"
         )
-    source = user_input.convention(convention.DEFAULT)
+    usual = network.entrance.takes or convention.DEFAULT
+    source = user_input.convention(usual)
     changes = model_changes(
         ONNX, network.embedding_dim, source, graph=network.graph.pack()
     )
@@ -107,18 +147,35 @@ def _read_onnx(path: Path, user_input: Input) -> Read:
     if network.unused_outputs:
         others = ", ".join(network.unused_outputs)
         notes.append(f"its first output is the feature; left out: {others}")
-    if user_input.silent:
-        notes.append(_assumed(source, "an ONNX file does not say it"))
+    notes += _entrance_notes(network.entrance, source, user_input)
     imported = ImportedModel(
         changes, network.params, network.stats, {}, _source(path, source)
     )
-    return Read(imported, source, notes)
+    return Read(imported, source, notes, network.precision)
 
 
-def _read_tensors(path: Path, structure: str, user_input: Input) -> Read:
+def _entrance_notes(
+    entrance: "onnx_entrance.Entrance", source: Convention, user_input: Input
+) -> list[str]:
+    operators = ", ".join(entrance.operators)
+    if not entrance.takes:
+        if user_input.silent:
+            return [_assumed(source, "an ONNX file does not say it")]
+        return []
+    normalises = f"the graph normalises by itself, its first operators are {operators}"
+    if user_input.silent:
+        return [_assumed(source, normalises)]
+    if (source.mean, source.std) != convention.PRESETS[entrance.takes][:2]:
+        return [
+            f"warning: {normalises}; {source} is applied before it, as was asked for"
+        ]
+    return [normalises]
+
+
+def _read_tensors(path: Path, structure: str, user_input: Input, key: str) -> Read:
     from qface_jax.weights import state_dict
 
-    tensors, said = state_dict.read(path), []
+    tensors, said = state_dict.read(path, key)
     exported = state_dict.facts(path)
     if user_input.silent and {"mean", "std", "color_order"} <= exported.keys():
         user_input = Input(
@@ -128,7 +185,7 @@ def _read_tensors(path: Path, structure: str, user_input: Input) -> Read:
             exported["color_order"],
         )
         source = user_input.convention(convention.DEFAULT)
-        said = [f"takes {source} of pixels 0..255, as the file says"]
+        said.append(f"takes {source} of pixels 0..255, as the file says")
     try:
         model = model_of(tensors, path, structure=structure, user_input=user_input)
     except DataError as error:

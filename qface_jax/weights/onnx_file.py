@@ -8,20 +8,22 @@ integers and shapes belong to the graph.
 
 import dataclasses
 import functools
+import graphlib
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import traverse_util
 
-from qface_jax.errors import ConfigError, DataError
+from qface_jax.errors import DataError
 from qface_jax.models.onnx import backbone as onnx_backbone
-from qface_jax.models.onnx.graph import Graph, Node
+from qface_jax.models.onnx.graph import Graph
 from qface_jax.models.onnx.operators import NEWEST_OPSET, OLDEST_OPSET, unmapped
-from qface_jax.weights import onnx_weights
+from qface_jax.weights import onnx_contents, onnx_entrance, onnx_weights
 
+MAX_CONVOLUTIONS = 1_000  # an IResNet-200 has about 400
+MAX_EMBEDDING = 65_536  # numbers of a feature
 _FREE_SIDE = 112  # px; of a graph that takes pictures of any size
 
 
@@ -37,6 +39,8 @@ class OnnxModel:
         input_side: height and width of an image in pixels.
         opset: version of ONNX's operators.
         unused_outputs: names of the graph's other outputs; the first one is taken.
+        precision: lowest in which weights are stored: float32, float16 or bfloat16.
+        entrance: what the graph itself does to pixels before anything else.
     """
 
     graph: Graph
@@ -46,6 +50,8 @@ class OnnxModel:
     input_side: int
     opset: int
     unused_outputs: tuple[str, ...]
+    precision: str
+    entrance: onnx_entrance.Entrance
 
 
 def read(path: Path) -> OnnxModel:
@@ -60,13 +66,23 @@ def read(path: Path) -> OnnxModel:
         DataError: the file cannot be read, or holds what cannot be mapped: then every
             such operator and attribute is named.
     """
-    onnx = _package()
-    model = _load(onnx, path)
+    onnx = onnx_contents.package()
+    model = onnx_contents.load(onnx, path)
     opset = _opset(path, model)
-    nodes, tensors = _contents(onnx, model.graph)
+    try:
+        nodes, tensors = onnx_contents.contents(onnx, model.graph)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     source, shape = _input(path, onnx, model.graph, tensors)
     output, *unused = [value.name for value in model.graph.output]
+    _refuse_disorder(path, nodes)
     nodes = _needed(nodes, output)
+    convolutions = sum(node.operator == "Conv" for node in nodes)
+    if convolutions > MAX_CONVOLUTIONS:
+        raise DataError(
+            f"{path}: got {convolutions:,} convolutions, expected at most "
+            f"{MAX_CONVOLUTIONS:,}: compiling them would take minutes"
+        )
     problems = unmapped(nodes) + _computed_statistics(nodes, tensors)
     if problems:
         raise DataError(
@@ -93,31 +109,9 @@ def read(path: Path) -> OnnxModel:
         input_side=graph.input_side,
         opset=opset,
         unused_outputs=tuple(unused),
+        precision=onnx_contents.precision(onnx, model.graph),
+        entrance=onnx_entrance.entrance(nodes, tensors, source),
     )
-
-
-def _package():
-    try:
-        import onnx
-        import onnx.inliner
-    except ImportError as error:
-        raise ConfigError(
-            "reading .onnx files needs the package onnx, which is not installed; "
-            "pip install 'qface-jax[import]'"
-        ) from error
-    return onnx
-
-
-def _load(onnx, path):
-    try:
-        model = onnx.load(str(path))
-    except Exception as error:  # protobuf has its own kinds
-        raise DataError(f"{path}: cannot be read as ONNX: {error}") from error
-    if not model.graph.node or not model.graph.output:
-        raise DataError(f"{path}: got an empty graph, expected a network; is it ONNX?")
-    if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
-    return model
 
 
 def _opset(path, model):
@@ -133,71 +127,24 @@ def _opset(path, model):
     return opset
 
 
-def _array(onnx, tensor):
-    """Floats of every precision become float32."""
-    array = onnx.numpy_helper.to_array(tensor)
-    if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
-        return np.asarray(array, np.float32)
-    return np.asarray(array)
-
-
-def _contents(onnx, graph):
-    """Returns the nodes, and all tensors that the file holds by name."""
-    tensors = {tensor.name: _array(onnx, tensor) for tensor in graph.initializer}
-    nodes = []
-    for number, proto in enumerate(graph.node):
-        known = [tensors[name] for name in proto.input if name in tensors]
-        if proto.op_type == "Constant":
-            tensors[proto.output[0]] = _constant(onnx, proto)
-        elif proto.op_type == "Identity" and known:
-            # Exporters store equal tensors once; each name is a weight of its own.
-            tensors[proto.output[0]] = known[0]
-        else:
-            nodes.append(_node(onnx, proto, number))
-    return nodes, tensors
-
-
-def _constant(onnx, proto):
-    (attribute,) = proto.attribute
-    value = onnx.helper.get_attribute_value(attribute)
-    if attribute.name == "value":
-        return _array(onnx, value)
-    if attribute.name.startswith("value_float"):
-        return np.asarray(value, np.float32)
-    if attribute.name.startswith("value_int"):
-        return np.asarray(value, np.int64)
-    return np.asarray(value)
-
-
-def _node(onnx, proto, number):
-    attributes = {}
-    for attribute in proto.attribute:
-        value = onnx.helper.get_attribute_value(attribute)
-        if proto.op_type == "ConstantOfShape" and attribute.name == "value":
-            array = _array(onnx, value)
-            attributes |= {"value": array.item(), "dtype": array.dtype.name}
-        else:
-            attributes[attribute.name] = _plain(value)
-    domain = proto.domain if proto.domain not in ("", "ai.onnx") else ""
-    return Node(
-        operator=f"{domain}.{proto.op_type}" if domain else proto.op_type,
-        name=proto.name or f"{proto.op_type}_{number}",
-        inputs=tuple(proto.input),
-        outputs=tuple(proto.output),
-        attributes=attributes,
-    )
-
-
-def _plain(value):
-    """An attribute's value as text can hold it; others are named by their kind."""
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, int | float | str):
-        return value
+def _refuse_disorder(path, nodes):
+    """Refuses nodes that read what only they, or nodes after them, make."""
+    makers = {
+        name: number for number, node in enumerate(nodes) for name in node.outputs
+    }
+    graph = {
+        number: {makers[name] for name in node.inputs if name and name in makers}
+        for number, node in enumerate(nodes)
+    }
     try:
-        return tuple(_plain(item) for item in value)
-    except TypeError:
-        return type(value).__name__
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        names = [nodes[number].name for number in error.args[1]]
+        more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+        raise DataError(
+            f"{path}: its nodes read each other in a cycle: "
+            f"{', '.join(names[:6])}{more}"
+        ) from error
 
 
 def _needed(nodes, output):
@@ -236,6 +183,8 @@ def _input(path, onnx, graph, tensors):
             f"{path}: input {inputs[0].name} has shape {sizes} and ONNX type "
             f"{kind.elem_type}, expected float pictures [b, 3, h, w] or [b, h, w, 3]"
         )
+    if min(sizes) < 0:
+        raise DataError(f"{path}: input {inputs[0].name} has shape {sizes}")
     batch, *rest = sizes
     if batch not in (0, 1):
         raise DataError(
@@ -270,6 +219,11 @@ def _embedding_dim(path, graph, params, stats):
         features, _ = jax.eval_shape(network.apply, params, stats, images)
         train = functools.partial(network.apply, train=True)
         jax.eval_shape(train, params, stats, images, key=key)
-    except ValueError as error:
+    except (ArithmeticError, MemoryError, TypeError, ValueError) as error:
         raise DataError(f"{path}: cannot be mapped: {error}") from error
+    if features.ndim != 2 or not 0 < features.shape[1] <= MAX_EMBEDDING:
+        raise DataError(
+            f"{path}: gives {features.shape[1:]} numbers for an image, expected 1 to "
+            f"{MAX_EMBEDDING:,}; is its first output the embedding?"
+        )
     return features.shape[1]

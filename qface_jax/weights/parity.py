@@ -14,7 +14,13 @@ from qface_jax.weights.convention import Convention
 Embed = Callable[[np.ndarray], np.ndarray]
 
 BATCHES = (1, 8)
-TOLERANCE = 1e-4  # of the embedding's norm
+# Of the embedding's norm, by what the source computes in: some roundings of its
+# numbers, of which float16 keeps 11 bits and bfloat16 8.
+TOLERANCES = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
+# Smallest cosine between embeddings of different pictures. Trained networks have less
+# than 0.1 between some; under a wrong mean or deviation most go beyond 0.99.
+ALIKE, SUSPICIOUS = 0.98, 0.7
+_FATAL = 4  # what onnxruntime prints by itself
 _UNIT = 1e-3  # how far from 1 the norms of normalised embeddings may be
 
 
@@ -141,6 +147,41 @@ def refuse_difference(results: list[Compared], tolerance: float) -> None:
         )
 
 
+def smallest_cosine(ours: Embed, pictures: dict[str, np.ndarray]) -> float:
+    """Returns the smallest cosine between a model's embeddings of different pictures.
+
+    Args:
+        ours: The model.
+        pictures: Kind -> uint8 [n, 112, 112, 3].
+
+    Raises:
+        DataError: an embedding is not finite, or of length 0.
+    """
+    images = np.concatenate(list(pictures.values()))
+    embeddings = _in_batches(ours, images, max(BATCHES))
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    usable = np.isfinite(lengths) & (lengths > 0)
+    if not usable.all():
+        raise DataError(
+            f"{int((~usable).sum())} of {len(images)} pictures have embeddings that "
+            "are 0 or not finite; the weights are damaged, or made for another input: "
+            "say --preprocess, --mean, --std or --color-order"
+        )
+    unit = embeddings / lengths
+    return float((unit @ unit.T).min())
+
+
+def refuse_alike(cosine: float) -> None:
+    """Raises DataError where different pictures have all but the same embedding."""
+    if cosine >= ALIKE:
+        raise DataError(
+            f"all pictures have almost the same embedding (smallest cosine "
+            f"{cosine:.4f}, expected below {ALIKE:g}); the network is not trained, or "
+            "made for another input: say --preprocess, --mean or --std; "
+            "--allow-alike imports it as it is"
+        )
+
+
 def random_images(count: int) -> np.ndarray:
     """Returns pictures of independent random pixels, uint8 [count, 112, 112, 3]."""
     draws = np.random.default_rng(0)
@@ -180,7 +221,7 @@ def onnx_session(path: Path, called: Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # its warnings about files are not for our users
+    options.log_severity_level = _FATAL  # errors are raised besides
     try:
         return onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
@@ -200,11 +241,14 @@ def onnx_embed(path: Path, convention: Convention) -> Embed | None:
         convention: What it takes.
 
     Raises:
-        DataError: if onnxruntime cannot load it.
+        DataError: if onnxruntime cannot load it, or `Embed` cannot run it.
     """
     if importlib.util.find_spec("onnxruntime") is None:
         return None
-    session = onnx_session(path, path)
+    import onnxruntime
+
+    session, options = onnx_session(path, path), onnxruntime.RunOptions()
+    options.log_severity_level = _FATAL
     entry = session.get_inputs()[0]
     if len(entry.shape) != 4:
         raise ConfigError(f"{path}: takes {entry.shape}, expected [b, 3, h, w]")
@@ -218,10 +262,14 @@ def onnx_embed(path: Path, convention: Convention) -> Embed | None:
         size = batch if isinstance(batch, int) and batch > 0 else len(values)
         if len(values) % size:
             raise DataError(f"{path}: has a fixed batch of {size}, which cannot check")
-        outputs = [
-            session.run(None, {entry.name: values[i : i + size]})[0]
-            for i in range(0, len(values), size)
-        ]
+        try:
+            outputs = [
+                session.run(None, {entry.name: values[i : i + size]}, options)[0]
+                for i in range(0, len(values), size)
+            ]
+        except Exception as error:  # as of the session itself
+            first = str(error).splitlines()[0][:200]
+            raise DataError(f"{path}: onnxruntime cannot run it ({first})") from error
         return np.concatenate([part.reshape(size, -1) for part in outputs])
 
     return embed

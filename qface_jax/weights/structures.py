@@ -238,10 +238,18 @@ def recognise(shapes: _Shapes, wanted: str = "auto") -> Recognised:
 
 def _prefix(family: Family, shapes: _Shapes) -> str | None:
     """What stands before the marker; None where there is no marker."""
-    for name in shapes:
-        if name == family.marker or name.endswith(f".{family.marker}"):
-            return name.removesuffix(family.marker)
-    return None
+    found = [
+        name.removesuffix(family.marker)
+        for name in shapes
+        if name == family.marker or name.endswith(f".{family.marker}")
+    ]
+    if len(found) > 1:
+        raise DataError(
+            f"it holds {len(found)} networks of {family.title}, their tensors under "
+            f"{', '.join(repr(prefix.rstrip('.')) for prefix in found[:8])}; choose "
+            "one: qface import --key=NAME"
+        )
+    return found[0] if found else None
 
 
 def _published_with(prefix: str, usual: str) -> str:

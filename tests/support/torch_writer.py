@@ -87,14 +87,15 @@ def write_zip(path, content):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", _dump(content, legacy=False))
         archive.writestr("archive/byteorder", "little")
-        for stored in _storages(content):
-            archive.writestr(f"archive/data/{stored.key}", stored.values.tobytes())
+        stored = {each.key: each.values for each in _storages(content)}
+        for key, values in stored.items():
+            archive.writestr(f"archive/data/{key}", values.tobytes())
         archive.writestr("archive/version", "3\n")
 
 
 def write_legacy(path, content):
     machine = {"protocol_version": PROTOCOL, "little_endian": True}
-    storages = list(_storages(content))
+    storages = list({each.key: each for each in _storages(content)}.values())
     parts = [pickle.dumps(part, 2) for part in (MAGIC, PROTOCOL, machine)]
     parts += [_dump(content, legacy=True)]
     parts += [pickle.dumps([stored.key for stored in storages], 2)]

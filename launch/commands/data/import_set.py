@@ -35,9 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Imports, and says what came out."""
+    from qface_jax.data_pipelines.sources.training import check_gaps
     from qface_jax.data_pipelines.tools.importer import import_source
 
     source = open_set(args.path, args.source, args.seed, args.drop_small_identities)
+    check_gaps(source)
     report = import_source(source, args.out, skip_broken=args.skip_broken)
     print(
         f"{args.out}: {report['images']:,} images of {report['identities']:,} "

@@ -432,9 +432,11 @@ def _compute(context: Context, node: Node, values: dict[str, Value]) -> None:
     inputs = [values[name] if name else None for name in node.inputs]
     try:
         outputs = OPERATORS[node.operator][0](context, node, *inputs)
-    except (TypeError, ValueError, KeyError, IndexError) as error:
+        outputs = (outputs,) if isinstance(outputs, Value) else outputs
+        for output in outputs:
+            context.note(output)
+    except (ArithmeticError, TypeError, ValueError, KeyError, IndexError) as error:
         raise ValueError(f"{node.operator} {node.name}: {error}") from error
-    outputs = (outputs,) if isinstance(outputs, Value) else outputs
     for place, name in enumerate(node.outputs):
         if name and place >= len(outputs):
             raise ValueError(f"{node.operator} {node.name}: output {place + 1} is used")

@@ -13,11 +13,14 @@ from qface_jax.models.onnx.graph import Node
 from qface_jax.models.onnx.values import (
     Context,
     Value,
+    bounded,
     channels_last,
     in_order,
     matched,
     traced,
 )
+
+_MAX_WINDOW = 1024  # pixels of a side
 
 
 def _computed(context, value, axes):
@@ -57,6 +60,18 @@ def _numbers(node, name, count):
     return tuple(node.attributes.get(name, (1,) * count))
 
 
+def _refuse_windows(kernel, strides, dilations, paddings):
+    """Refuses windows that no network has, which would take for ever to trace."""
+    sizes = (*kernel, *strides, *dilations)
+    zeros = [abs(number) for pair in paddings for number in pair]
+    if min(sizes, default=1) < 1 or max((*sizes, *zeros), default=1) > _MAX_WINDOW:
+        raise ValueError(
+            f"kernel {list(kernel)}, strides {list(strides)}, dilations "
+            f"{list(dilations)}, pads {paddings}; expected 1 to {_MAX_WINDOW}, pads "
+            f"of at most {_MAX_WINDOW}"
+        )
+
+
 def _convolve(
     context: Context, node: Node, x: Value, kernel: Value, bias: Value | None = None
 ) -> Value:
@@ -71,6 +86,7 @@ def _convolve(
     dilations = _numbers(node, "dilations", spatial)
     groups = node.attributes.get("group", 1)
     paddings = _paddings(node, x.shape[2:], kernel.shape[2:], strides, dilations)
+    _refuse_windows(kernel.shape[2:], strides, dilations, paddings)
     images = _computed(context, x, last)
     weights = _computed(context, kernel, (*range(2, x.rank), 1, 0))
     same = {*strides}, {*(zeros for pair in paddings for zeros in pair)}
@@ -100,6 +116,7 @@ def _windows(node: Node, x: Value) -> tuple[tuple, list[tuple[int, int]], list[i
     strides = _numbers(node, "strides", len(sides))
     dilations = _numbers(node, "dilations", len(sides))
     paddings = _paddings(node, sides, kernel, strides, dilations)
+    _refuse_windows(kernel, strides, dilations, paddings)
     more = [0] * len(sides)
     if node.attributes.get("ceil_mode", 0):
         for axis, (before, behind) in enumerate(paddings):
@@ -149,6 +166,10 @@ def _dilated_max(x, windows, paddings, more):
     lowest = np.asarray(-np.inf, x.dtype)[()]
     x = lax.pad(x, lowest, [(0, 0, 0), *spread, (0, 0, 0)])
     kernel, strides, dilations = windows
+    if math.prod(kernel) > _MAX_WINDOW:
+        raise ValueError(
+            f"a dilated window {list(kernel)} of over {_MAX_WINDOW} pixels"
+        )
     reaches = [
         side - (width - 1) * dilation
         for side, width, dilation in zip(x.shape[1:-1], kernel, dilations, strict=True)
@@ -214,6 +235,8 @@ def _matrix(context: Context, node: Node, *inputs: Value | None) -> Value:
 
 def _multiply(context: Context, node: Node, a: Value, b: Value) -> Value:
     if a.static and b.static:
+        bounded((*a.shape, b.shape[-1]))  # of the multiplications
+        bounded((*b.shape, *a.shape[-2:-1]))
         return in_order(np.asarray(np.matmul(a.plain(), b.plain())))
     left = _computed(context, a, tuple(range(a.rank)))
     right = _computed(context, b, tuple(range(b.rank)))

@@ -4,6 +4,8 @@ What follows from shapes alone (Shape, Gather, Concat, then Reshape) is computed
 numpy while the program is traced.
 """
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -13,6 +15,7 @@ from qface_jax.models.onnx.values import (
     Context,
     Value,
     axes_within,
+    bounded,
     in_order,
     integers,
     library_of,
@@ -47,6 +50,7 @@ def _transpose(context: Context, node: Node, x: Value) -> Value:
 def _concat(context: Context, node: Node, *values: Value) -> Value:
     axis = node.attributes["axis"]
     if all(value.static for value in values):
+        bounded([sum(value.array.size for value in values)])
         return in_order(np.concatenate([value.plain() for value in values], axis))
     arrays, axes = matched(*values)
     place = Value(arrays[0], axes).place(axis)
@@ -106,6 +110,7 @@ def _gather(context: Context, node: Node, x: Value, indices: Value) -> Value:
     length = x.shape[axis]
     rows = indices.plain()
     if x.static and indices.static:
+        bounded((*rows.shape, *x.shape[:axis], *x.shape[axis + 1 :]))
         return in_order(np.asarray(np.take(x.plain(), rows, axis)))
     rows = np.where(rows < 0, rows + length, rows) if indices.static else rows
     rows = traced(rows)
@@ -134,11 +139,16 @@ def _expand(context: Context, node: Node, x: Value, shape: Value) -> Value:
     target = np.broadcast_shapes(x.shape, integers(shape, "shape"))
     wide = x.widened(len(target))
     stored = tuple(target[axis] for axis in wide.axes)
+    if x.static:
+        bounded(stored)
     return Value(library_of(x).broadcast_to(wide.array, stored), wide.axes)
 
 
 def _tile(context: Context, node: Node, x: Value, repeats: Value) -> Value:
-    return in_order(library_of(x).tile(x.plain(), integers(repeats, "repeats")))
+    counts = integers(repeats, "repeats")
+    if x.static:
+        bounded(size * count for size, count in zip(x.shape, counts, strict=True))
+    return in_order(library_of(x).tile(x.plain(), counts))
 
 
 def _pad(
@@ -182,7 +192,7 @@ def _filled(context: Context, node: Node, shape: Value) -> Value:
     """The importer writes the tensor attribute as a number and its dtype's name."""
     number = node.attributes.get("value", 0.0)
     dtype = np.dtype(node.attributes.get("dtype", "float32"))
-    return in_order(np.full(integers(shape, "shape"), number, dtype))
+    return in_order(np.full(bounded(integers(shape, "shape")), number, dtype))
 
 
 def _range(context: Context, node: Node, *bounds: Value) -> Value:
@@ -190,6 +200,10 @@ def _range(context: Context, node: Node, *bounds: Value) -> Value:
         raise ValueError("its bounds depend on the image's pixels")
     dtype = bounds[0].array.dtype
     numbers = [bound.array.reshape(()).item() for bound in bounds]
+    start, limit, step = numbers
+    if step == 0:
+        raise ValueError("its step is 0, expected another number")
+    bounded([max(0, math.ceil((limit - start) / step))])
     return in_order(np.arange(*numbers, dtype=dtype))
 
 

@@ -9,6 +9,8 @@ Reshape, Slice and the like get their arguments so, while the program is traced.
 """
 
 import dataclasses
+import math
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -19,6 +21,11 @@ import numpy as np
 from qface_jax.models.onnx.graph import Node
 
 IMAGE_AXIS = "image"  # of the vmap over the images of a batch
+# Numbers of one value that is computed while the program is traced, and of all of them
+# together; tables of positions have some thousands.
+MAX_STATIC, MAX_ALL_STATIC = 1 << 22, 1 << 26
+# Numbers of any value of one image: 1 GiB in float32.
+MAX_NUMBERS = 1 << 28
 
 
 class Value(NamedTuple):
@@ -88,6 +95,21 @@ def _within(axis, rank):
     return axis % rank
 
 
+def bounded(shape: Iterable[int]) -> tuple[int, ...]:
+    """Returns the shape of a static value that is about to be made.
+
+    Raises:
+        ValueError: it has more than MAX_STATIC numbers, or a negative size.
+    """
+    shape = tuple(int(size) for size in shape)
+    if min(shape, default=0) < 0 or math.prod(shape) > MAX_STATIC:
+        raise ValueError(
+            f"got shape {list(shape)} of a value that does not depend on the pixels, "
+            f"expected at most {MAX_STATIC:,} numbers"
+        )
+    return shape
+
+
 def axes_within(axes: Any, rank: int) -> tuple[int, ...]:
     """Returns axes counted from the front.
 
@@ -142,6 +164,7 @@ def matched(*values: Value) -> tuple[list[np.ndarray | jax.Array], tuple[int, ..
     axes = max(values, key=lambda value: (value.rank, value.array.size)).axes
     arrays = [value.widened(rank).stored(axes) for value in values]
     if all(value.static for value in values):
+        bounded(np.broadcast_shapes(*(array.shape for array in arrays)))
         return arrays, axes
     arrays = [traced(array) for array in arrays]
     floats = {a.dtype for a in arrays if jnp.issubdtype(a.dtype, jnp.floating)}
@@ -168,6 +191,7 @@ class Context:
         key: of this image's dropout, or None.
         mapped: whether this is one of the images of a vmap, not the whole batch.
         updated: value name -> new running statistic, filled by batch norms.
+        static_numbers: of all static values that have been computed.
     """
 
     opset: int
@@ -177,3 +201,20 @@ class Context:
     key: jax.Array | None
     updated: dict[str, jax.Array]
     mapped: bool = True
+    static_numbers: int = 0
+
+    def note(self, value: Value) -> None:
+        """Counts the numbers of a value that was computed.
+
+        Raises:
+            ValueError: they are, or with those before they become, too many.
+        """
+        size = math.prod(value.array.shape)
+        if value.static:
+            self.static_numbers += size
+        if size > MAX_NUMBERS or self.static_numbers > MAX_ALL_STATIC:
+            raise ValueError(
+                f"got {size:,} numbers of shape {list(value.shape)}, expected at most "
+                f"{MAX_NUMBERS:,} for an image, and {MAX_ALL_STATIC:,} in all that "
+                "do not depend on the pixels"
+            )

@@ -1,18 +1,18 @@
 """Tensors of a PyTorch file: views of storages that are read when asked for."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from qface_jax.errors import DataError
 
+# Tensors with more values than their storage repeat them; of all tensors together.
+_MOST_REPEATED = 1 << 24
 # Name of a storage class or dtype in `torch` -> numpy type of what is stored; numpy has
 # no bfloat16, so that its 16 bits are read as they are and widened by `_widened`.
 _BFLOAT16 = "bfloat16"
-# A tensor with more values than its storage repeats them; more than this, nobody saves.
-_MOST_REPEATED = 1 << 24
 TYPES = {
     "FloatStorage": "f4",
     "DoubleStorage": "f8",
@@ -112,22 +112,29 @@ class StoredTensor(NamedTuple):
     strides: tuple[int, ...]
     stored: StoredType
 
-    def array(self) -> np.ndarray:
-        """Returns the values, bfloat16 as float32.
+    @property
+    def view(self) -> tuple:
+        """What tells it from other tensors: equal ones are the same numbers."""
+        return id(self.storage), self.offset, self.shape, self.strides, self.stored
+
+    def array(self, values: np.ndarray) -> np.ndarray:
+        """Returns the tensor, bfloat16 as float32.
+
+        Args:
+            values: All values of its storage, as `Storage.values` gives them.
 
         Raises:
             DataError: if the view reaches beyond the storage.
         """
-        values = self.storage.values(self.stored)
         reach = self.offset + sum(
             (side - 1) * step
             for side, step in zip(self.shape, self.strides, strict=True)
         )
-        empty, count = 0 in self.shape, math.prod(self.shape)
+        empty = 0 in self.shape
         outside = min((self.offset, *self.shape, *self.strides)) < 0 or (
             not empty and reach >= len(values)
         )
-        if outside or count > max(len(values), _MOST_REPEATED):
+        if outside:
             raise DataError(
                 f"a tensor of shape {list(self.shape)}, strides {list(self.strides)} "
                 f"from {self.offset} does not lie within its {len(values):,} values; "
@@ -141,3 +148,31 @@ class StoredTensor(NamedTuple):
             tuple(step * values.itemsize for step in self.strides),
         )
         return np.array(view, values.dtype.newbyteorder("="))
+
+
+def arrays(tensors: Mapping[str, StoredTensor]) -> dict[str, np.ndarray]:
+    """Returns tensors by name; each storage is read once, equal views share an array.
+
+    Raises:
+        DataError: if a view reaches beyond its storage, or all together repeat the
+            values of their storages more often than weights do.
+    """
+    of_storage: dict[tuple, dict[tuple, StoredTensor]] = {}
+    for tensor in tensors.values():
+        key = (id(tensor.storage), tensor.stored)
+        of_storage.setdefault(key, {})[tensor.view] = tensor
+    made: dict[tuple, np.ndarray] = {}
+    repeated = 0
+    for views in of_storage.values():
+        first = next(iter(views.values()))
+        values = first.storage.values(first.stored)
+        count = sum(math.prod(tensor.shape) for tensor in views.values())
+        repeated += max(count - len(values), 0)
+        if repeated > _MOST_REPEATED:
+            raise DataError(
+                f"its tensors repeat {repeated:,} numbers of the file or more, "
+                f"expected at most {_MOST_REPEATED:,}: save them by themselves "
+                "(tensor.clone())"
+            )
+        made |= {view: tensor.array(values) for view, tensor in views.items()}
+    return {name: made[tensor.view] for name, tensor in tensors.items()}

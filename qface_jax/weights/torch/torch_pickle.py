@@ -6,6 +6,7 @@ stand-in, and every other name is refused.
 """
 
 import collections
+import functools
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -18,6 +19,8 @@ from qface_jax.weights.torch.stored_tensor import (
     StoredType,
 )
 
+_MOST_AXES = 32
+_MOST_STAND_INS = 10_000  # classes of a file
 # Modules whose objects say how a run was done and hold no weights.
 _BOOK_KEEPING = (
     "argparse",
@@ -73,7 +76,8 @@ def _rebuild_tensor_v3(
 
 def _tensor(storage, offset, shape, strides, dtype):
     numbers = (offset, *shape, *strides)
-    sane = len(shape) == len(strides) and all(isinstance(n, int) for n in numbers)
+    sane = len(shape) == len(strides) and all(type(n) is int for n in numbers)
+    sane = sane and len(shape) <= _MOST_AXES
     if not isinstance(storage, Storage) or not sane:
         raise DataError("a tensor's description makes no sense; the file is damaged")
     stored = storage.stored if dtype is None else dtype
@@ -118,6 +122,11 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
+@functools.lru_cache(maxsize=_MOST_STAND_INS)
+def _stand_in(module: str, name: str) -> type:
+    return type(name, (StandIn,), {"__module__": module})
+
+
 def _lookup(module: str, name: str) -> Any:
     """Returns what a name of the pickle stands for here.
 
@@ -129,7 +138,7 @@ def _lookup(module: str, name: str) -> Any:
     if module in ("torch", "torch.storage") and name in TYPES:
         return StoredType(name, TYPES[name])
     if any(f"{module}.".startswith(f"{root}.") for root in _BOOK_KEEPING):
-        return type(name, (StandIn,), {"__module__": module})
+        return _stand_in(module, name)
     if module.startswith("torch.nn.modules") or module == "__main__":
         raise DataError(
             f"it holds whole Python objects ({module}.{name}), not weights alone; "
@@ -157,6 +166,18 @@ class TorchUnpickler(RestrictedUnpickler):
         # Text of Python 2 as bytes that fit: pickles of the legacy format may be.
         super().__init__(file, _lookup, encoding="utf-8")
         self._storage = storage
+        self._storages: dict[tuple, Storage] = {}
+        self._names: set[tuple[str, str]] = set()
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Returns what a name of the pickle stands for."""
+        self._names.add((module, name))
+        if len(self._names) > _MOST_STAND_INS:
+            raise DataError(
+                f"it names more than {_MOST_STAND_INS:,} classes and functions; the "
+                "file is damaged"
+            )
+        return super().find_class(module, name)
 
     def persistent_load(self, pid: Any) -> Storage:
         """Returns the storage that a pickle refers to.
@@ -171,6 +192,11 @@ class TorchUnpickler(RestrictedUnpickler):
                 "torch.save(model.state_dict(), FILE) and import that file"
             )
         stored, key, _, size, *view = pid[1:]
-        if not isinstance(size, int) or size < 0:
+        if type(size) is not int or size < 0 or not isinstance(key, str | int):
             raise DataError("a storage's size makes no sense; the file is damaged")
-        return self._storage(stored, str(key), size, view[0] if view else None)
+        bounds = view[0] if view else None
+        # One object for a storage, so that tensors that share it are known to.
+        name = (stored, str(key), size, repr(bounds))
+        if name not in self._storages:
+            self._storages[name] = self._storage(stored, str(key), size, bounds)
+        return self._storages[name]

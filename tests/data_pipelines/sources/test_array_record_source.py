@@ -62,6 +62,22 @@ def test_labels_file(whole, source, caplog):
     np.save(file, labels + 100)
     with pytest.raises(DataError, match=r"labels reach from 100 to 109.* 0 to 9"):
         open_imported(whole)
+    for kind in (np.int64, np.uint8, np.float32, np.float64):
+        np.save(file, labels.astype(kind))
+        assert open_imported(whole).labels().dtype == np.int32
+        np.testing.assert_array_equal(open_imported(whole).labels(), labels)
+    for odd in (
+        labels + 0.5,
+        np.full(40, np.nan),
+        labels.astype(str),
+        labels + np.int64(2**33),
+    ):
+        np.save(file, odd)
+        with pytest.raises(DataError, match=r"expected int32 \(40,\)"):
+            open_imported(whole)
+    np.save(file, labels.astype(object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"labels\.npy: cannot be read"):
+        open_imported(whole)
     file.write_bytes(b"not an array")
     with pytest.raises(DataError, match=r"labels\.npy: cannot be read"):
         open_imported(whole)

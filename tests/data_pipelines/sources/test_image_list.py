@@ -229,6 +229,18 @@ def test_another_word_is_refused():
         decoding.decode(tf.constant(encoded(noise(20, 20))), "pad")
 
 
+def test_folders_too_deep_are_named(tmp_path):
+    place = tmp_path
+    for _ in range(51):
+        place = place / "d"
+    place.mkdir(parents=True)
+    with pytest.raises(DataError, match="more than 50 deep"):
+        open_images(tmp_path)
+    Image.new("RGB", (112, 112)).save(place.parent / "a.png")
+    place.rmdir()
+    assert len(open_images(tmp_path)) == 1
+
+
 def test_a_folder_without_rights_is_named(tmp_path, monkeypatch):
     def refuse(place):
         raise PermissionError(errno.EACCES, "Permission denied", place)

@@ -202,6 +202,16 @@ def test_property_file_that_says_nothing(tmp_path, text):
         opened("mxnet", folder)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["3,112,112\n", "\ufeff3,112,112\n", "3 112 112\n", " 3 , 112 , 112\r\n", "3\n"],
+)
+def test_property_file_in_other_forms(tmp_path, text):
+    folder = write_plain(tmp_path, LABELS, IMAGES)
+    (folder / "property").write_bytes(text.encode())
+    assert opened("mxnet", folder).declared == 3
+
+
 def test_counts_that_disagree_are_logged(tmp_path, caplog):
     folder = write_indexed(tmp_path, LABELS, IMAGES)
     (folder / "property").write_text("10,112,112\nshuffled\n")

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -153,6 +154,15 @@ def test_what_cannot_be_done_is_refused(model_run, people, tmp_path, capsys):
 def test_files_of_others_are_refused(written, tmp_path):
     np.savez(tmp_path / "a.npz", features=np.zeros((2, 3)))
     with pytest.raises(DataError, match="is no file of `qface embed`: it has no unus"):
+        qface_jax.read_embeddings(tmp_path / "a.npz")
+    header = {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 512)}
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        with archive.open("plain.npy", "w") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(DataError, match=r"plain\.npy does not hold its shape"):
+        qface_jax.read_embeddings(tmp_path / "a.npz")
+    np.savez_compressed(tmp_path / "a.npz", plain=np.zeros((1 << 18, 128), "f4"))
+    with pytest.raises(DataError, match="expected at most 8 times its own"):
         qface_jax.read_embeddings(tmp_path / "a.npz")
     for name in ("b.npz", "b.parquet"):
         (tmp_path / name).write_bytes(written.read_bytes()[:-200])

@@ -10,6 +10,11 @@ from qface_jax.weights import state_dict
 from support.torch_writer import Call, Global, tensor, write_legacy, write_zip
 from support.torch_writer import state_dict as stored
 
+
+def tensors_of(path, key=""):
+    return state_dict.read(path, key)[0]
+
+
 GOLDEN = Path(__file__).parents[2] / "golden"
 WRITERS = {"zip": write_zip, "legacy": write_legacy}
 
@@ -58,7 +63,7 @@ def expected():
     ],
 )
 def test_files_of_torch_itself(file, prefix):
-    tensors = state_dict.read(GOLDEN / file)
+    tensors = tensors_of(GOLDEN / file)
     wanted = expected()
     assert set(tensors) == {prefix + name for name in wanted}
     for name, values in wanted.items():
@@ -73,7 +78,7 @@ def test_files_of_torch_itself(file, prefix):
 
 def test_storages_of_a_gpu_come_to_the_cpu(write):
     arrays = {"a": np.ones((2, 3), np.float32), "b": np.arange(4)}
-    tensors = state_dict.read(write(stored(arrays, location="cuda:0")))
+    tensors = tensors_of(write(stored(arrays, location="cuda:0")))
     for name, values in arrays.items():
         np.testing.assert_array_equal(tensors[name], values)
 
@@ -99,10 +104,10 @@ def test_what_is_no_tensor_is_refused_by_name(call, write, tmp_path):
     }
     if module.startswith("numpy"):
         # Inert: it becomes a stand-in, and nothing is called.
-        assert list(state_dict.read(write(content))) == ["a"]
+        assert list(tensors_of(write(content))) == ["a"]
         return
     with pytest.raises(DataError, match=rf"it asks for {module}\.{name}; only tensors"):
-        state_dict.read(write(content))
+        tensors_of(write(content))
     assert not marker.exists()
 
 
@@ -115,13 +120,13 @@ def test_the_book_keeping_of_a_trainer_is_passed_over(write):
         "scalar": Call("numpy.core.multiarray", "scalar", "f8", b"12345678"),
         "state_dict": stored({"model.a": np.ones(3, np.float32)}),
     }
-    assert list(state_dict.read(write(content))) == ["model.a"]
+    assert list(tensors_of(write(content))) == ["model.a"]
 
 
 def test_a_whole_module_is_refused_and_says_how_to_mend(write):
     content = {"model": Global("torch.nn.modules.linear", "Linear")}
     with pytest.raises(DataError, match=r"torch\.save\(model\.state_dict\(\), FILE\)"):
-        state_dict.read(write(content))
+        tensors_of(write(content))
 
 
 @pytest.mark.parametrize(
@@ -139,8 +144,8 @@ def test_a_whole_module_is_refused_and_says_how_to_mend(write):
 )
 def test_a_view_beyond_its_storage_is_refused(view, write):
     values = np.zeros((2, 3), np.float32)
-    with pytest.raises(DataError, match=r"does not lie within|makes no sense"):
-        state_dict.read(write({"a": tensor("0", values, **view)}))
+    with pytest.raises(DataError, match=r"does not lie within|makes no sense|repeat"):
+        tensors_of(write({"a": tensor("0", values, **view)}))
 
 
 def test_a_file_that_is_cut_off_is_refused(write):
@@ -149,19 +154,19 @@ def test_a_file_that_is_cut_off_is_refused(write):
     for size in (0, 3, 40, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:size])
         with pytest.raises(DataError, match=str(path)):
-            state_dict.read(path)
+            tensors_of(path)
 
 
 def test_which_tensors_of_a_checkpoint_are_the_weights(write):
     good = stored({"w": np.ones(2, np.float32)})
     other = {"v": tensor("7", np.zeros(2, np.float32))}
-    tensors = state_dict.read(write({"epoch": 1, "state_dict": good} | other))
+    tensors = tensors_of(write({"epoch": 1, "state_dict": good} | other))
     assert list(tensors) == ["w"]
-    assert list(state_dict.read(write({"odd": {"name": good}}))) == ["w"]
+    assert list(tensors_of(write({"odd": {"name": good}}))) == ["w"]
     with pytest.raises(DataError, match=r"several sets of tensors \(one, two\)"):
-        state_dict.read(write({"one": good, "two": other}))
+        tensors_of(write({"one": good, "two": other}))
     with pytest.raises(DataError, match="no tensors under names"):
-        state_dict.read(write({"epoch": 1}))
+        tensors_of(write({"epoch": 1}))
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16", "int64"])
@@ -177,8 +182,8 @@ def test_safetensors(kind, tmp_path):
     else:
         tensor_ = jnp.asarray(values, kind)
     save_file({"a": tensor_}, tmp_path / "a.safetensors")
-    tensors = state_dict.read(tmp_path / "a.safetensors")
+    tensors = tensors_of(tmp_path / "a.safetensors")
     np.testing.assert_array_equal(tensors["a"].astype(np.float32), values)
     (tmp_path / "a.safetensors").write_bytes(b"no such thing")
     with pytest.raises(DataError, match="cannot be read as safetensors"):
-        state_dict.read(tmp_path / "a.safetensors")
+        tensors_of(tmp_path / "a.safetensors")
