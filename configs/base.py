@@ -252,7 +252,10 @@ def _data() -> Group:
             "people.",
             str,
         ),
-        "batch_size": Option(64, POSITIVE, "Images per step over all devices."),
+        "batch_size": Option(
+            64, Rule(lambda v: 0 < v <= 2**20, "must be within 1 .. 2^20"),
+            "Images per step over all devices.",
+        ),
         "subset": Option(
             1.0, Rule(lambda v: 0 < v <= 1, "must be within (0, 1]"),
             "Random share of the training set that is taken; 1.0 is all.",
@@ -396,7 +399,10 @@ def _eval() -> Group:
         "metric": Option(
             "euclidean", one_of("euclidean", "cosine"), "Distance of two embeddings."
         ),
-        "batch_size": Option(128, POSITIVE, "Images embedded together, all devices."),
+        "batch_size": Option(
+            128, Rule(lambda v: 0 < v <= 2**16, "must be within 1 .. 2^16"),
+            "Images embedded together, all devices.",
+        ),
         "antialias": Option(True, None, "In the down-sampling."),
         "keep_features": Option(
             True, None,

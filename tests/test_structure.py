@@ -56,7 +56,7 @@ ORDER = (
     "inference",
     "report", "weights", "evals", "settings", "data_pipelines", "runs", "processes",
     "configs", "sharded", "models", "losses", "tables", "options", "restricted_pickle",
-    "atomic_file", "storage", "errors",
+    "storage", "errors",
 )  # fmt: skip
 # Libraries that are hard to replace -> the only places that know them.
 ONLY = {

@@ -18,7 +18,6 @@ from typing import NamedTuple, TextIO
 
 import numpy as np
 
-from qface_jax.atomic_file import replace_file
 from qface_jax.data_pipelines.sources import image_list
 from qface_jax.data_pipelines.sources.image_list import evenly_spread
 from qface_jax.data_pipelines.stream import picture
@@ -30,6 +29,7 @@ from qface_jax.data_pipelines.tools.resumable import Resumable
 from qface_jax.data_pipelines.tools.sheet import Band, write_sheet
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.runs.progress import Progress
+from qface_jax.storage.atomic_file import replace_file
 
 LANDMARKS_FILE = "landmarks.csv"
 WITHOUT_FILE = "without_face.csv"

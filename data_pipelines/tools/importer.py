@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from qface_jax.atomic_file import replace_file
 from qface_jax.data_pipelines.sources.array_record_source import LABELS_FILE
 from qface_jax.data_pipelines.sources.source import Source
 from qface_jax.data_pipelines.tools.faces_builder import (
@@ -30,6 +29,7 @@ from qface_jax.data_pipelines.tools.faces_builder import (
 from qface_jax.data_pipelines.tools.resumable import Resumable
 from qface_jax.errors import DataError
 from qface_jax.runs.progress import Progress
+from qface_jax.storage.atomic_file import replace_file
 
 REPORT_FILE = "import.json"
 SHARD_BYTES = 128 << 20

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from qface_jax.atomic_file import replace_file, replacing
 from qface_jax.data_pipelines.sources.records import Source, record_name
 from qface_jax.errors import ConfigError, DataError
+from qface_jax.storage.atomic_file import replace_file, replacing
 
 _AT_ONCE = 256  # pairs that are fetched together
 _TRIES = 50  # draws of a pair of two people for each that is wanted, at most

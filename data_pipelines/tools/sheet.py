@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from qface_jax.atomic_file import replace_file
 from qface_jax.errors import DataError
+from qface_jax.storage.atomic_file import replace_file
 
 Colour = tuple[int, int, int]
 PAPER: Colour = (250, 250, 248)

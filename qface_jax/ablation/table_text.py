@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from qface_jax.ablation import table as ablation
 from qface_jax.ablation.table import LOWEST, Comparison, Row, Statistics
-from qface_jax.atomic_file import replace_file
 from qface_jax.evals.text_table import MISSING, aligned, percent_and_spread
+from qface_jax.storage.atomic_file import replace_file
 
 _WIDTH = 100  # of the lines around a table
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from qface_jax.api.model import BATCH_SIZE, Model
-from qface_jax.atomic_file import replacing
 from qface_jax.data_pipelines.sources.image_list import evenly_spread
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals.calibration import Calibration
@@ -19,6 +18,7 @@ from qface_jax.evals.measures.rates import FEW, Scores, tar_at_far
 from qface_jax.evals.measures.unit import unit
 from qface_jax.inference import feature_file
 from qface_jax.inference.embeddings import Embeddings
+from qface_jax.storage.atomic_file import replacing
 
 _PEOPLE = 8192  # whose images are in float64 at a time
 _STRANGERS = 2000  # images of the gallery that play strangers, at most

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from qface_jax.atomic_file import replace_file
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import npz_file, result_document
+from qface_jax.storage.atomic_file import replace_file
 
 FORMAT = 2  # raised when the meaning of a key changes
 BOTH, TERMINAL, PAGE = "both", "terminal", "page"  # where a table is shown

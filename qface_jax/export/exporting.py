@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qface_jax.atomic_file import replace_file, replacing
 from qface_jax.data_pipelines.tools import sample_images
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.export import interface as interfaces
@@ -21,6 +20,7 @@ from qface_jax.export.subject import (
     Runner,
     Subject,
 )
+from qface_jax.storage.atomic_file import replace_file, replacing
 from qface_jax.tables import EXPORT_FORMATS
 from qface_jax.weights import parity
 from qface_jax.weights.parity import Compared

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qface_jax.atomic_file import replacing
 from qface_jax.data_pipelines.sources.image_status import Status
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import npz_file
 from qface_jax.evals.embedded import Embedded
 from qface_jax.inference.embeddings import Embeddings
+from qface_jax.storage.atomic_file import replacing
 
 ENDINGS = (".npz", ".parquet")
 _BLOCK = 4096  # images in memory at a time while a file is written

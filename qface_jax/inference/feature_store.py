@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from qface_jax.atomic_file import replace_file
 from qface_jax.errors import DataError
 from qface_jax.evals.embedded import Embedded
 from qface_jax.inference.embedder import fused, scored
 from qface_jax.inference.quality_score import Score
 from qface_jax.processes.share import Share
+from qface_jax.storage.atomic_file import replace_file
 
 FOLDER = "features"  # of a run
 FORMAT = 2  # raised when the meaning of a field changes

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qface_jax.atomic_file import replacing
 from qface_jax.evals.measures.quality_scores import rank_correlation, title
+from qface_jax.storage.atomic_file import replacing
 from qface_jax.tables import QUALITY_SCORES
 
 OK, NON_FINITE = "ok", "non_finite"

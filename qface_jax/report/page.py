@@ -9,7 +9,6 @@ from typing import Any
 
 import jinja2
 
-from qface_jax.atomic_file import replace_file
 from qface_jax.configs import document
 from qface_jax.errors import ConfigError, DataError, counted
 from qface_jax.evals import results
@@ -31,6 +30,7 @@ from qface_jax.report.training_log import Log, read_log
 from qface_jax.report.training_log import panels as log_panels
 from qface_jax.runs import run_document
 from qface_jax.runs.run_folder import CHECKPOINTS, steps_in
+from qface_jax.storage.atomic_file import replace_file
 from qface_jax.tables import OBJECTIVES
 
 # What a reader wants to know first: label -> place in the config.

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from clu import metric_writers
 
-from qface_jax.atomic_file import replace_file
 from qface_jax.runs import metrics_log
 from qface_jax.runs.metrics_log import Event
 from qface_jax.runs.run_folder import EVENTS, METRICS, TABLE
+from qface_jax.storage.atomic_file import replace_file
 from qface_jax.storage.retrying import retrying
 
 COLUMNS = ("step", "name", "value")

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from qface_jax import options, tables
-from qface_jax.atomic_file import replace_file
 from qface_jax.configs import document
 from qface_jax.errors import ConfigError
 from qface_jax.runs import run_document
 from qface_jax.runs.versions import installed
+from qface_jax.storage.atomic_file import replace_file
 
 FORMAT = 2
 CONFIG, CHECKPOINTS, BEST = "config.json", "checkpoints", "best"

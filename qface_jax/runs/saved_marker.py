@@ -6,10 +6,10 @@ stopped before it had saved any.
 
 from pathlib import Path
 
-from qface_jax.atomic_file import replace_file
 from qface_jax.errors import ConfigError
 from qface_jax.runs.metrics_log import last_logged_step
 from qface_jax.runs.run_folder import CHECKPOINTS, METRICS
+from qface_jax.storage.atomic_file import replace_file
 
 NAME = ".saved"
 

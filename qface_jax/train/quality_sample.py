@@ -14,7 +14,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from qface_jax.atomic_file import replace_file
 from qface_jax.errors import ConfigError, DataError
 from qface_jax.evals import npz_file
 from qface_jax.inference.embedder import Embedder
@@ -26,6 +25,7 @@ from qface_jax.report.drawings import quality_pictures
 from qface_jax.report.drawings.quality_pictures import NORM, PROBABILITY, Measured
 from qface_jax.sharded import classifier, parallel
 from qface_jax.sharded.classifier import CENTRES
+from qface_jax.storage.atomic_file import replace_file
 from qface_jax.train.setup import Setup
 from qface_jax.train.state import TrainState
 

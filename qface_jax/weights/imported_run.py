@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from qface_jax.atomic_file import replacing
 from qface_jax.configs.base import get_config
 from qface_jax.errors import ConfigError
 from qface_jax.runs import checkpoint, run_folder
 from qface_jax.sharded import classifier
+from qface_jax.storage.atomic_file import replacing
 from qface_jax.weights.convention import Convention
 
 

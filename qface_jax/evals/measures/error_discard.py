@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from qface_jax.atomic_file import replace_file
 from qface_jax.evals.measures.quality_scores import (
     NORM,
     array_name,
@@ -30,6 +29,7 @@ from qface_jax.evals.measures.quality_scores import (
 from qface_jax.evals.results import PAGE, TERMINAL, Column, Line, Table
 from qface_jax.evals.results import Curve as Picture
 from qface_jax.evals.text_table import percent
+from qface_jax.storage.atomic_file import replace_file
 from qface_jax.tables import QUALITY_SCORES
 
 MOST = 0.95  # share that is left out at most; the rest is too few pairs to count

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from qface_jax.atomic_file import replace_file
+from qface_jax.storage.atomic_file import replace_file
 
 
 def write_figure(path: Path, figure: Figure) -> None:
