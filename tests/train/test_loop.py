@@ -87,7 +87,7 @@ def test_a_signal_during_evaluation_saves_and_stops(where, tmp_path, monkeypatch
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    config = small("optim.learning_rate=1e30", "total_steps=9")
+    config = small("optim.learning_rate=2e9", "total_steps=9")
     with pytest.raises(TrainingDivergedError) as error:
         loop.train(config, tmp_path / "run")
     assert "is not finite" in str(error.value)

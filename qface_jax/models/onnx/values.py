@@ -204,12 +204,15 @@ class Context:
     static_numbers: int = 0
 
     def note(self, value: Value) -> None:
-        """Counts the numbers of a value that was computed.
+        """Counts the numbers of a value that was computed, of one image.
+
+        Of a whole batch, whose size an export leaves open, the first axis is the batch.
 
         Raises:
             ValueError: they are, or with those before they become, too many.
         """
-        size = math.prod(value.array.shape)
+        of_batch = not (self.mapped or value.static)
+        size = math.prod(value.array.shape[1:] if of_batch else value.array.shape)
         if value.static:
             self.static_numbers += size
         if size > MAX_NUMBERS or self.static_numbers > MAX_ALL_STATIC:
