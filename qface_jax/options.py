@@ -7,8 +7,7 @@ table (`qface_jax.tables`) declares its own beside its code.
 import itertools
 import math
 import os
-import sys
-import unicodedata
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -139,14 +138,11 @@ def _is_plain(value: Any) -> bool:
         os.fsencode(value)
     except UnicodeEncodeError:
         return False
-    return not any(unicodedata.category(letter) == "Cc" for letter in value)
+    return not re.search(r"[\x00-\x1f\x7f-\x9f]", value)
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is a number that a float can hold."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return abs(value) <= sys.float_info.max
-    return isinstance(value, float)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def defaults(group: Group) -> "ConfigDict":

@@ -106,8 +106,8 @@ def _check(args: argparse.Namespace, read: Any) -> str:
             f"  warning: embeddings of different pictures have cosines of "
             f"{cosine:.2f} and above; is the input {read.reference}?"
         )
-    own = importing.is_onnx(args.weights)
-    source = args.against or (args.weights if own else None)
+    is_onnx = importing.is_onnx(args.weights)
+    source = args.against or (args.weights if is_onnx else None)
     if source is None:
         return "not checked: no reference at hand (--against=FILE.onnx gives one)"
     theirs = parity.onnx_embed(source, read.reference)

@@ -41,7 +41,7 @@ def named_damage(folder: Path, advice: str = "") -> Iterator[None]:
                 f"go on from step {', '.join(others)}" if others else "start again"
             )
             advice = f"remove that folder to {instead}"
-        reason = (str(_root(error)) or type(error).__name__).splitlines()[0][:300]
+        reason = _reason(error)
         if is_transient(error):
             raise UserError(
                 f"{folder}: cannot be read now ({error}): the storage fails; the "
@@ -67,14 +67,15 @@ def named_loss_of_folder(run: Path) -> Iterator[None]:
     except Exception as error:
         if (run / CONFIG).is_file():
             raise
-        reason = (str(_root(error)) or type(error).__name__).splitlines()[0][:200]
+        reason = _reason(error)
         raise UserError(
             f"{run}: was removed or moved while the run was at work, and no checkpoint "
             f"can be saved there ({reason}); put it back, or start again"
         ) from error
 
 
-def _root(error: BaseException) -> BaseException:
+def _reason(error: BaseException) -> str:
+    """The first line of what was at the bottom of an error."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return error
+    return (str(error) or type(error).__name__).splitlines()[0][:300]
