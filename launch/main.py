@@ -7,7 +7,7 @@ import sys
 import traceback
 
 from qface_jax import __version__, tables
-from qface_jax.errors import UserError, printable
+from qface_jax.errors import UserError, origins, printable
 from qface_jax.launch import backend, cluster, terminal
 from qface_jax.processes import hosts
 from qface_jax.processes.roll_call import NotJoinedError
@@ -80,13 +80,9 @@ def _parse(words: list[str]) -> tuple[str, argparse.Namespace]:
     return name, args
 
 
-def _tells_of(error: BaseException | None, texts: tuple[str, ...]) -> bool:
+def _tells_of(error: BaseException, texts: tuple[str, ...]) -> bool:
     """Whether an error, or what it comes from, has one of the texts in its message."""
-    while error is not None:
-        if any(text in str(error) for text in texts):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(text in str(one) for one in origins(error) for text in texts)
 
 
 def _explain(name: str, error: Exception) -> int:

@@ -1,5 +1,7 @@
 """Errors that are the user's to mend: shown as one line, without a traceback."""
 
+from collections.abc import Iterator
+
 
 class UserError(Exception):
     """Something outside the program is wrong: says what, got, expected, how to mend."""
@@ -11,6 +13,24 @@ class ConfigError(UserError):
 
 class DataError(UserError):
     """A file or folder of images, labels or pairs does not hold what it should."""
+
+
+def origins(error: BaseException, *, contexts: bool = True) -> Iterator[BaseException]:
+    """Yields an error, then what it comes from, each once.
+
+    A library that keeps an error and raises it again can close the chain to a ring.
+
+    Args:
+        error: The last one.
+        contexts: Follow also what was being handled when an error was raised, where it
+            names no cause.
+    """
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen:
+        seen.add(id(at))
+        yield at
+        at = at.__cause__ or (at.__context__ if contexts else None)
 
 
 def counted(number: int, noun: str) -> str:

@@ -39,6 +39,8 @@ def _context() -> ocp.Context:
     registry.add(ocp.handlers.JsonHandler, checkpointable_name=DIGESTS)
     context = ocp.Context()
     context.checkpointables.registry = registry
+    # In the background, its writes wait five minutes for a folder that failed.
+    context.asynchronous.create_directories_asynchronously = False
     return context
 
 

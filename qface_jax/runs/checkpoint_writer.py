@@ -1,5 +1,6 @@
 """Writes checkpoints in the background, and again where storage fails for a moment."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from qface_jax.errors import UserError
 from qface_jax.processes import hosts
 from qface_jax.storage.retrying import is_transient, retrying
 
+_PATIENCE = 60.0  # s of waiting for a write before each word about it
 _LOST_IN_A_ROW = 3  # then the run ends: it would go on without any
 
 
@@ -76,7 +78,7 @@ class CheckpointWriter:
         if pending is None or pending.response is None:
             return []
         try:
-            pending.response.result()
+            self._wait_for(pending)
         except Exception as error:
             if not is_transient(error) or not _is_alone():
                 raise
@@ -91,6 +93,23 @@ class CheckpointWriter:
         finally:
             self.checkpointer.close()
 
+    def _wait_for(self, pending: _Pending) -> None:
+        """Waits without a limit, as storage may be back later, and says so."""
+        began = time.monotonic()
+        while True:
+            asked = time.monotonic()
+            try:
+                pending.response.result(timeout=_PATIENCE)
+                return
+            except TimeoutError:
+                now = time.monotonic()
+                if now - asked < _PATIENCE:  # it is the write's own error
+                    raise
+                hosts.say(
+                    f"{self._folder}: step {pending.step:,} is still being written; "
+                    f"waiting for the storage ({(now - began) / 60:.0f} min)"
+                )
+
     def _mended(self, pending: _Pending, error: Exception) -> list[int]:
         if not _is_gone(pending.parts):
 
@@ -99,7 +118,7 @@ class CheckpointWriter:
                     pending.step, pending.parts, force=True, overwrite=True
                 )
 
-            self._open_again()
+            retrying(self._open_again, self._folder)
             self._again(write)
             self._lost_in_a_row = 0
             return []
@@ -112,7 +131,7 @@ class CheckpointWriter:
                 "storage fails; mend it and run the same command again"
             ) from error
         hosts.say(f"warning: {text}; what follows is saved in its place")
-        self._open_again()
+        retrying(self._open_again, self._folder)
         return [pending.step]
 
     def _again(self, call: Callable[[], Any]) -> Any:

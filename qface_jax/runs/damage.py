@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from qface_jax.errors import UserError
+from qface_jax.errors import UserError, origins
 from qface_jax.runs.quiet_orbax import quiet_orbax
 from qface_jax.runs.run_folder import CONFIG, steps_in
 from qface_jax.storage.retrying import is_transient
@@ -76,6 +76,5 @@ def named_loss_of_folder(run: Path) -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     """The first line of what was at the bottom of an error."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return (str(error) or type(error).__name__).splitlines()[0][:300]
+    *_, first = origins(error, contexts=False)
+    return (str(first) or type(first).__name__).splitlines()[0][:300]

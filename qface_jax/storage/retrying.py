@@ -25,6 +25,8 @@ TRANSIENT = frozenset(
         errno.ENETDOWN,
         errno.ENETUNREACH,
         errno.EREMOTEIO,
+        # A folder is removed while a write into it, which failed, has not ended.
+        errno.ENOTEMPTY,
     }
 )
 _WORDS = tuple(os.strerror(number) for number in sorted(TRANSIENT))

@@ -183,6 +183,13 @@ def test_a_full_disk_is_no_full_device(error, capsys):
         assert "Traceback" not in said
 
 
+def test_an_error_that_is_its_own_origin_ends_the_command(capsys):
+    kept, raised = OSError(errno.EIO, "kept"), RuntimeError("raised")
+    raised.__cause__, kept.__cause__ = kept, raised
+    assert main._explain("train", raised) == main.EXIT_FAULT
+    assert "this is a fault of qface_jax itself" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("number", "says"),
     [

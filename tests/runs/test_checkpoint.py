@@ -1,8 +1,11 @@
 """What was saved comes back bit for bit, or is named; nothing is lost in silence."""
 
+import errno
 import json
+import os
 import random
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -257,6 +260,23 @@ def test_no_flipped_bit_passes_unseen(run):
         flip(path, bit)
     assert seen >= 6
     assert_same(load_parts(run, "last", ALL)[1], state_of(6))
+
+
+@pytest.mark.parametrize("part", ["9.orbax-checkpoint-tmp", "state.", "digests."])
+def test_a_folder_that_cannot_be_made_is_made_again(run, part, monkeypatch):
+    make, failed = os.mkdir, []
+
+    def once(path, *args, **kwargs):
+        if not failed and Path(path).name.startswith(part):
+            failed.append(path)
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        make(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "mkdir", once)
+    with Checkpoints(run, keep=2) as checkpoints:
+        checkpoints.save(9, state_of(9))
+    assert failed
+    assert_same(restore(run), state_of(9))
 
 
 @pytest.mark.parametrize("name", ["²", "007", "7.damaged", "-7", "tmp", "1e3"])

@@ -1,9 +1,11 @@
 import errno
+import threading
 
 import jax.numpy as jnp
 import pytest
 
 from qface_jax.errors import UserError
+from qface_jax.runs import checkpoint_writer
 from qface_jax.runs.checkpoint_writer import CheckpointWriter
 from qface_jax.storage import retrying
 
@@ -14,7 +16,7 @@ class Response:
     def __init__(self, error):
         self.error = error
 
-    def result(self):
+    def result(self, timeout=None):
         if self.error is not None:
             raise self.error
         return True
@@ -47,10 +49,13 @@ class Checkpointer:
 class Storage:
     def __init__(self, *, at_start=(), later=()):
         self.at_start, self.later = list(at_start), list(later)
+        self.at_opening = []
         self.saved, self.closed, self.opened = {}, 0, 0
 
     def reopen(self):
         self.opened += 1
+        if self.at_opening:
+            raise self.at_opening.pop(0)
         return Checkpointer(self)
 
 
@@ -140,3 +145,47 @@ def test_other_errors_are_raised_as_they_are(tmp_path):
     with pytest.raises(ValueError, match="no such type"):
         one.close()
     assert storage.closed == 1
+
+
+class LateResponse(Response):
+    """Ends at the second time of asking."""
+
+    asked = 0
+
+    def result(self, timeout=None):
+        self.asked += 1
+        if self.asked == 1:
+            threading.Event().wait(timeout)
+            raise TimeoutError
+        return super().result()
+
+
+def test_a_write_that_takes_long_is_waited_for_and_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoint_writer, "_PATIENCE", 0.01)
+    one = writer(tmp_path, Storage())
+    one.save(5, state(1.0))
+    one._pending = one._pending._replace(response=LateResponse(None))
+    assert one.close() == []
+    assert "step 5 is still being written" in capsys.readouterr().err
+
+
+def test_a_timeout_of_the_write_itself_is_raised(tmp_path):
+    storage = Storage(later=[TimeoutError("no answer from process 3")])
+    one = writer(tmp_path, storage)
+    one.save(5, state(1.0))
+    with pytest.raises(TimeoutError, match="process 3"):
+        one.close()
+
+
+def test_what_is_still_being_written_is_removed_a_moment_later(tmp_path, slept):
+    busy = OSError(errno.ENOTEMPTY, "Directory not empty", "5.orbax-checkpoint-tmp")
+    storage = Storage(later=[FAILED])
+    one = writer(tmp_path, storage)
+    parts = state(1.0)
+    one.save(5, parts)
+    taken(parts)
+    storage.at_opening = [busy, busy]
+    assert one.save(10, state(2.0)) == [5]
+    assert one.close() == []
+    assert list(storage.saved) == [10]
+    assert slept == [0.1, 0.3]
