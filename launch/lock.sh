@@ -19,7 +19,7 @@ trap 'rm -rf "$tool"' EXIT
 "$tool/bin/python" -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 
 # dev first: the others take the same releases.
-for extra in dev docs run; do
+for extra in dev docs run tpu-plan; do
     target=requirements/$extra.txt
     wanted=(--constraint requirements/constraints.in)
     [[ $extra == run ]] || wanted+=(--extra "$extra")

@@ -14,12 +14,26 @@ fi
 launch_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$launch_dir/environment.sh" dev
 
+# The compiler of TPUs, for Linux alone. Apart from the rest, and for its own tests: where
+# it is installed, JAX looks for a TPU.
+qface_libtpu() {
+    local folder=$qface_venv/libtpu
+    [[ $(uname -sm) == "Linux x86_64" ]] || return 0
+    if [[ ! -d $folder ]]; then
+        qface_pip --no-deps --require-hashes --target "$folder.partial" --requirement \
+            <(sed -n '/^libtpu==/,/[^\\]$/p' requirements/tpu-plan.txt)
+        mv "$folder.partial" "$folder"
+    fi
+    export QFACE_LIBTPU=$folder # see tests/planning/test_tpu.py
+}
+
 cd "$launch_dir/.."
 selection=(-m "not slow")
 if [[ ${1-} == --all ]]; then
     selection=()
     shift
     export QFACE_TESTS_COMPILE_FULLY=1 # see tests/conftest.py
+    qface_libtpu
 fi
 ruff check .
 ruff format --check .

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = {"run": [], "dev": ["dev"], "docs": ["docs"]}
+EXTRAS = {"run": [], "dev": ["dev"], "docs": ["docs"], "tpu-plan": ["tpu-plan"]}
 
 
 def entries(name):
@@ -54,7 +54,7 @@ def test_the_files_agree_on_each_release():
     dev = {}
     for requirement, _ in entries("dev"):
         dev.setdefault(requirement.name, set()).add(str(requirement.specifier))
-    for name in ("run", "docs"):
+    for name in ("run", "docs", "tpu-plan"):
         for requirement, _ in entries(name):
             if requirement.name in dev:
                 assert str(requirement.specifier) in dev[requirement.name]

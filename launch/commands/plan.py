@@ -4,20 +4,33 @@ import argparse
 
 from qface_jax.launch.commands.command import Command
 
-DESCRIPTION = """Compile a config's training step for a number of devices that need not
-exist and print, for each of them, the bytes that it needs, by item, what it computes
-and sends in a step, the global batch and the number of steps; when it does not fit,
-what to change."""
+DESCRIPTION = """Compile a config's training step for devices that need not exist and
+print, for each of them, the bytes that it needs, by item, what it computes and sends in
+a step, the global batch and the number of steps; when it does not fit, what to change.
+For TPUs their own compiler does it; it also counts the bytes between memory and core,
+and so the most images per second that a chip's published rates allow."""
+DEFAULT_MEMORY = 80.0  # GiB, of devices of which nothing is known
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the command."""
     parser.add_argument("--config", required=True, metavar="NAME", help="as in train")
-    parser.add_argument(
-        "--devices", type=int, required=True, metavar="N", help="how many devices"
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument(
+        "--topology",
+        metavar="NAME",
+        help="TPU and layout of its chips, as v5e:4x8, v5p:4x4x4 or v6e:8x8 (extra "
+        "tpu-plan), or cpu:N for N devices of any kind",
+    )
+    where.add_argument(
+        "--devices", type=int, metavar="N", help="short for --topology=cpu:N"
     )
     parser.add_argument(
-        "--classes", type=int, required=True, metavar="C", help="how many identities"
+        "--classes",
+        type=int,
+        metavar="C",
+        help="how many identities; default as in the public training set that the "
+        "config is named after",
     )
     parser.add_argument(
         "--images",
@@ -34,15 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory",
         type=float,
-        default=80.0,
         metavar="GIB",
-        help="of each device; default 80",
+        help="of each device; default: the chip's, 80 for cpu:N",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the plan; exit status 0 where it fits, 3 where it does not."""
     from qface_jax.errors import ConfigError
+    from qface_jax.planning import topology, training_sets
+    from qface_jax.processes import hosts
     from qface_jax.settings import config as configs
 
     for name in ("devices", "classes", "images", "batch_per_device", "memory"):
@@ -50,29 +64,41 @@ def run(args: argparse.Namespace) -> int:
         if value is not None and value <= 0:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag}: got {value}, must be > 0")
+    known = training_sets.counts(args.config, args.classes, args.images)
+    place = topology.open_topology(args.topology or f"{topology.CPU}:{args.devices}")
+    devices = len(place.devices)
     overrides = list(args.overrides)
     if args.batch_per_device is not None:
-        rows = args.batch_per_device * args.devices
+        rows = args.batch_per_device * devices
         overrides.append(f"--config.data.batch_size={rows}")
     # The data is not opened, so its place need not be known.
     anywhere = ["--config.data.source=auto", "--config.data.path=unknown"]
     config = configs.load(args.config, [*anywhere, *overrides])
 
-    import jax
-
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", args.devices)
-
     from qface_jax.planning import plan, plan_text
     from qface_jax.sharded import parallel
 
-    images = args.images if args.images is not None else 20 * args.classes
-    mesh = parallel.make_mesh()
-    needs = plan.plan(config, mesh, num_classes=args.classes, images=images)
-    print(plan_text.title(config, args.classes, args.devices))
+    def say(what: str) -> None:
+        hosts.say(f"compiling {what} for {place.name}")
+
+    if place.chip:
+        hosts.say("the compiler of TPUs takes minutes for a deep backbone")
+
+    needs = plan.plan(
+        config,
+        parallel.make_mesh(place.devices),
+        num_classes=known.num_classes,
+        images=known.images,
+        say=say,
+    )
+    memory = DEFAULT_MEMORY if place.chip is None else place.chip.memory / 2**30
+    memory = memory if args.memory is None else args.memory
+    print(plan_text.title(config, known.num_classes, devices))
     print(plan_text.table(needs))
-    advice = plan_text.advice(needs, config, int(args.memory * 2**30))
-    print("\n".join(advice) if advice else f"fits into {args.memory:g} GiB per device")
+    if place.chip:
+        print(f"\n{plan_text.bounds(needs, place)}\n")
+    advice = plan_text.advice(needs, config, memory * 2**30)
+    print("\n".join(advice) if advice else f"fits into {memory:.4g} GiB per device")
     return 3 if advice else 0
 
 

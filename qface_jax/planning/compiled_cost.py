@@ -21,6 +21,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qface_jax.planning.hlo_text import (
+    Instruction,
+    bits,
+    branches,
+    named,
+    parse,
+    trips,
+)
+
 PRODUCTS = "products"
 COLLECTIVES = (
     "all-gather",
@@ -30,11 +39,7 @@ COLLECTIVES = (
     "collective-permute",
 )
 
-_BITS = re.compile(r"[a-z]+(\d+)")
 _ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\]")
-_INSTRUCTION = re.compile(r"(?:ROOT )?%([\w.-]+) = (.*)")
-_COMPUTATION = re.compile(r"(ENTRY )?%([\w.-]+) \(.*-> .*\{$")
-_COMMENT = re.compile(r"/\*.*?\*/")
 # What would be overlooked: transfers of other kinds, and products inside a library.
 _TRANSFER = re.compile(r"(all-|reduce-scatter|collective-|ragged-|async-|send|recv)")
 _LIBRARY = re.compile(r'custom_call_target="[^"]*(matmul|gemm|conv|dot|dnn)', re.I)
@@ -52,24 +57,6 @@ class Cost(NamedTuple):
     traffic: dict[str, int]
 
 
-class Instruction(NamedTuple):
-    """One line of a program.
-
-    Attributes:
-        name: Its name within the computation.
-        shape: Type and shape of the result, as text; of a tuple, those of its parts.
-        kind: Operation.
-        operands: Names of the arguments.
-        rest: The line from the arguments on.
-    """
-
-    name: str
-    shape: str
-    kind: str
-    operands: list[str]
-    rest: str
-
-
 def read(text: str) -> Cost:
     """Returns the work and the traffic of one device.
 
@@ -80,44 +67,10 @@ def read(text: str) -> Cost:
         ValueError: if it cannot be counted: a loop of unknown length or a branch with
             products or collectives inside, or an instruction of unknown meaning.
     """
-    entry, computations = _parse(text)
+    entry, computations = parse(text)
     total = _count(entry, computations, {})
     traffic = {kind: total[kind] for kind in COLLECTIVES if total[kind]}
     return Cost(total[PRODUCTS], traffic)
-
-
-def _parse(text: str) -> tuple[str, dict[str, list[Instruction]]]:
-    """The name of the program's entry, and the instructions of each computation."""
-    entry, computations, lines = "", {}, []
-    for line in text.splitlines():
-        line = _COMMENT.sub("", line).strip()
-        if header := _COMPUTATION.match(line):
-            lines = computations.setdefault(header[2], [])
-            entry = header[2] if header[1] else entry
-        elif match := _INSTRUCTION.match(line):
-            lines.append(_instruction(match[1], match[2]))
-    if not entry:
-        raise ValueError("got no program: expected the text of a compiled HLO module")
-    return entry, computations
-
-
-def _instruction(name: str, text: str) -> Instruction:
-    end = _closing(text, 0) + 1 if text.startswith("(") else text.index(" ")
-    shape, call = text[:end], text[end:].lstrip()
-    opening = call.index("(")
-    inside = call[opening : _closing(call, opening)]
-    operands = re.findall(r"%([\w.-]+)", inside)
-    return Instruction(name, shape, call[:opening], operands, call[opening:])
-
-
-def _closing(text: str, opening: int) -> int:
-    """Index of the bracket that closes the one at `opening`."""
-    depth = 0
-    for match in re.compile(r"[()]").finditer(text, opening):
-        depth += 1 if match[0] == "(" else -1
-        if depth == 0:
-            return match.start()
-    raise ValueError(f"unbalanced brackets in {text[:80]!r}")
 
 
 def _count(name: str, computations: dict, known: dict[str, Counter]) -> Counter:
@@ -128,12 +81,12 @@ def _count(name: str, computations: dict, known: dict[str, Counter]) -> Counter:
     shapes = {line.name: line.shape for line in computations[name]}
     for line in computations[name]:
         if line.kind in ("fusion", "call"):
-            total += _count(_named(line, "calls|to_apply"), computations, known)
+            total += _count(named(line, "calls|to_apply"), computations, known)
         elif line.kind == "while":
-            body = _count(_named(line, "body"), computations, known)
+            body = _count(named(line, "body"), computations, known)
             total += _repeated(body, line)
         elif line.kind == "conditional":
-            for branch in _branches(line):
+            for branch in branches(line):
                 if _count(branch, computations, known):
                     raise ValueError(
                         f"%{line.name}: products or collectives in a branch cannot be "
@@ -161,25 +114,13 @@ def _of_instruction(line: Instruction, shapes: dict[str, str]) -> Counter:
 def _repeated(body: Counter, line: Instruction) -> Counter:
     if not body:
         return body
-    trips = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line.rest)
-    if trips is None:
+    times = trips(line)
+    if times is None:
         raise ValueError(
             f"%{line.name}: a loop of unknown length with {', '.join(body)} inside "
             "cannot be counted"
         )
-    return Counter({kind: int(trips[1]) * count for kind, count in body.items()})
-
-
-def _named(line: Instruction, key: str) -> str:
-    """The computation that an instruction names under a key."""
-    return re.search(rf"\b(?:{key})=%([\w.-]+)", line.rest)[1]
-
-
-def _branches(line: Instruction) -> list[str]:
-    lists = re.findall(
-        r"(?:branch_computations=\{|(?:true|false)_computation=)([^}=]*)", line.rest
-    )
-    return re.findall(r"%([\w.-]+)", " ".join(lists))
+    return Counter({kind: times * count for kind, count in body.items()})
 
 
 def _dimensions(shape: str) -> list[int]:
@@ -189,8 +130,9 @@ def _dimensions(shape: str) -> list[int]:
 def _bytes(shape: str) -> int:
     total = 0
     for kind, sizes in _ARRAY.findall(shape):
-        bits = 8 if kind == "pred" else int(_BITS.match(kind)[1])
-        total += math.prod(int(size) for size in sizes.split(",") if size) * bits // 8
+        total += (
+            math.prod(int(size) for size in sizes.split(",") if size) * bits(kind) // 8
+        )
     return total
 
 

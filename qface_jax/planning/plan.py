@@ -1,13 +1,15 @@
 """What a training step needs per device, from compiling it for devices not there.
 
-The step is compiled ahead of time for a mesh of virtual devices; nothing is allocated.
-The compiler of this machine's CPU does it, so temporary memory on another accelerator
-can differ by its own layouts and scratch space; what is stored is exact. It computes
-bfloat16 in float32 and recomputes early what `model.remat` drops, so what these two
-save in activations hardly shows. Work and bytes sent are those of the compiled program:
-another compiler may join or cut collectives, but has the same arrays to move.
+The step is compiled ahead of time for a mesh of devices that need not exist; nothing is
+allocated, and what is stored is exact. For TPUs their own compiler does it. Else it is
+that of this machine's CPU, so temporary memory on an accelerator can differ by its own
+layouts and scratch space: a CPU computes bfloat16 in float32 and recomputes early what
+`model.remat` drops, so what these two save in activations hardly shows. Work and bytes
+sent are those of the compiled program: another compiler may join or cut collectives,
+but has the same arrays to move.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +20,7 @@ from ml_collections import ConfigDict
 
 from qface_jax import models, objectives
 from qface_jax.objectives.objective import Context, Encoders
-from qface_jax.planning import compiled_cost
+from qface_jax.planning import compiled_cost, memory_traffic
 from qface_jax.planning.compiled_cost import Cost
 from qface_jax.train import state as states
 from qface_jax.train import step as steps
@@ -54,6 +56,8 @@ class Plan(NamedTuple):
         creation: Bytes that making the state takes, before the first step.
         step: Work and traffic of a step.
         class_side: The part of it above the features: loss and gradients.
+        moved: Bytes that a step moves between a device's memory and its core; None
+            where the compiler is that of a CPU.
         batch_size: Images per step over all devices.
         total_steps: Updates of the whole run.
     """
@@ -63,6 +67,7 @@ class Plan(NamedTuple):
     creation: int
     step: Cost
     class_side: Cost
+    moved: int | None
     batch_size: int
     total_steps: int
 
@@ -191,7 +196,18 @@ def compile_creation(setup: Setup) -> jax.stages.Compiled:
     return created.lower(setup.init_key).compile()
 
 
-def plan(config: ConfigDict, mesh: Mesh, *, num_classes: int, images: int) -> Plan:
+def _is_tpu(mesh: Mesh) -> bool:
+    return mesh.devices.flat[0].platform == "tpu"
+
+
+def plan(
+    config: ConfigDict,
+    mesh: Mesh,
+    *,
+    num_classes: int,
+    images: int,
+    say: Callable[[str], None] = lambda text: None,
+) -> Plan:
     """Compiles the training step for the devices of a mesh and reads its needs.
 
     Args:
@@ -199,17 +215,22 @@ def plan(config: ConfigDict, mesh: Mesh, *, num_classes: int, images: int) -> Pl
         mesh: Devices that the step is compiled for.
         num_classes: Identities of the training set.
         images: Its images, for the number of steps.
+        say: Told what is being compiled.
 
     Raises:
         ConfigError: if a size cannot be cut over the devices.
     """
     setup = build(config, Counts(num_classes, images), mesh)
+    say("the training step (1 of 3)")
     abstract, compiled = setup.abstract, compile_step(config, setup)
+    text = compiled.as_text()
     class_rows = setup.objective.class_rows
     memory = compiled.memory_analysis()
     centres, backbone = _split(abstract.params, class_rows)
     centre_state, backbone_state = _split(abstract.opt_state, class_rows)
+    say("its class side (2 of 3)")
     above = compile_class_side(config, setup)
+    say("the making of the state (3 of 3)")
     needed, made = above.memory_analysis(), compile_creation(setup).memory_analysis()
     class_side = min(
         needed.temp_size_in_bytes + needed.output_size_in_bytes,
@@ -235,8 +256,9 @@ def plan(config: ConfigDict, mesh: Mesh, *, num_classes: int, images: int) -> Pl
         items=items,
         peak=peak,
         creation=made.output_size_in_bytes + made.temp_size_in_bytes,
-        step=compiled_cost.read(compiled.as_text()),
+        step=compiled_cost.read(text),
         class_side=compiled_cost.read(above.as_text()),
+        moved=memory_traffic.read(text) if _is_tpu(mesh) else None,
         batch_size=config.data.batch_size,
         total_steps=setup.length.total_steps,
     )

@@ -3,11 +3,19 @@
 from ml_collections import ConfigDict
 
 from qface_jax import objectives
+from qface_jax.planning import roofline
 from qface_jax.planning.compiled_cost import Cost
 from qface_jax.planning.plan import ACTIVATIONS, Plan
+from qface_jax.planning.topology import Topology
 
-# The plan's compiler is that of a CPU; `qface_jax.planning.plan` says why.
-UNSEEN = "(on accelerators; hardly seen in this plan)"
+# What a compiler of CPUs hardly shows; `qface_jax.planning.plan` says why.
+UNSEEN = " (on accelerators; hardly seen in this plan)"
+
+LIMITS = {
+    "work": "arithmetic",
+    "memory": "memory traffic",
+    "network": "the network",
+}
 
 
 def size(count: int) -> str:
@@ -63,6 +71,37 @@ def table(plan: Plan) -> str:
     return "\n".join(lines)
 
 
+def bounds(plan: Plan, topology: Topology) -> str:
+    """Returns how fast a step can be at most on a topology of chips, as text."""
+    chip, chips = topology.chip, len(topology.devices)
+    if chip is None or plan.moved is None:
+        raise ValueError(f"{topology.name}: nothing is published of its devices")
+    sent = sum(plan.step.traffic.values())
+    least = roofline.bound(chip, work=plan.step.work, moved=plan.moved, sent=sent)
+    rows = (
+        ("products and convolutions", work(plan.step.work), least.work),
+        ("memory to core and back", size(plan.moved), least.memory),
+        ("sent to other chips", size(sent), least.network),
+    )
+    lines = [
+        f"{topology.name}: {chips:,} chips of {chip.work / 1e12:g} TFLOP/s (bfloat16), "
+        f"{chip.memory / 1e9:g} GB at {chip.memory_rate / 1e9:,g} GB/s, "
+        f"{chip.network_rate / 1e9:g} GB/s to others",
+        f"{'each chip and step':<26}  {'':>11}  {'at least':>11}",
+    ]
+    lines += [
+        f"{name:<26}  {amount:>11}  {1000 * seconds:>8,.2f} ms"
+        for name, amount, seconds in rows
+    ]
+    rate = plan.batch_size / least.seconds
+    lines.append(
+        f"bound by {LIMITS[least.limit]}: at most {_rounded(rate)} images/s, "
+        f"{_rounded(rate / chips)} a chip, and {least.utilisation:.0%} of the peak;\n"
+        "no forecast: each at the published rate, and all at the same time"
+    )
+    return "\n".join(lines)
+
+
 def _costs(plan: Plan, width: int) -> list[str]:
     """Work and bytes sent per device and step: backbone beside class side."""
     backbone, above = backbone_side(plan), plan.class_side
@@ -77,7 +116,12 @@ def _costs(plan: Plan, width: int) -> list[str]:
     return lines
 
 
-def advice(plan: Plan, config: ConfigDict, budget: int) -> list[str]:
+def _rounded(number: float) -> str:
+    """A number of three digits, as no more of it is known."""
+    return f"{float(f'{number:.3g}'):,.0f}"
+
+
+def advice(plan: Plan, config: ConfigDict, budget: float) -> list[str]:
     """Returns what to change so that a step fits into `budget` bytes per device."""
     if plan.peak <= budget:
         if plan.creation <= budget:
@@ -92,23 +136,24 @@ def advice(plan: Plan, config: ConfigDict, budget: int) -> list[str]:
     head = sum(size for name, size in items.items() if "centre" in name)
     lines = [f"does not fit: {size(over)} too much on each device"]
     if activations > over / 4:
-        lines += _smaller_activations(config)
+        unseen = UNSEEN if plan.moved is None else ""
+        lines += _smaller_activations(config, unseen)
     if head > over / 4:
         lines += _smaller_classes(config)
     lines.append("more --devices shrink the class centres and their state")
     return lines
 
 
-def _smaller_activations(config: ConfigDict) -> list[str]:
+def _smaller_activations(config: ConfigDict, unseen: str) -> list[str]:
     """What shrinks the activations; what costs least comes first."""
     model, parts = config.model, 2 * config.optim.accumulation_steps
     lines = []
     if model.dtype == "float32":
-        lines.append(f"--config.model.dtype=bfloat16 halves most activations {UNSEEN}")
+        lines.append(f"--config.model.dtype=bfloat16 halves most activations{unseen}")
     if not model.remat:
         lines.append(
-            "--config.model.remat=true recomputes activations instead of keeping them "
-            f"{UNSEEN}"
+            "--config.model.remat=true recomputes activations instead of keeping them"
+            f"{unseen}"
         )
     lines.append(
         f"--config.optim.accumulation_steps={parts} keeps activations of 1/{parts} of "
