@@ -11,6 +11,7 @@ from qface_jax.errors import UserError, origins, printable
 from qface_jax.launch import backend, cluster, terminal
 from qface_jax.processes import hosts
 from qface_jax.processes.roll_call import NotJoinedError
+from qface_jax.storage.retrying import is_transient
 from qface_jax.tables import COMMANDS
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -85,6 +86,10 @@ def _tells_of(error: BaseException, texts: tuple[str, ...]) -> bool:
     return any(text in str(one) for one in origins(error) for text in texts)
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:300]
+
+
 def _explain(name: str, error: Exception) -> int:
     """Says what went wrong and returns the exit status for it."""
     if isinstance(error, BrokenPipeError):
@@ -122,6 +127,11 @@ def _explain(name: str, error: Exception) -> int:
         elif number in OTHER_KIND:
             mended = "name another place"
         text = f"{error.strerror}{where}; {mended}"
+    elif is_transient(error):
+        text = (
+            f"the storage fails ({_first_line(error)}); what was saved before is "
+            "whole; mend it and run the same command again"
+        )
     else:
         traceback.print_exception(error)
         print(f"{who}: this is a fault of qface_jax itself", file=sys.stderr)

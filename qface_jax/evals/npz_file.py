@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from qface_jax.storage.files import open_to_read
+
 # Bytes that a file may unpack to: so many more than it has, for few small arrays, and
 # so many times as many. Names of files shrink to a tenth, features not at all.
 SPARE, TIMES = 2**28, 64
@@ -32,7 +34,7 @@ def read(path: Path, only: Collection[str] | None = None) -> dict[str, np.ndarra
             than what it holds.
     """
     arrays, most = {}, SPARE + TIMES * path.stat().st_size
-    with path.open("rb") as file:
+    with open_to_read(path) as file:
         archive = _archive(file)
         try:
             for member in archive.infolist():

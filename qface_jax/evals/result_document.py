@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from qface_jax.storage.files import read_bytes
+
 MOST_BYTES = 2**27  # of a file; a protocol's details take some million
 _DEEPEST = 32  # levels of what a protocol writes as it likes
 _LARGEST = 2**53  # of whole numbers: the largest that JSON's readers agree on
@@ -30,7 +32,7 @@ def read(path: Path) -> dict[str, Any]:
     if size > MOST_BYTES:
         raise ValueError(f"has {size:,} bytes, expected at most {MOST_BYTES:,}")
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_bytes(path))
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     if not isinstance(document, dict):

@@ -91,7 +91,7 @@ class CheckpointWriter:
         try:
             return self.settle()
         finally:
-            self.checkpointer.close()
+            self._shut()
 
     def _wait_for(self, pending: _Pending) -> None:
         """Waits without a limit, as storage may be back later, and says so."""
@@ -139,12 +139,16 @@ class CheckpointWriter:
 
     def _open_again(self) -> None:
         """Begins anew: Orbax takes no step twice, and keeps the error of a write."""
+        self._shut()
+        self.checkpointer = self._reopen()
+
+    def _shut(self) -> None:
+        """Closes the folder; what Orbax kept of a write that failed is known by now."""
         try:
             self.checkpointer.close()
         except Exception as error:
             if not is_transient(error):
                 raise
-        self.checkpointer = self._reopen()
 
 
 def _is_alone() -> bool:

@@ -21,6 +21,7 @@ from qface_jax.runs import metrics_log
 from qface_jax.runs.metrics_log import Event
 from qface_jax.runs.run_folder import EVENTS, METRICS, TABLE
 from qface_jax.storage.atomic_file import replace_file
+from qface_jax.storage.files import make_folder, open_to_append
 from qface_jax.storage.retrying import retrying
 
 COLUMNS = ("step", "name", "value")
@@ -38,7 +39,7 @@ class Metrics:
                 since those steps are done again.
             table: Whether to write `metrics.csv`.
         """
-        run.mkdir(parents=True, exist_ok=True)
+        make_folder(run)
         self._path = run / METRICS
         self._table_path = run / TABLE if table else None
         self._first_step = first_step
@@ -86,13 +87,13 @@ class Metrics:
         kept = [event.to_json() for event in read if event and keep(event)]
         text = "".join(json.dumps(event) + "\n" for event in kept)
         replace_file(self._path, text.encode())
-        self._file = self._path.open("ab", buffering=0)
+        self._file = open_to_append(self._path)
         self._table = None
         if self._table_path is not None:
             # Of the other file, which may be from a run that wrote no table so far.
             header = (",".join(COLUMNS) + "\n").encode()
             replace_file(self._table_path, header + _rows(kept))
-            self._table = self._table_path.open("ab", buffering=0)
+            self._table = open_to_append(self._table_path)
 
     def _close(self) -> None:
         self._file.close()

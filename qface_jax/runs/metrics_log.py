@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qface_jax.runs.run_folder import LAST_STEP
+from qface_jax.storage.files import open_to_read
 
 MAX_LINE = 2**20  # bytes; an evaluation of many sets takes some thousand
 _LONGEST_NAME = 200  # characters
@@ -66,7 +67,7 @@ def events(path: Path) -> Iterator[Event | None]:
     """Yields what each line of a log says, as `event_of`; nothing without a file."""
     if not path.is_file():
         return
-    with path.open("rb") as file:
+    with open_to_read(path) as file:
         while line := file.readline(MAX_LINE + 1):
             whole = line.endswith(b"\n")
             yield event_of(line)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from qface_jax.errors import ConfigError
 from qface_jax.options import shown
+from qface_jax.storage.files import read_bytes
 
 CODE_FOLDERS = "code_folders"  # in which what it names as module:object was found
 IMPORTED = "imported"  # in config.json of a model that `qface import` wrote
@@ -100,7 +101,7 @@ def read(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
-        content = json.loads(file.read_bytes())
+        content = json.loads(read_bytes(file))
         if _is_deeper(content, _DEEPEST):
             raise RecursionError
     except RecursionError:

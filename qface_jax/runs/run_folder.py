@@ -22,6 +22,7 @@ from qface_jax.errors import ConfigError
 from qface_jax.runs import run_document
 from qface_jax.runs.versions import installed
 from qface_jax.storage.atomic_file import replace_file
+from qface_jax.storage.files import make_folder, open_to_append, read_bytes
 
 FORMAT = 2
 CONFIG, CHECKPOINTS, BEST = "config.json", "checkpoints", "best"
@@ -138,8 +139,8 @@ def lock(
     Raises:
         ConfigError: if another process has it.
     """
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / LOCK).open("w") as file:
+    make_folder(path)
+    with open_to_append(path / LOCK) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -158,7 +159,7 @@ def fingerprint(path: Path, patience: float = 30.0) -> str:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         try:
-            return (path / CONFIG).read_text(encoding="utf-8")
+            return read_bytes(path / CONFIG).decode()
         except FileNotFoundError:
             time.sleep(0.2)
     return ""

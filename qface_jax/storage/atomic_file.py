@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from qface_jax.storage.files import make_folder
 from qface_jax.storage.retrying import retrying
 
 
@@ -19,7 +20,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Args:
         path: File to write or replace, or folder to make; an empty one may be there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield aside

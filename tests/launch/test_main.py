@@ -183,6 +183,24 @@ def test_a_full_disk_is_no_full_device(error, capsys):
         assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EIO, "Stale file handle (tried 6 times in 14.4 s)", "/run/best"),
+        ValueError(
+            "ABORTED: Error reading from open file /run/best/d/1a: Failed to read 6276 "
+            "bytes: Stale file handle [os_error_code='116']\nmore"
+        ),
+    ],
+)
+def test_storage_that_keeps_failing_is_no_fault_of_the_program(error, capsys):
+    assert main._explain("train", error) == main.EXIT_ERROR
+    said = capsys.readouterr().err
+    assert "the storage fails" in said and "Stale file handle" in said
+    assert "/run/best" in said and "run the same command again" in said
+    assert "Traceback" not in said and len(said.splitlines()) == 1
+
+
 def test_an_error_that_is_its_own_origin_ends_the_command(capsys):
     kept, raised = OSError(errno.EIO, "kept"), RuntimeError("raised")
     raised.__cause__, kept.__cause__ = kept, raised

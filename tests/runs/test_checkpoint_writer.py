@@ -44,12 +44,14 @@ class Checkpointer:
 
     def close(self):
         self.storage.closed += 1
+        if self.storage.at_closing is not None:
+            raise self.storage.at_closing
 
 
 class Storage:
     def __init__(self, *, at_start=(), later=()):
         self.at_start, self.later = list(at_start), list(later)
-        self.at_opening = []
+        self.at_opening, self.at_closing = [], None
         self.saved, self.closed, self.opened = {}, 0, 0
 
     def reopen(self):
@@ -189,3 +191,12 @@ def test_what_is_still_being_written_is_removed_a_moment_later(tmp_path, slept):
     assert one.close() == []
     assert list(storage.saved) == [10]
     assert slept == [0.1, 0.3]
+
+
+def test_what_orbax_kept_of_a_failure_does_not_hide_how_often_it_was_tried(tmp_path):
+    storage = Storage(later=[FAILED] * 9)
+    one = writer(tmp_path, storage)
+    one.save(5, state(1.0))
+    storage.at_closing = FAILED
+    with pytest.raises(OSError, match=r"tried 6 times.*checkpoints"):
+        one.close()
