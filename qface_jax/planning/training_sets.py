@@ -33,4 +33,4 @@ def counts(config: str, classes: int | None, images: int | None) -> Counts:
             f"--classes is missing: {config!r} is not named after a set of known size "
             f"({', '.join(PUBLISHED)})"
         )
-    return found if images is None else found._replace(images=images)
+    return found if images is None else Counts(found.num_classes, images)
