@@ -78,13 +78,14 @@ def _count(name: str, computations: dict, known: dict[str, Counter]) -> Counter:
     if name in known:
         return known[name]
     total = Counter()
+    around = {line.name: line for line in computations[name]}
     shapes = {line.name: line.shape for line in computations[name]}
     for line in computations[name]:
         if line.kind in ("fusion", "call"):
             total += _count(named(line, "calls|to_apply"), computations, known)
         elif line.kind == "while":
             body = _count(named(line, "body"), computations, known)
-            total += _repeated(body, line)
+            total += _repeated(body, line, trips(line, around, computations))
         elif line.kind == "conditional":
             for branch in branches(line):
                 if _count(branch, computations, known):
@@ -111,10 +112,9 @@ def _of_instruction(line: Instruction, shapes: dict[str, str]) -> Counter:
     return Counter()
 
 
-def _repeated(body: Counter, line: Instruction) -> Counter:
+def _repeated(body: Counter, line: Instruction, times: int | None) -> Counter:
     if not body:
         return body
-    times = trips(line)
     if times is None:
         raise ValueError(
             f"%{line.name}: a loop of unknown length with {', '.join(body)} inside "

@@ -73,10 +73,62 @@ def _closing(text: str, opening: int) -> int:
     raise ValueError(f"unbalanced brackets in {text[:80]!r}")
 
 
-def trips(line: Instruction) -> int | None:
-    """How often a loop runs; None where the compiler did not know."""
-    known = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line.rest)
-    return int(known[1]) if known else None
+def trips(
+    line: Instruction,
+    around: dict[str, Instruction],
+    computations: dict[str, list[Instruction]],
+) -> int | None:
+    """Returns how often a loop runs; None where the program does not say.
+
+    CPU and GPU programs have it as a note. Of a TPU's it is read where a counter is
+    raised by one up to a constant, as in what `lax.scan` becomes.
+
+    Args:
+        line: The loop.
+        around: Instructions of the computation that it is in, by name.
+        computations: Those of the program.
+    """
+    if known := re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line.rest):
+        return int(known[1])
+    condition = _by_name(computations[named(line, "condition")])
+    body = _by_name(computations[named(line, "body")])
+    test = _result(condition)
+    if test.kind != "compare" or "direction=LT" not in test.rest:
+        return None
+    counter, limit = (condition[name] for name in test.operands)
+    after, before = _result(body), around[line.operands[0]]
+    if counter.kind != "get-tuple-element" or {after.kind, before.kind} != {"tuple"}:
+        return None
+    place = int(re.search(r"index=(\d+)", counter.rest)[1])
+    raised = body[after.operands[place]]
+    if raised.kind != "add":
+        return None
+    by = [_constant(body, name) for name in raised.operands]
+    first, last = _constant(around, before.operands[place]), _constant_of(limit)
+    if 1 not in by or first is None or last is None:
+        return None
+    return max(0, last - first)
+
+
+def _by_name(lines: list[Instruction]) -> dict[str, Instruction]:
+    return {line.name: line for line in lines}
+
+
+def _result(lines: dict[str, Instruction]) -> Instruction:
+    return next(line for line in lines.values() if line.is_root)
+
+
+def _constant(lines: dict[str, Instruction], name: str) -> int | None:
+    """The number that a name stands for; None where it is no constant."""
+    line = lines[name]
+    while line.kind == "copy":
+        line = lines[line.operands[0]]
+    return _constant_of(line)
+
+
+def _constant_of(line: Instruction) -> int | None:
+    value = re.match(r"\((-?\d+)\)", line.rest)
+    return int(value[1]) if line.kind == "constant" and value else None
 
 
 def named(line: Instruction, key: str) -> str:

@@ -63,13 +63,14 @@ def _count(name: str, computations: dict, known: dict[str, int]) -> int:
     if name in known:
         return known[name]
     total = 0
+    around = {line.name: line for line in computations[name]}
     shapes = {line.name: line.shape for line in computations[name]}
     for line in computations[name]:
         if line.kind in _FREE or line.kind.endswith(("-done", "-update")):
             continue
         if line.kind == "while":
             body = _count(named(line, "body"), computations, known)
-            total += body * (trips(line) or 1)
+            total += body * (trips(line, around, computations) or 1)
         elif line.kind in ("call", "async-start"):
             total += _count(named(line, "to_apply|calls"), computations, known)
         elif line.kind == "conditional":

@@ -55,37 +55,51 @@ ROOT %d = {ARRAY} negate({IN_CORE} %c)
     assert found == 2 * BYTES
 
 
+STATE = f"(s32[], {ARRAY})"
 LOOP = f"""
-%body (p: ({ARRAY})) -> ({ARRAY}) {{
-  %p = ({ARRAY}) parameter(0)
-  %x = {ARRAY} get-tuple-element(({ARRAY}) %p), index=0
-  %y = {ARRAY} negate({ARRAY} %x)
-  ROOT %t = ({ARRAY}) tuple({ARRAY} %y)
+%body (p: {STATE}) -> {STATE} {{
+  %p = {STATE} parameter(0)
+  %i = s32[] get-tuple-element(%p), index=0
+  %x = {ARRAY} get-tuple-element(%p), index=1
+  %one = s32[] constant(1)
+  %next = s32[]{{:S(2)}} add(%i, %one)
+  %y = {ARRAY} negate(%x)
+  ROOT %t = {STATE} tuple(%next, %y)
 }}
-%cond (p: ({ARRAY})) -> pred[] {{
-  %p = ({ARRAY}) parameter(0)
-  ROOT %c = pred[]{{:T(512)S(6)}} constant(true)
+%cond (p: {STATE}) -> pred[] {{
+  %p = {STATE} parameter(0)
+  %i = s32[] get-tuple-element(%p), index=0
+  %last = s32[] constant(9)
+  ROOT %c = pred[]{{:T(512)S(6)}} compare(%i, %last), direction=DIRECTION
 }}
 """
+COUNTER = 4 + 4  # bytes: of the counter and what is added to it; the sum stays inside
 
 
 @pytest.mark.parametrize(
-    ("config", "times"),
-    [(', backend_config={"known_trip_count":{"n":"7"}}', 7), ("", 1)],
+    ("direction", "note", "times"),
+    [
+        ("LT", ', backend_config={"known_trip_count":{"n":"5"}}', 5),
+        ("LT", "", 7),  # from 2 up to 9
+        ("NE", "", 1),  # only the data says how often
+    ],
 )
-def test_a_loop_counts_as_often_as_it_runs(config, times):
+def test_a_loop_counts_as_often_as_it_runs(direction, note, times):
     found = memory_traffic.read(
         program(
             f"""
 %a = {ARRAY} parameter(0)
-%t = ({ARRAY}) tuple({ARRAY} %a)
-%w = ({ARRAY}) while(({ARRAY}) %t), condition=%cond, body=%body{config}
-ROOT %r = {ARRAY} get-tuple-element(({ARRAY}) %w), index=0
+%two = s32[] constant(2)
+%start = s32[]{{:S(2)}} copy(%two)
+%t = {STATE} tuple(%start, %a)
+%w = {STATE} while(%t), condition=%cond, body=%body{note}
+ROOT %r = {ARRAY} get-tuple-element(%w), index=1
 """,
-            LOOP,
+            LOOP.replace("DIRECTION", direction),
         )
     )
-    assert found == times * 2 * BYTES
+    copied = 4
+    assert found == copied + times * (2 * BYTES + COUNTER)
 
 
 ROWS = "bf16[8,300]{1,0:T(8,128)(2,1)}"

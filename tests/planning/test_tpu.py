@@ -51,7 +51,7 @@ STEPS = {
         f"queue {name}": ("objective=qgface", f"qgface.queue={name}")
         for name in ("none", "batch", "momentum", "proxy")
     },
-    "octuplet": ("objective=octuplet",),
+    "octuplet": ("objective=octuplet", "degrade.recipe=octuplet"),
     "siamese": ("objective=siamese",),
     "recognizability": ("objective=recognizability", "degrade.recipe=recognizability"),
 }
