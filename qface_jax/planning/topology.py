@@ -98,9 +98,13 @@ def _tpus(name: str) -> Sequence[jax.Device]:
     }.items():
         os.environ.setdefault(variable, value)
     jax.config.update("jax_platforms", CPU)
-    # JAX 0.10 writes what it compiled for a TPU into its cache, and cannot read it.
-    jax.config.update("jax_enable_compilation_cache", False)
     from jax.experimental import topologies
+    from jax.experimental.compilation_cache import compilation_cache
+
+    # JAX 0.10 writes what it compiled for a TPU into its cache, and cannot read it. It
+    # looks once whether it has one.
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
 
     try:
         return topologies.get_topology_desc(name, "tpu").devices

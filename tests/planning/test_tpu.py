@@ -11,6 +11,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from qface_jax import models
 from qface_jax.export import interface as interfaces
@@ -62,6 +63,7 @@ def mesh(request):
     cached = jax.config.jax_enable_compilation_cache
     yield parallel.make_mesh(topology.open_topology(request.param).devices)
     jax.config.update("jax_enable_compilation_cache", cached)
+    compilation_cache.reset_cache()
 
 
 @pytest.mark.parametrize("name", STEPS)
