@@ -2,10 +2,10 @@
 
     python benchmarks/soak.py [--minutes=60] [--preempt=10] [--data=FOLDER]
 
-One run of the demo's size on records (`qface data import` of drawn faces, or --data)
-evaluates and saves every minute or so, gets SIGTERM after every --preempt minutes and
-is started again. Every 2 s the memory, open files and threads of the process are read
-from /proc (Linux). Of each life the first four minutes are left out, in which all is
+One run of the smallest network on records (`qface data import` of drawn faces, or
+--data) evaluates and saves every minute or so, gets SIGTERM after every --preempt
+minutes and is started again. Every 2 s the memory, open files and threads of the
+process are read from /proc (Linux). Of each life the first four minutes are left out, in which all is
 compiled, evaluated and saved for the first time and the buffers fill; printed are its
 slope of memory by least squares, and what was open at the beginning and at the end. On
 a CPU the device's arrays lie in the same memory.

@@ -19,14 +19,14 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 BAD_PATH = frozenset(
     {
         errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR,
-        errno.EISDIR, errno.EEXIST,
+        errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY,
     }
 )  # fmt: skip
 # The same from a library that has its own errors; TensorStore's begin with NO_MEMORY.
 NO_SPACE_TEXTS = tuple(os.strerror(number) for number in sorted(NO_SPACE))
 # How each of BAD_PATH is mended; of all others the rights are wrong.
 GONE = frozenset({errno.ENOENT})
-OTHER_KIND = frozenset({errno.ENOTDIR, errno.EISDIR, errno.EEXIST})
+OTHER_KIND = frozenset({errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY})
 NO_MEMORY = "RESOURCE_EXHAUSTED"  # how XLA's error begins, whatever its class
 EXIT_FAULT, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 OVERRIDE, TRUST = "--config.", "--trust-code"

@@ -17,9 +17,11 @@ source "$launch_dir/environment.sh" dev
 # The compiler of TPUs, for Linux alone. Apart from the rest, and for its own tests: where
 # it is installed, JAX looks for a TPU.
 qface_libtpu() {
-    local folder=$qface_venv/libtpu
+    local folder
+    folder=$qface_venv/libtpu-$(cksum <requirements/tpu-plan.txt | cut -d" " -f1)
     [[ $(uname -sm) == "Linux x86_64" ]] || return 0
     if [[ ! -d $folder ]]; then
+        rm -rf "$qface_venv"/libtpu-*
         qface_pip --no-deps --require-hashes --target "$folder.partial" --requirement \
             <(sed -n '/^libtpu==/,/[^\\]$/p' requirements/tpu-plan.txt)
         mv "$folder.partial" "$folder"

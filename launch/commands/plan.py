@@ -64,7 +64,6 @@ def run(args: argparse.Namespace) -> int:
         if value is not None and value <= 0:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag}: got {value}, must be > 0")
-    known = training_sets.counts(args.config, args.classes, args.images)
     place = topology.open_topology(args.topology or f"{topology.CPU}:{args.devices}")
     devices = len(place.devices)
     overrides = list(args.overrides)
@@ -74,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     # The data is not opened, so its place need not be known.
     anywhere = ["--config.data.source=auto", "--config.data.path=unknown"]
     config = configs.load(args.config, [*anywhere, *overrides])
+    training_set = training_sets.counts(args.config, args.classes, args.images)
 
     from qface_jax.planning import plan, plan_text
     from qface_jax.sharded import parallel
@@ -87,13 +87,13 @@ def run(args: argparse.Namespace) -> int:
     needs = plan.plan(
         config,
         parallel.make_mesh(place.devices),
-        num_classes=known.num_classes,
-        images=known.images,
+        num_classes=training_set.num_classes,
+        images=training_set.images,
         say=say,
     )
     memory = DEFAULT_MEMORY if place.chip is None else place.chip.memory / 2**30
     memory = memory if args.memory is None else args.memory
-    print(plan_text.title(config, known.num_classes, devices))
+    print(plan_text.title(config, training_set.num_classes, devices))
     print(plan_text.table(needs))
     if place.chip:
         print(f"\n{plan_text.bounds(needs, place)}\n")

@@ -4,8 +4,9 @@
 slice is read as a whole; so it is counted here, instruction by instruction. What is
 inside a fusion stays in the core. Values that the compiler keeps in the core's own
 memory, S(1) in the text, are not counted; those in the chip's memory count as they lie
-there, with the padding of their tiles. A loop of which only the data says how often it
-runs counts once, so the sum is never more than what is moved.
+there, with the padding of their tiles. Of what only the data decides the least counts:
+a loop once, of branches the smallest. An operand of which a fusion reads a part by
+other means than a slice counts as a whole.
 """
 
 import math
@@ -70,11 +71,12 @@ def _count(name: str, computations: dict, known: dict[str, int]) -> int:
             continue
         if line.kind == "while":
             body = _count(named(line, "body"), computations, known)
-            total += body * (trips(line, around, computations) or 1)
+            times = trips(line, around, computations)
+            total += body if times is None else times * body
         elif line.kind in ("call", "async-start"):
             total += _count(named(line, "to_apply|calls"), computations, known)
         elif line.kind == "conditional":
-            total += max(_count(one, computations, known) for one in branches(line))
+            total += min(_count(one, computations, known) for one in branches(line))
         elif line.kind == "fusion":
             total += _of_fusion(line, shapes, computations)
         else:

@@ -1,7 +1,7 @@
 """The least time that a step can take on a chip, from what the chip can do at most.
 
 A bound and no forecast: arithmetic, memory and network each at the rate published, and
-all at the same time (Williams et al. 2009, "Roofline"). Nothing runs faster.
+all at the same time (Williams et al. 2009, "Roofline").
 """
 
 from typing import NamedTuple

@@ -27,10 +27,10 @@ def counts(config: str, classes: int | None, images: int | None) -> Counts:
     """
     if classes is not None:
         return Counts(classes, images or IMAGES_PER_CLASS * classes)
-    found = PUBLISHED.get(config.rpartition("_")[2])
-    if found is None:
+    published = PUBLISHED.get(config.rpartition("_")[2])
+    if published is None:
         raise ConfigError(
             f"--classes is missing: {config!r} is not named after a set of known size "
             f"({', '.join(PUBLISHED)})"
         )
-    return found if images is None else Counts(found.num_classes, images)
+    return published if images is None else Counts(published.num_classes, images)

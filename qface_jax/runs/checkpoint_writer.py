@@ -89,9 +89,17 @@ class CheckpointWriter:
     def close(self) -> list[int]:
         """Waits for the last write and closes the folder; returns as `settle`."""
         try:
-            return self.settle()
-        finally:
+            lost = self.settle()
+        except BaseException:
             self._shut()
+            raise
+        if error := self._shut():
+            reason = str(error).splitlines()[0][:200]
+            hosts.say(
+                f"warning: {self._folder}: {reason}; the last checkpoint is whole, an "
+                "older one may not have been removed"
+            )
+        return lost
 
     def _wait_for(self, pending: _Pending) -> None:
         """Waits without a limit, as storage may be back later, and says so."""
@@ -142,13 +150,15 @@ class CheckpointWriter:
         self._shut()
         self.checkpointer = self._reopen()
 
-    def _shut(self) -> None:
-        """Closes the folder; what Orbax kept of a write that failed is known by now."""
+    def _shut(self) -> Exception | None:
+        """Closes the folder; returns an error of storage, as of a write before."""
         try:
             self.checkpointer.close()
         except Exception as error:
             if not is_transient(error):
                 raise
+            return error
+        return None
 
 
 def _is_alone() -> bool:

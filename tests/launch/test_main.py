@@ -216,6 +216,7 @@ def test_an_error_that_is_its_own_origin_ends_the_command(capsys):
         (errno.EROFS, "change its rights"),
         (errno.EISDIR, "name another place"),
         (errno.EEXIST, "name another place"),
+        (errno.ENOTEMPTY, "name another place"),
     ],
 )
 def test_a_path_that_cannot_be_used_says_how_to_mend_it(number, says, capsys):

@@ -86,6 +86,9 @@ def test_the_command_takes_a_topology_or_a_number(capsys):
     assert "got 'v5e:two', expected cpu:N or a TPU" in capsys.readouterr().err
     assert main.main(["plan", "--config=demo", "--devices=8"]) == 2
     assert "--classes is missing" in capsys.readouterr().err
+    assert main.main(["plan", "--config=adaface_r10_ms1mv9", "--devices=8"]) == 2
+    assert "adaface_r10_ms1mv9" in (said := capsys.readouterr().err)
+    assert "--classes" not in said
     with pytest.raises(SystemExit):
         main.main([*words, "--devices=8", "--topology=cpu:8"])
     assert "not allowed with" in capsys.readouterr().err

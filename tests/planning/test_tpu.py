@@ -14,8 +14,10 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from qface_jax import models
+from qface_jax.errors import ConfigError
 from qface_jax.export import interface as interfaces
 from qface_jax.inference import embedder
+from qface_jax.launch import main
 from qface_jax.planning import compiled_cost, memory_traffic, plan, topology
 from qface_jax.runs import digest
 from qface_jax.sharded import parallel
@@ -121,3 +123,22 @@ def test_digests_of_checkpoints_compile(mesh):
     for dtype in (jnp.float32, jnp.bfloat16, jnp.int32, jnp.bool_):
         leaf = jax.ShapeDtypeStruct((8 * mesh.size, 16), dtype, sharding=rows)
         assert digest.lanes_on_devices.lower(leaf).compile().as_text()
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_the_command_prints_a_bound(name, capsys):
+    cached = jax.config.jax_enable_compilation_cache
+    words = ["plan", "--config=demo", f"--topology={name}", "--classes=1000"]
+    small_backbone = ["--config.model.backbone=tiny", "--config.model.embedding_dim=16"]
+    status = main.main([*words, "--batch-per-device=8", *small_backbone])
+    jax.config.update("jax_enable_compilation_cache", cached)
+    compilation_cache.reset_cache()
+    printed = capsys.readouterr()
+    assert status == 0, printed.err
+    assert f"{name}: " in printed.out and "images/s" in printed.out
+    assert "bound by" in printed.out and "fits into" in printed.out
+
+
+def test_a_slice_that_there_is_not_is_refused():
+    with pytest.raises(ConfigError, match="--topology=v5e:3x5: no such slice"):
+        topology.open_topology("v5e:3x5")

@@ -200,3 +200,14 @@ def test_what_orbax_kept_of_a_failure_does_not_hide_how_often_it_was_tried(tmp_p
     storage.at_closing = FAILED
     with pytest.raises(OSError, match=r"tried 6 times.*checkpoints"):
         one.close()
+
+
+def test_what_fails_while_the_folder_is_closed_is_said(tmp_path, capsys):
+    storage = Storage()
+    one = writer(tmp_path, storage)
+    one.save(5, state(1.0))
+    storage.at_closing = FAILED
+    assert one.close() == []
+    assert list(storage.saved) == [5]
+    said = capsys.readouterr().err
+    assert "Input/output error" in said and "may not have been removed" in said
