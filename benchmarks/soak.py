@@ -5,10 +5,10 @@
 One run of the smallest network on records (`qface data import` of drawn faces, or
 --data) evaluates and saves every minute or so, gets SIGTERM after every --preempt
 minutes and is started again. Every 2 s the memory, open files and threads of the
-process are read from /proc (Linux). Of each life the first four minutes are left out, in which all is
-compiled, evaluated and saved for the first time and the buffers fill; printed are its
-slope of memory by least squares, and what was open at the beginning and at the end. On
-a CPU the device's arrays lie in the same memory.
+process are read from /proc (Linux). Of each life the first four minutes are left out,
+in which all is compiled, evaluated and saved for the first time and the buffers fill;
+printed are its slope of memory by least squares, and what was open at the beginning and
+at the end. On a CPU the device's arrays lie in the same memory.
 
 At the end: the logged steps without a gap or a repetition, no more checkpoints than
 `checkpoint.keep`, nothing half-written in the run's folder. Exit status 1 where that
