@@ -106,7 +106,7 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", zeros, channels) if self.use_bias else None
 
         if train:
-            mean, var = batch_moments(x)
+            mean, var = batch_moments(x, running_mean.value)
             if not self.is_initializing():
                 count = x.size // x.shape[-1]
                 unbiased = var * (count / max(count - 1, 1))
@@ -125,14 +125,26 @@ class BatchNorm(nn.Module):
 
 
 def batch_moments(
-    x: Float[Array, "*b c"],
+    x: Float[Array, "*b c"], near: Float[Array, " c"]
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
-    """Returns mean and biased variance over all axes but the last, in float32."""
+    """Returns mean and biased variance over all axes but the last, in float32.
+
+    Both come from one pass over a map, as moments about `near`, since an accelerator
+    waits for its memory there; the compiler takes them while a convolution writes its
+    output. A variance loses the digits by which (mean - near)^2 exceeds it. Rows of
+    features are few and short: they are read once more, for their own mean.
+
+    Args:
+        x: activations; rows of features have one axis besides the last.
+        near: of a map, values near its mean, such as the running ones; no gradient.
+    """
     axes = tuple(range(x.ndim - 1))
     values = x.astype(jnp.float32)
-    mean = values.mean(axes)
-    var = jnp.square(values - _over(x, mean)).mean(axes)
-    return mean, var
+    near = jax.lax.stop_gradient(values.mean(0) if x.ndim == 2 else near)
+    values -= _over(x, near)
+    first = values.mean(axes)
+    second = jnp.square(values).mean(axes)
+    return near + first, jnp.maximum(second - jnp.square(first), 0)
 
 
 class PReLU(nn.Module):
@@ -143,7 +155,9 @@ class PReLU(nn.Module):
         """Returns the activation of x, in x's dtype."""
         init = nn.initializers.constant(0.25)
         slope = self.param("negative_slope", init, (x.shape[-1],), jnp.float32)
-        return jnp.where(x >= 0, x, x * _over(x, slope.astype(x.dtype)))
+        # In float32, so that the sums of the slope's gradient are.
+        values = x.astype(jnp.float32)
+        return jnp.where(values >= 0, values, values * _over(x, slope)).astype(x.dtype)
 
 
 def _over(x, vector):

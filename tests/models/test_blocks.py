@@ -56,12 +56,57 @@ def test_gradient_of_batch_norm(norm):
     check_grads(f, (jnp.asarray(X),), order=1, modes=["rev"], rtol=2e-2)
 
 
-def test_moments_survive_a_large_mean():
+@pytest.mark.parametrize("near", [9_990.0, 10_003.0, 10_030.0])
+def test_moments_survive_a_large_mean(near):
     """E[x^2] - E[x]^2 would lose all digits of this variance in float32."""
-    mean, var = batch_moments(jnp.asarray(X) + 10_000.0)
+    mean, var = batch_moments(jnp.asarray(X) + 10_000.0, jnp.full(5, near))
     shifted = (X + np.float32(10_000)).astype(np.float64)
     assert_allclose(mean, shifted.mean((0, 1, 2)), rtol=1e-6)
     assert_allclose(var, shifted.var((0, 1, 2)), rtol=1e-3)
+
+
+def test_moments_of_features_need_nothing_near():
+    rows = np.float32([[100.0, -3.0], [100.01, -3.0]])
+    mean, var = batch_moments(jnp.asarray(rows), jnp.zeros(2))
+    exact = rows.astype(np.float64)
+    assert_allclose(mean, exact.mean(0), rtol=1e-6)
+    assert_allclose(var, exact.var(0), rtol=1e-3)
+
+
+def test_the_variance_is_right_again_when_the_running_mean_has_come_near(norm):
+    """A fresh network knows no mean: it learns it, and its variance with it."""
+    module, variables = norm
+    x = jnp.asarray(X) + 10_000.0
+    for _ in range(100):
+        y, new = module.apply(variables, x, True, mutable=["batch_stats"])
+        assert np.isfinite(y).all()
+        variables = {**variables, **new}
+    exact = np.asarray(x, np.float64)
+    expected = normalised(exact, exact.mean((0, 1, 2)), exact.var((0, 1, 2)), variables)
+    assert_allclose(y, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("near", [0.0, 3.0, -20.0])
+def test_gradient_of_the_moments_is_that_of_the_plain_formula(near):
+    def plain(x):
+        mean = x.mean((0, 1, 2), keepdims=True)
+        return mean[0, 0, 0], jnp.square(x - mean).mean((0, 1, 2))
+
+    def ours(x):
+        return batch_moments(x, jnp.full(5, near, jnp.float32))
+
+    weights = (jnp.linspace(-1.0, 1.0, 5), jnp.linspace(2.0, 0.5, 5))
+    _, pull_back = jax.vjp(ours, jnp.asarray(X))
+    _, plain_pull_back = jax.vjp(plain, jnp.asarray(X))
+    (gradient,), (expected,) = pull_back(weights), plain_pull_back(weights)
+    assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_moments_do_not_move_what_they_are_taken_about():
+    gradient = jax.grad(lambda near: sum(map(jnp.sum, batch_moments(X, near))))(
+        jnp.zeros(5)
+    )
+    assert_allclose(gradient, np.zeros(5))
 
 
 def test_batch_norm_of_bfloat16_computes_in_float32(norm):
@@ -93,3 +138,12 @@ def test_prelu_values_and_gradients():
     )
     assert_allclose(slope["params"]["negative_slope"], [-2.0, -1.0])
     assert_allclose(inputs, [[0.25, 1.0], [1.0, 0.25]])
+
+
+def test_prelu_of_bfloat16_sums_its_gradient_in_float32():
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(4096, 2)), jnp.bfloat16)
+    variables = PReLU().init(jax.random.key(0), x)
+    assert PReLU().apply(variables, x).dtype == jnp.bfloat16
+    slope = jax.grad(lambda v: PReLU().apply(v, x).astype(jnp.float32).sum())(variables)
+    expected = np.minimum(np.asarray(x, np.float64), 0).sum(0)
+    assert_allclose(slope["params"]["negative_slope"], expected, rtol=1e-5)
