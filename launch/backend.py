@@ -4,6 +4,8 @@ import importlib.metadata
 import os
 import sys
 
+from qface_jax.launch import compilation_cache
+
 # XLA's CPU library path for single convolutions has slow weight gradients; without it
 # a training step takes half the time. An unknown value aborts the process, so it is set
 # only for the versions on which it was tried.
@@ -25,6 +27,7 @@ def prepare() -> None:
     flag = cpu_flag()
     if flag is not None:
         os.environ.setdefault("XLA_FLAGS", flag)
+    compilation_cache.prepare()
 
 
 def missing_platform() -> str | None:
