@@ -28,16 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the page, or one per run and a comparison; prints paths and results."""
+    """Writes the page, or one per run and a comparison; prints results and paths."""
     from qface_jax.report.page import write_comparison, write_report
 
+    # Results first: they are there at once, the page is drawn.
     if len(args.runs) == 1:
-        print(write_report(args.runs[0], args.out))
         _print_results(args.runs[0])
+        print(write_report(args.runs[0], args.out))
         return 0
     for folder in args.runs:
-        print(write_report(folder))
         _print_results(folder)
+        print(write_report(folder))
     print(write_comparison(args.runs, args.out or Path("comparison.html")))
     return 0
 
@@ -50,7 +51,7 @@ def _print_results(folder: Path) -> None:
 
     evaluations = read_results(folder)
     if evaluations:
-        print("\n".join(table_lines(results_table(evaluations))))
+        print("\n".join(table_lines(results_table(evaluations))), flush=True)
 
 
 COMMAND = Command(

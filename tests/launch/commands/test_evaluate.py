@@ -76,8 +76,8 @@ def test_the_report_lists_all_results(run, capsys):
     evaluate(run, capsys, "--config.eval.flip=False")
     assert main.main(["report", str(run)]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == str(run / "report.html")
-    rows = [re.split(r"  +", line.strip()) for line in printed[3:]]
+    assert printed[-1] == str(run / "report.html")
+    rows = [re.split(r"  +", line.strip()) for line in printed[2:-1]]
     assert len(rows) == len(results.paths(run)) > 1
     by_file = {row[-1]: row for row in rows}
     assert rows[0][-1] == "synthetic.json" and rows[0][-2] == "none"
