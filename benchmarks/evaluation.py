@@ -1,6 +1,6 @@
 """Images per second of an evaluation beside the bare forward pass of the same batch.
 
-    python benchmarks/evaluation.py [--backbone=mobilefacenet] [--pairs=600] [--rounds=5]
+    python benchmarks/evaluation.py [--backbone=NAME] [--pairs=600] [--rounds=5]
 
 Both run in one process, in turn: a whole evaluation of drawn pairs at five sides, from
 encoded pictures to the result, and as many images through the compiled network, one
@@ -12,16 +12,13 @@ import argparse
 import statistics
 import time
 
-from qface_jax.launch import backend
-
-backend.prepare()
-
 import jax
 import numpy as np
 
 from qface_jax import models
 from qface_jax.configs.base import get_config
 from qface_jax.inference.embedder import Embedder
+from qface_jax.launch import backend
 from qface_jax.sharded import parallel
 from qface_jax.train.evaluation import Evaluation
 
@@ -56,6 +53,7 @@ def main():
     parser.add_argument("--pairs", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
+    backend.prepare()
     config = get_config()
     config.model.backbone = args.backbone
     config.eval.batch_size = args.batch

@@ -15,7 +15,7 @@ from qface_jax.data_pipelines.sources import training as sources
 from qface_jax.evals import results
 from qface_jax.evals.results import Result
 from qface_jax.evals.text_table import percent
-from qface_jax.processes import agreement, hosts
+from qface_jax.processes import agreement, freed_memory, hosts
 from qface_jax.runs import run_folder
 from qface_jax.runs.checkpoint import Checkpoints
 from qface_jax.sharded import parallel
@@ -177,11 +177,13 @@ def train(
                 with monitor.paused():
                     evaluated = evaluate(step, run)
                     _save_best(config, checkpoints, step, state, evaluated)
+                    freed_memory.give_back()
                 measure(step)
 
             # Save.
             if save:
                 checkpoints.save(step, state)
+                freed_memory.give_back()
             if stop:
                 raise Interrupted(interrupt.signal_number, step)
 
