@@ -22,6 +22,7 @@ from qface_jax.models.blocks import (
     PReLU,
     rematerialised,
 )
+from qface_jax.models.convolution import every_nth_pixel
 from qface_jax.models.network import Backbone, BackboneEntry
 
 _WIDTHS = (64, 128, 256, 512)
@@ -85,8 +86,7 @@ class IRBlock(nn.Module):
         if self.squeeze:
             y = SqueezeExcite(self.dtype, name="se_block")(y)
         if x.shape[-1] == self.channels:
-            for axis in (1, 2):  # no gather, see face_transformer
-                x = jax.lax.slice_in_dim(x, 0, None, self.stride, axis)
+            x = every_nth_pixel(x, self.stride)
         else:
             x = conv(side=1, stride=self.stride, name="shortcut_layer_0")(x)
             x = norm(name="shortcut_layer_1")(x, train)

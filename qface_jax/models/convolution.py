@@ -86,6 +86,34 @@ def conv2d(
     return convolve(x, kernel)
 
 
+def every_nth_pixel(x: Float[Array, "b h w c"], n: int) -> Float[Array, "b p q c"]:
+    """Returns the first of every n rows and columns.
+
+    On a TPU as a part of a reshaped map, which is read where it is used: a strided
+    slice is written and read again.
+
+    Args:
+        x: activations.
+        n: step in pixels, at least 1.
+    """
+    b, h, w, c = x.shape
+
+    def sliced(x):
+        for axis in (1, 2):  # no gather, see face_transformer
+            x = lax.slice_in_dim(x, 0, None, n, axis)
+        return x
+
+    def part(x):
+        x = x.reshape(b, h // n, n, w // n, n, c)
+        for axis in (2, 4):
+            x = lax.slice_in_dim(x, 0, 1, 1, axis)
+        return x.reshape(b, h // n, w // n, c)
+
+    if _plain_only.get() or h % n or w % n:
+        return sliced(x)
+    return lax.platform_dependent(x, tpu=part, default=sliced)
+
+
 def _plain(x, kernel, *, stride, padding, groups):
     return lax.conv_general_dilated(
         x,

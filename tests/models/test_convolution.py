@@ -12,7 +12,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from numpy.testing import assert_allclose
 
-from qface_jax.models.convolution import conv2d
+from qface_jax.models.convolution import conv2d, every_nth_pixel
 
 
 def reference(x, kernel, stride, padding, groups):
@@ -264,3 +264,14 @@ def test_bfloat16_is_rounded_once(case):
 def test_channels_that_do_not_fit():
     with pytest.raises(ValueError, match=r"x has 3 channels.*takes 4"):
         conv2d(jnp.zeros((1, 4, 4, 3)), jnp.zeros((3, 3, 4, 8)))
+
+
+@pytest.mark.parametrize("sides", [(8, 6), (7, 6), (5, 5)])
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_every_nth_pixel_and_its_gradient(sides, n):
+    x = jnp.asarray(np.random.default_rng(2).normal(size=(2, *sides, 3)))
+    assert_allclose(every_nth_pixel(x, n), x[:, ::n, ::n])
+    gradient = jax.grad(lambda x: jnp.square(every_nth_pixel(x, n)).sum())(x)
+    expected = np.zeros(x.shape)
+    expected[:, ::n, ::n] = 2 * x[:, ::n, ::n]
+    assert_allclose(gradient, expected, rtol=1e-6)
