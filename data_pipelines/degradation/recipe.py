@@ -48,11 +48,6 @@ def params_of(config: Any) -> Any:
     return SimpleNamespace(**options_of(config, "degradation", name))
 
 
-def on_device() -> list[str]:
-    """Returns the names of the package's recipes that have a form for the device."""
-    return [name for name in RECIPES if RECIPES[name].draw_on_device is not None]
-
-
 def draws_pairs(name: str) -> bool:
     """Returns whether the recipe of that name draws two views of each picture."""
     return name in RECIPES and RECIPES[name].views == 2

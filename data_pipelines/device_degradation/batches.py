@@ -96,16 +96,3 @@ def _keys(key: jax.Array, places: UInt32[Array, "b 2"]) -> jax.Array:
         return jax.random.fold_in(jax.random.fold_in(key, place[0]), place[1])
 
     return jax.vmap(of)(places)
-
-
-def jitted(degrade: Degrade, *, replicated: Any, rows: Any) -> Degrade:
-    """Returns `degrade` as a program of its own, for pictures outside of a step.
-
-    Args:
-      degrade: of `degradation`.
-      replicated: sharding of the key and the step.
-      rows: sharding of the images, before and after.
-    """
-    return jax.jit(
-        degrade, in_shardings=(replicated, replicated, rows), out_shardings=rows
-    )
