@@ -6,7 +6,8 @@ All ways run in turn, round after round in one process, so that a busy machine s
 all of them. The records are fetched once and kept, so that no way waits for a disk or
 for a face being drawn. Two numbers are given: by the clock, and by processor time,
 which other programs on the machine disturb less. A pair, two views of one record,
-counts as one image.
+counts as one image. `degrade.on=device` is what a host does where the training step
+degrades, whatever the recipe; `device_degradation.py` has the other half.
 """
 
 import argparse
@@ -89,15 +90,19 @@ def ways(source: Held, steps: int, workers: int) -> dict:
         "decode only": lambda: decode_only(source, steps, workers),
         "naive resolution": lambda: naive(source, steps, workers, degrade.resolution),
     }
+    undone = ConfigDict({"flip_probability": 0.0})
     always = degrade.resolution.copy_and_resolve_references()
     always.probability = 1.0
     for name, recipe, params, beside in (
+        ("degrade.on=device", "clean", undone, None),
         ("clean", "clean", degrade.clean, None),
         ("adaface", "adaface", degrade.adaface, None),
         ("resolution", "resolution", degrade.resolution, None),
         ("resolution, every image", "resolution", always, None),
         ("qgface", "qgface", degrade.qgface, None),
         ("qgface and clean, pairs", "qgface", degrade.qgface, degrade.clean),
+        ("octuplet, pairs", "octuplet", degrade.octuplet, None),
+        ("recognizability", "recognizability", degrade.recognizability, None),
     ):
         ways[name] = lambda recipe=recipe, params=params, beside=beside: faces.stream(
             source,

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from qface_jax.data_pipelines.device_degradation.resampling import EXACT, Planes
+from qface_jax.data_pipelines.device_degradation.resampling import Planes
 
 BLOCK = 8  # px, side of a block
 UNIT = 2 * BLOCK  # px, side of what one block of chroma covers
@@ -40,7 +40,7 @@ _WAVES = (
 _DIGITS = 13  # binary, of the fractions in those
 _SPARE = 2  # binary digits that are kept between the two ways
 _KEPT = _DIGITS - _SPARE
-_PART = 6  # binary digits of a factor that are multiplied at a time
+_PART = 6  # binary digits in the lower part of a factor; 8 at most are in the upper
 _LUMA = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
@@ -183,29 +183,38 @@ def _quantised(plane: Plane, table: Int[Array, "b 8 8"]) -> Plane:
     return jnp.clip(pixels, 0, 255).astype(jnp.float32)
 
 
-def _pass(matrix: Float[Array, "o h"], plane: jax.Array, *, axis: int, digits: int):
+def _pass(
+    parts: Float[Array, "2 o h"], plane: jax.Array, *, axis: int, digits: int
+) -> jax.Array:
     """One way of the transform in whole numbers, rounded to lose some binary digits.
 
-    As products of float32, in which every sum of the parts is exact: a matrix unit is
-    quicker than shifts and sums, and has no whole numbers of 32 digits.
+    As products of factors of eight digits: even a matrix unit that rounds its factors
+    to bfloat16 multiplies and sums those exactly.
+
+    Args:
+      parts: upper and lower digits of the transform, of `_transforms`.
+      plane: int32 [b, c, c], within +-2^14.
+      axis: of the plane, 1 or 2.
+      digits: that the result loses.
+
+    Returns:
+      int32 [b, c, c].
     """
-    equation = "oh,bhw->bow" if axis == 1 else "oh,bwh->bwo"
+    equation = "koh,pbhw->kpbow" if axis == 1 else "koh,pbwh->kpbwo"
     upper = plane >> _PART
-    parts = (upper, plane - (upper << _PART))
-    upper, lower = (
-        jnp.einsum(equation, matrix, part.astype(jnp.float32), precision=EXACT).astype(
-            jnp.int32
-        )
-        for part in parts
-    )
-    return ((upper << _PART) + lower + (1 << (digits - 1))) >> digits
+    factors = jnp.stack([upper, plane - (upper << _PART)]).astype(jnp.float32)
+    (high, one), (other, low) = jnp.einsum(equation, parts, factors).astype(jnp.int32)
+    total = (high << 2 * _PART) + ((one + other) << _PART) + low
+    return (total + (1 << (digits - 1))) >> digits
 
 
 def _transforms(size: int) -> tuple[jax.Array, jax.Array]:
-    """The transform of every block of a row, and the one back, [size, size].
+    """The transform of every block of a row and the one back, float32 [2, size, size].
 
-    Zeros between the blocks and all: one product with it is quicker on a matrix unit
-    than many with 8 x 8 numbers.
+    Upper digits, as multiples of 2^_PART, and lower. With zeros between the blocks and
+    all, one product is quicker on a matrix unit than many of 8 x 8 numbers.
     """
-    matrix = np.kron(np.eye(size // BLOCK), np.array(_WAVES)).astype(np.float32)
-    return jnp.asarray(matrix), jnp.asarray(matrix.T)
+    matrix = np.kron(np.eye(size // BLOCK, dtype=np.int32), np.array(_WAVES))
+    upper = (matrix + (1 << (_PART - 1))) >> _PART
+    parts = np.stack([upper, matrix - (upper << _PART)]).astype(np.float32)
+    return jnp.asarray(parts), jnp.asarray(np.swapaxes(parts, 1, 2))

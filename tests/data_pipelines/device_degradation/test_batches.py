@@ -18,7 +18,7 @@ def images(rows=ROWS):
     return jnp.asarray(np.stack([drawn()[0]] * rows))
 
 
-def degrade(devices, step, *, recipe="adaface", beside=None, rows=ROWS, key=KEY):
+def degrade(devices, step, *, recipe="resolution", beside=None, rows=ROWS, key=KEY):
     mesh = parallel.make_mesh(jax.devices()[:devices])
     shard, group = parallel.shardings(mesh), base.get_config().degrade
     call = degradation(
@@ -73,8 +73,8 @@ def test_other_steps_and_keys_draw_anew():
 
 
 def test_a_clean_view_beside():
-    alone = degrade(1, 2, recipe="resolution")
-    pair = np.asarray(degrade(1, 2, recipe="resolution", beside="clean"))
+    alone = degrade(1, 2)
+    pair = np.asarray(degrade(1, 2, beside="clean"))
     assert pair.shape == (ROWS, 2, 112, 112, 3)
     np.testing.assert_array_equal(pair[:, 0], alone)
     mirrored = (pair[:, 1] == images()[:, :, ::-1]).all(axis=(1, 2, 3))
@@ -82,6 +82,7 @@ def test_a_clean_view_beside():
     assert (mirrored | kept).all() and 0 < mirrored.sum() < ROWS
 
 
+@pytest.mark.slow  # compiles the longest recipe for eight devices
 def test_no_picture_leaves_its_device():
     mesh = parallel.make_mesh(jax.devices()[:8])
     shard, group = parallel.shardings(mesh), base.get_config().degrade

@@ -20,10 +20,10 @@ def images():
 
 
 @pytest.mark.parametrize("hue_shift", [None, 0.5])
-@pytest.mark.parametrize("order", range(6))
-def test_jitter(images, order, hue_shift):
-    draws = np.random.default_rng(order).random((len(images), 4), np.float32)
-    draws[:, 3] = (order + 0.5) / 6
+def test_jitter_in_every_order(images, hue_shift):
+    images = np.concatenate([images[:2]] * 6)
+    draws = np.random.default_rng(0).random((len(images), 4), np.float32)
+    draws[:, 3] = (np.arange(6).repeat(2) + 0.5) / 6
     named = {"strength": 0.5, "hue_shift": hue_shift}
     got = jax.jit(
         lambda images: steps.pictures(

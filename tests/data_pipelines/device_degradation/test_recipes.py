@@ -50,6 +50,7 @@ def test_every_step_taken_the_pictures_are_those_of_the_host(name, monkeypatch):
     assert (wrong[VARIED] > 0).mean() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_as_often_as_its_defaults_say(name, monkeypatch):
     params = base.get_config().degrade[name]
@@ -59,6 +60,7 @@ def test_as_often_as_its_defaults_say(name, monkeypatch):
     assert (wrong[VARIED] > 0).mean() < 0.01
 
 
+@pytest.mark.slow
 def test_the_hue_in_place_of_the_contrast(monkeypatch):
     params = never("adaface", photometric_probability=1.0, photometric_third="hue")
     on_host, on_device = both(monkeypatch, "adaface", pictures(), params)
@@ -70,7 +72,13 @@ def test_probability_0_leaves_pictures_alone(name):
     np.testing.assert_array_equal(draw(name, pictures(), never(name)), pictures())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "resolution" else pytest.mark.slow)
+        for name in NAMES
+    ],
+)
 def test_a_picture_follows_from_its_key_alone(name):
     images, params = pictures(), base.get_config().degrade[name]
     first = draw(name, images, params)
