@@ -1,12 +1,14 @@
 """Images/s of the training stream beside a loop that only decodes the same records.
 
     python benchmarks/input_pipeline.py [--rec FOLDER] [--images 4096] [--rounds 5]
+        [--ways "decode only" degrade.on=device qgface ...]
 
 All ways run in turn, round after round in one process, so that a busy machine slows
 all of them. The records are fetched once and kept, so that no way waits for a disk or
 for a face being drawn. Two numbers are given: by the clock, and by processor time,
 which other programs on the machine disturb less. A pair, two views of one record,
-counts as one image.
+counts as one image. `degrade.on=device` is what a host does where the training step
+degrades, whatever the recipe; `device_degradation.py` has the other half.
 """
 
 import argparse
@@ -89,15 +91,19 @@ def ways(source: Held, steps: int, workers: int) -> dict:
         "decode only": lambda: decode_only(source, steps, workers),
         "naive resolution": lambda: naive(source, steps, workers, degrade.resolution),
     }
+    undone = ConfigDict({"flip_probability": 0.0})
     always = degrade.resolution.copy_and_resolve_references()
     always.probability = 1.0
     for name, recipe, params, beside in (
+        ("degrade.on=device", "clean", undone, None),
         ("clean", "clean", degrade.clean, None),
         ("adaface", "adaface", degrade.adaface, None),
         ("resolution", "resolution", degrade.resolution, None),
         ("resolution, every image", "resolution", always, None),
         ("qgface", "qgface", degrade.qgface, None),
         ("qgface and clean, pairs", "qgface", degrade.qgface, degrade.clean),
+        ("octuplet, pairs", "octuplet", degrade.octuplet, None),
+        ("recognizability", "recognizability", degrade.recognizability, None),
     ):
         ways[name] = lambda recipe=recipe, params=params, beside=beside: faces.stream(
             source,
@@ -119,6 +125,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4096, help="per way and round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--ways", nargs="+", help="names of the table; default: all")
     args = parser.parse_args()
     config = base.get_config()
     if args.rec:
@@ -129,6 +136,8 @@ def main() -> None:
     held = Held(source, HELD)
     steps = max(1, args.images // BATCH_SIZE)
     timed = ways(held, steps, args.workers)
+    if args.ways:
+        timed = {name: timed[name] for name in args.ways}
     clock: dict[str, list[float]] = {name: [] for name in timed}
     processor: dict[str, list[float]] = {name: [] for name in timed}
     for round_number in range(args.rounds + 1):

@@ -92,6 +92,13 @@ def keys() -> Group:
                 "What degrades the training images. A recipe of pairs draws both views "
                 "of an image.",
             ),
+            "on": Option(
+                "host", one_of("host", "device"),
+                "Where: host, by the input pipeline; or device, within the training "
+                "step, so that hosts only decode. Both draw from the same "
+                "distributions, but not the same numbers. Not every recipe has a form "
+                "for the device.",
+            ),
             **_of_entries(RECIPES),
         },
         "optim": _optim(),

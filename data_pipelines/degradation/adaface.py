@@ -49,6 +49,45 @@ def draw(image: Any, seed: Any, params: Any) -> Any:
     )
 
 
+def draw_on_device(images: Any, keys: Any, params: Any) -> Any:
+    """`draw` of a batch, in JAX."""
+    from qface_jax.data_pipelines.device_degradation import geometry, photometric, steps
+
+    draws = steps.uniform(11 + geometry.BOX_DRAWS, keys)
+    planes = steps.planes(images)
+    planes = steps.sometimes(
+        draws[:, 0], params.flip_probability, geometry.flip, planes
+    )
+    planes = steps.sometimes(
+        draws[:, 1],
+        params.crop_probability,
+        lambda planes: geometry.keep_box(planes, steps.crop_box(draws[:, 11:], params)),
+        planes,
+    )
+    planes = steps.sometimes(
+        draws[:, 2],
+        params.rescale_probability,
+        lambda planes: steps.rescale(planes, draws[:, 3:6], params.rescale_side),
+        planes,
+    )
+    planes = steps.sometimes(
+        draws[:, 6],
+        params.photometric_probability,
+        lambda planes: photometric.jitter(
+            planes,
+            draws[:, 7:11],
+            strength=params.photometric_strength,
+            hue_shift=(
+                params.photometric_hue_shift
+                if params.photometric_third == "hue"
+                else None
+            ),
+        ),
+        planes,
+    )
+    return steps.pictures(planes)
+
+
 RECIPE = Recipe(
     draw,
     {
@@ -81,6 +120,7 @@ RECIPE = Recipe(
             "where that is hue: at most, either way, share of the circle of colours",
         ),
     },
+    draw_on_device=draw_on_device,
     reference="Kim, Jain, Liu, AdaFace: Quality Adaptive Margin for Face Recognition, "
     "CVPR 2022, section 4.1",
 )

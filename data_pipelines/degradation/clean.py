@@ -14,7 +14,19 @@ def draw(image: Any, seed: Any, params: Any) -> Any:
     return steps.sometimes(draws[0], params.flip_probability, steps.flip, image)
 
 
+def draw_on_device(images: Any, keys: Any, params: Any) -> Any:
+    """`draw` of a batch, in JAX."""
+    from qface_jax.data_pipelines.device_degradation import geometry, steps
+
+    draws = steps.uniform(1, keys)
+    before = steps.planes(images)
+    return steps.pictures(
+        steps.sometimes(draws[:, 0], params.flip_probability, geometry.flip, before)
+    )
+
+
 RECIPE = Recipe(
     draw,
     {"flip_probability": Option(0.5, SHARE, "of being mirrored, left and right")},
+    draw_on_device=draw_on_device,
 )

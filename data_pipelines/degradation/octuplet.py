@@ -36,6 +36,31 @@ def draw(image: Any, seed: Any, params: Any) -> Any:
     return tf.stack([low, image])
 
 
+def draw_on_device(images: Any, keys: Any, params: Any) -> Any:
+    """`draw` of a batch, in JAX."""
+    from qface_jax.data_pipelines.device_degradation import geometry, photometric, steps
+
+    draws = steps.uniform(1 + _PHOTOMETRIC + steps.DRAWS_OF_SHRINK, keys)
+    planes = steps.planes(images)
+    planes = steps.sometimes(
+        draws[:, 0], params.flip_probability, geometry.flip, planes
+    )
+    planes = photometric.brighten_and_saturate(
+        planes,
+        draws[:, 1 : 1 + _PHOTOMETRIC],
+        strengths=(params.brightness, params.saturation),
+    )
+    low = steps.shrink(
+        planes,
+        draws[:, 1 + _PHOTOMETRIC :],
+        params.sides,
+        antialias=params.antialias,
+        jpeg_probability=params.jpeg_probability,
+        jpeg_quality=params.jpeg_quality,
+    )
+    return steps.pairs(low, planes)
+
+
 RECIPE = Recipe(
     draw,
     {
@@ -51,6 +76,7 @@ RECIPE = Recipe(
             (60, 95), JPEG_QUALITIES, "drawn, applied at the small size"
         ),
     },
+    draw_on_device=draw_on_device,
     views=2,
     reference="Knoche et al., Octuplet Loss: Make Face Recognition Robust to Image "
     "Resolution, FG 2023, sections 3.3 and 4.1. The ranges of the factors were not "

@@ -51,6 +51,48 @@ def draw(image: Any, seed: Any, params: Any) -> Any:
     return steps.sometimes(draws[14], params.flip_probability, steps.flip, image)
 
 
+def draw_on_device(images: Any, keys: Any, params: Any) -> Any:
+    """`draw` of a batch, in JAX."""
+    from qface_jax.data_pipelines.device_degradation import geometry, photometric, steps
+
+    draws = steps.uniform(15 + geometry.BOX_DRAWS, keys)
+    planes = steps.planes(images)
+    planes = steps.sometimes(
+        draws[:, 0],
+        params.rescale_probability,
+        lambda planes: steps.rescale_with_jpeg(planes, draws[:, 1:6], params),
+        planes,
+    )
+    planes = steps.sometimes(
+        draws[:, 6],
+        params.crop_probability,
+        lambda planes: geometry.enlarge_box(
+            planes, steps.crop_box(draws[:, 15:], params)
+        ),
+        planes,
+    )
+    planes = steps.sometimes(
+        draws[:, 7],
+        params.photometric_probability,
+        lambda planes: photometric.jitter(
+            planes, draws[:, 8:12], strength=params.photometric_strength
+        ),
+        planes,
+    )
+    planes = steps.sometimes(
+        draws[:, 12],
+        params.rotation_probability,
+        lambda planes: geometry.rotate(
+            planes, (2 * draws[:, 13] - 1) * params.rotation_degrees
+        ),
+        planes,
+    )
+    planes = steps.sometimes(
+        draws[:, 14], params.flip_probability, geometry.flip, planes
+    )
+    return steps.pictures(planes)
+
+
 RECIPE = Recipe(
     draw,
     {
@@ -80,6 +122,7 @@ RECIPE = Recipe(
             45.0, DEGREES, "at most, either way; corners turn black"
         ),
     },
+    draw_on_device=draw_on_device,
     reference="QGFace: Quality-Guided Joint Training For Mixed-Quality Face "
     "Recognition, section III-B. How often each step is taken was not published",
 )

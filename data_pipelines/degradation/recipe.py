@@ -1,7 +1,7 @@
 """What a way of degrading pictures consists of.
 
-Files of recipes import TensorFlow when a picture is drawn, not before: the config takes
-its defaults from them, and a command has to start fast.
+Files of recipes import TensorFlow, or JAX, when a picture is drawn, not before: the
+config takes its defaults from them, and a command has to start fast.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,12 +29,17 @@ class Recipe(NamedTuple):
       options: by name; "flip_probability" is among them in all of the package.
       views: drawn from each picture, 1 or 2.
       reference: where the recipe was published.
+      draw_on_device: the same in JAX, for `degrade.on` device: images uint8
+        [b, 112, 112, 3], keys [b] of JAX's generator, params -> uint8
+        [b, 112, 112, 3], or [b, 2, 112, 112, 3] of two views. None: there is no such
+        form.
     """
 
     draw: Callable[[Any, Any, Any], Any]
     options: Mapping[str, Option]
     views: int = 1
     reference: str = ""
+    draw_on_device: Callable[[Any, Any, Any], Any] | None = None
 
 
 def params_of(config: Any) -> Any:

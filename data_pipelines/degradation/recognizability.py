@@ -50,6 +50,49 @@ def draw(image: Any, seed: Any, params: Any) -> Any:
     )
 
 
+def draw_on_device(images: Any, keys: Any, params: Any) -> Any:
+    """`draw` of a batch, in JAX."""
+    from qface_jax.data_pipelines.device_degradation import geometry, steps
+
+    draws = steps.uniform(5 + 2 * steps.DRAWS_OF_SHRINK, keys)
+    rescale_draws = draws[:, 5 : 5 + steps.DRAWS_OF_SHRINK]
+    low_draws = draws[:, 5 + steps.DRAWS_OF_SHRINK :]
+    planes = steps.planes(images)
+    planes = steps.sometimes(
+        draws[:, 0], params.flip_probability, geometry.flip, planes
+    )
+    planes = steps.sometimes(
+        draws[:, 1],
+        params.rotation_probability,
+        lambda planes: geometry.rotate(
+            planes, (2 * draws[:, 2] - 1) * params.rotation_degrees
+        ),
+        planes,
+    )
+    planes = steps.sometimes(
+        draws[:, 3],
+        params.rescale_probability,
+        lambda planes: steps.shrink(
+            planes, rescale_draws, params.rescale_sides, antialias=params.antialias
+        ),
+        planes,
+    )
+    planes = steps.sometimes(
+        draws[:, 4],
+        params.low_probability,
+        lambda planes: steps.shrink(
+            planes,
+            low_draws,
+            params.low_sides,
+            antialias=params.antialias,
+            jpeg_probability=params.jpeg_probability,
+            jpeg_quality=params.jpeg_quality,
+        ),
+        planes,
+    )
+    return steps.pictures(planes)
+
+
 RECIPE = Recipe(
     draw,
     {
@@ -72,6 +115,7 @@ RECIPE = Recipe(
             (60, 95), JPEG_QUALITIES, "drawn, applied at the small size"
         ),
     },
+    draw_on_device=draw_on_device,
     reference="Recognizability Embedding Enhancement for Very Low-Resolution Face "
     "Recognition and Quality Estimation, CVPR 2023, supplement, section B. How often "
     "each step is taken was not published",

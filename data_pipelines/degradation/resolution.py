@@ -27,6 +27,31 @@ def draw(image: Any, seed: Any, params: Any) -> Any:
     )
 
 
+def draw_on_device(images: Any, keys: Any, params: Any) -> Any:
+    """`draw` of a batch, in JAX."""
+    from qface_jax.data_pipelines.device_degradation import geometry, steps
+
+    draws = steps.uniform(2 + steps.DRAWS_OF_SHRINK, keys)
+    planes = steps.planes(images)
+    planes = steps.sometimes(
+        draws[:, 0], params.flip_probability, geometry.flip, planes
+    )
+    planes = steps.sometimes(
+        draws[:, 1],
+        params.probability,
+        lambda planes: steps.shrink(
+            planes,
+            draws[:, 2:],
+            params.sides,
+            antialias=params.antialias,
+            jpeg_probability=params.jpeg_probability,
+            jpeg_quality=params.jpeg_quality,
+        ),
+        planes,
+    )
+    return steps.pictures(planes)
+
+
 RECIPE = Recipe(
     draw,
     {
@@ -39,6 +64,7 @@ RECIPE = Recipe(
             (60, 95), JPEG_QUALITIES, "drawn, applied at the small size"
         ),
     },
+    draw_on_device=draw_on_device,
     reference="Knoche et al., Octuplet Loss: Make Face Recognition Robust to Image "
     "Resolution, FG 2023, section 3",
 )

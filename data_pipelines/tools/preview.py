@@ -79,9 +79,10 @@ def preview(
     """Writes a PNG sheet: per row one picture of the source, and draws of the recipe.
 
     The pictures are the first of the run's own order, and the draws those of its first
-    epochs, so the sheet shows what this config trains on. Of two views the original is
-    k, which training mirrors as `degrade.clean` says, and each draw a q; a recipe that
-    draws both views has both on the sheet, the degraded one below the other.
+    epochs, so the sheet shows what this config trains on; where it degrades on the
+    device, other draws of the same recipe. Of two views the original is k, which
+    training mirrors as `degrade.clean` says, and each draw a q; a recipe that draws
+    both views has both on the sheet, the degraded one below the other.
 
     Args:
       config: complete; its data, degrade and seed are used.
@@ -113,6 +114,8 @@ def preview(
         f"recipe {name}, seed {config.seed}",
         *_settings_lines(vars(params_of(config))),
     ]
+    if config.degrade.on == "device":
+        facts.append("drawn as on a host; this config's training draws other numbers")
     facts += [] if verdict is None else verdict.facts
     heads, captioned_views = ("both", 1) if pairs else (views, views)
     bands = _bands(originals, drawn, captions, _HEADS[heads], verdict, captioned_views)

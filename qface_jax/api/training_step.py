@@ -36,7 +36,8 @@ class TrainingStep:
         """Takes the parts of a run."""
         self.config, self.classes, self.setup = config, classes, setup
         self._key = parallel.replicate(setup.train_key, setup.shard)
-        views = objectives.entry(config).views
+        # Where the step degrades, it makes the views itself.
+        views = 1 if setup.degrade else objectives.entry(config).views
         of_each = (views,) if views > 1 else ()
         rows = config.data.batch_size // hosts.place().count
         self._shape = (rows, *of_each, IMAGE_SIDE, IMAGE_SIDE, 3)
@@ -51,6 +52,8 @@ class TrainingStep:
             images: uint8 [b, 112, 112, 3], RGB, degraded as they shall be, b =
                 `config.data.batch_size` (of several hosts, the share of each); of an
                 objective of two views [b, 2, 112, 112, 3], the degraded one first.
+                With `degrade.on` device the step degrades them: as they were decoded,
+                one view of each.
             labels: Identity of each, 0 .. classes - 1; -1: counts for nothing. Integer
                 [b].
 

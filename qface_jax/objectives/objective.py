@@ -173,7 +173,8 @@ class ObjectiveEntry(NamedTuple):
             another.
         hooks: (config, options, source=, mesh=, batches=) -> Hooks. `source` is the
             training data, `batches` (first step, end) -> iterator over this host's rows
-            of the batches of those steps, counted from 0.
+            of the batches of those steps, counted from 0, as the loss sees them; all
+            hosts go through it together.
         norm_statistics: Entry of its state with statistics of the feature norms, None
             where it keeps none.
     """

@@ -89,7 +89,18 @@ def _split(tree: Any, class_rows: tuple[str, ...]) -> tuple[int, int]:
 
 
 def _abstract_batch(config: ConfigDict, setup: Setup) -> dict[str, Any]:
-    rows, views = config.data.batch_size, objectives.entry(config).views
+    """Shapes of the batch that a step is given."""
+    views = 1 if setup.degrade else objectives.entry(config).views
+    return _abstract_images(config, setup, views)
+
+
+def _abstract_seen(config: ConfigDict, setup: Setup) -> dict[str, Any]:
+    """Shapes of the batch that the loss sees."""
+    return _abstract_images(config, setup, objectives.entry(config).views)
+
+
+def _abstract_images(config: ConfigDict, setup: Setup, views: int) -> dict[str, Any]:
+    rows = config.data.batch_size
     axes = (rows, views) if views > 1 else (rows,)
     shape = (*axes, models.IMAGE_SIDE, models.IMAGE_SIDE, 3)
     return {
@@ -166,7 +177,7 @@ def compile_class_side(config: ConfigDict, setup: Setup) -> jax.stages.Compiled:
     draw of the classes is part of it. The update of the centres is not.
     """
     objective = setup.objective
-    batch, key = _abstract_batch(config, setup), _abstract_key(setup)
+    batch, key = _abstract_seen(config, setup), _abstract_key(setup)
 
     def loss(encoded, head, batch, kept, key):
         sample = objective.sample(batch, key)

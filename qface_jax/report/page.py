@@ -48,6 +48,7 @@ _FACTS = {
     "Data path": "data.path",
     "Batch size": "data.batch_size",
     "Degradation": "degrade.recipe",
+    "Degraded on": "degrade.on",
     "Optimizer": "optim.name",
     "Learning rate": "optim.learning_rate",
     "Schedule": "optim.schedule",

@@ -91,6 +91,16 @@ def _data_problems(config: ConfigDict) -> Iterator[str]:
                 )
     if recipe not in tables.RECIPES or config.objective not in tables.OBJECTIVES:
         return
+    if config.degrade.on == "device" and tables.RECIPES[recipe].draw_on_device is None:
+        fitting = [
+            name
+            for name in tables.RECIPES
+            if tables.RECIPES[name].draw_on_device is not None
+        ]
+        yield (
+            f"degrade.on: got device with degrade.recipe {recipe}, which has no form "
+            f"for the device; {', '.join(fitting)} have one; or set degrade.on=host"
+        )
     pairs = tables.OBJECTIVES[config.objective].pairs
     if pairs != (tables.RECIPES[recipe].views == 2):
         fitting = [name for name in tables.RECIPES if tables.RECIPES[name].views == 2]

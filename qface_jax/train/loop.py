@@ -66,7 +66,7 @@ def train(
         if hosts.first():
             stack.enter_context(run_folder.lock(run))
         hooks = objectives.hooks(
-            config, source=source, mesh=setup.mesh, batches=setup.batches
+            config, source=source, mesh=setup.mesh, batches=setup.seen_batches
         )
         warm = None
         if agreement.first_says(not (run / run_folder.CONFIG).is_file()):
@@ -143,8 +143,8 @@ def train(
         # The batch of a step depends only on (seed, step): the two stay in lockstep.
         steps = range(first + 1, total + 1)
         for step, rows in zip(steps, monitor.waiting(batches), strict=True):
-            if step == 1:
-                log.first_batch(step, rows, evaluation.sets)
+            if step == 1 and config.log.pictures:
+                log.first_batch(step, setup.seen(0, rows), evaluation.sets)
 
             # Step.
             if hooks.due(step):

@@ -117,7 +117,7 @@ class QualitySample:
     def _read(self, embedder: Embedder) -> None:
         """Reads this host's share of the images, and judges their quality."""
         steps = -(-self._count // self._batch_size)
-        with contextlib.closing(self._setup.batches(0, steps)) as batches:
+        with contextlib.closing(self._setup.seen_batches(0, steps)) as batches:
             parts = [(rows["images"], rows["labels"]) for rows in batches]
         images, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
         # Of two views the first is the degraded one.

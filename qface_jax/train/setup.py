@@ -1,7 +1,9 @@
 """From a config and a data source to everything the loop needs, built once."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +15,7 @@ from ml_collections import ConfigDict
 from qface_jax import models, objectives
 from qface_jax.configs import document
 from qface_jax.data_pipelines.degradation.recipe import draws_pairs, params_of
+from qface_jax.data_pipelines.device_degradation.batches import degradation
 from qface_jax.data_pipelines.sources.source import Source
 from qface_jax.data_pipelines.stream import faces
 from qface_jax.data_pipelines.stream.pair_plan import PairPlan
@@ -45,6 +48,8 @@ class Setup(NamedTuple):
         embedder: state -> what embeds by its model, `eval.batch_size` at a time.
         batches: (first step, end) -> iterator over this host's rows of the batches of
             those steps, counted from 0.
+        degrade: Jitted (key, step, images) -> the images that the loss sees, where the
+            step degrades them (`degrade.on`); None: `batches` are degraded.
     """
 
     length: optim.Length
@@ -61,6 +66,25 @@ class Setup(NamedTuple):
     step_fn: Any
     embedder: Callable[[state.TrainState], Embedder]
     batches: Callable[[int, int], Iterator[dict[str, np.ndarray]]]
+    degrade: Callable[..., jax.Array] | None
+
+    def seen(self, step: int, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns this host's rows of a step, counted from 0, as the loss sees them.
+
+        All hosts call it together.
+        """
+        if self.degrade is None:
+            return rows
+        key, number = parallel.replicate((self.train_key, np.int32(step)), self.shard)
+        images = parallel.to_device(rows["images"], self.shard.rows)
+        images = parallel.LocalRows(self.degrade(key, number, images))
+        return rows | {"images": np.asarray(images)}
+
+    def seen_batches(self, start: int, end: int) -> Iterator[dict[str, np.ndarray]]:
+        """Yields the rows of `batches` as the loss sees them; all hosts call it."""
+        with contextlib.closing(self.batches(start, end)) as batches:
+            for step, rows in enumerate(batches, start):
+                yield self.seen(step, rows)
 
     def snapshot(self, now: state.TrainState) -> Snapshot:
         """Returns what the objective's hooks see of a state."""
@@ -113,6 +137,7 @@ def build(
     groups = rate_factors.parse(config.optim.rate_factors)
     parameter_groups.check(groups, abstract.params)
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    degrade = _on_device(config, mesh)
     step_fn = jax.jit(
         partial(
             train_step,
@@ -120,6 +145,7 @@ def build(
             objective=objective,
             tx=tx,
             mesh=mesh,
+            degrade=degrade,
             accumulation_steps=config.optim.accumulation_steps,
         ),
         in_shardings=(places, shard.rows, shard.replicated),
@@ -146,6 +172,12 @@ def build(
             config=config,
         ),
         batches=partial(_batches, config, source, plan),
+        degrade=degrade
+        and jax.jit(
+            degrade,
+            in_shardings=(shard.replicated, shard.replicated, shard.rows),
+            out_shardings=shard.rows,
+        ),
     )
 
 
@@ -160,18 +192,40 @@ def _pair_plan(config: ConfigDict, source: Any) -> PairPlan | None:
     return PairPlan(source.labels(), batch_size=batch_size, seed=config.seed)
 
 
+def _drawn(config: ConfigDict) -> dict[str, Any]:
+    """What is drawn of each record: the recipe, its options, and those of a clean view.
+
+    The last are None where there is none, or the recipe draws both.
+    """
+    recipe = config.degrade.recipe
+    alone = objectives.entry(config).views == 1 or draws_pairs(recipe)
+    return {
+        "recipe": recipe,
+        "params": params_of(config),
+        "beside": None if alone else config.degrade.clean,
+    }
+
+
+def _on_device(config: ConfigDict, mesh: Mesh) -> Callable[..., jax.Array] | None:
+    """What degrades a batch within the step; None: the hosts do."""
+    if config.degrade.on == "host":
+        return None
+    drawn = _drawn(config)
+    return degradation(**drawn, batch_size=config.data.batch_size, mesh=mesh)
+
+
 def _batches(
     config: ConfigDict, source: Any, plan: PairPlan | None, start: int, end: int
 ) -> Iterator[dict[str, np.ndarray]]:
     """This host's rows of the batches of steps start .. end - 1."""
-    recipe = config.degrade.recipe
-    alone = objectives.entry(config).views == 1 or draws_pairs(recipe)
+    if config.degrade.on == "device":
+        drawn = {"recipe": "clean", "params": SimpleNamespace(flip_probability=0.0)}
+    else:
+        drawn = _drawn(config)
     return faces.stream(
         source,
+        **drawn,
         batch_size=config.data.batch_size,
-        recipe=recipe,
-        params=params_of(config),
-        beside=None if alone else config.degrade.clean,
         plan=plan,
         seed=config.seed,
         start_step=start,

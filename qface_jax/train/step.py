@@ -27,6 +27,7 @@ def train_step(
     objective: Objective,
     tx: optax.GradientTransformation,
     mesh: Mesh,
+    degrade: Callable[..., jax.Array] | None = None,
     accumulation_steps: int = 1,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Returns the state after one update on one global batch, and its metrics.
@@ -34,14 +35,19 @@ def train_step(
     Args:
         state: State after `state.step` updates; give its memory away (donate).
         batch: "images" uint8 [b, h, w, 3] RGB, or [b, 2, h, w, 3] with a degraded and
-            the original view of each; "labels" int32 [b], -1 for padding.
+            the original view of each; "labels" int32 [b], -1 for padding. With
+            `degrade` the images are as they were decoded, [b, h, w, 3].
         key: The run's training key; the step is folded in here.
         model: Backbone.
         objective: What is minimised.
         tx: Optimizer.
         mesh: Mesh over which batch and class centres are cut.
+        degrade: (key, updates done, images) -> the images that the loss sees; None:
+            those of the batch.
         accumulation_steps: Parts that the backbone takes the batch in.
     """
+    if degrade is not None:
+        batch = batch | {"images": degrade(key, state.step, batch["images"])}
     key = jax.random.fold_in(key, state.step)
     key, sample_key, rounding_key = jax.random.split(key, 3)
     # With Partial FC the step sees, and changes, the sampled classes alone.

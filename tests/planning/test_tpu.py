@@ -57,6 +57,21 @@ STEPS = {
     "octuplet": ("objective=octuplet", "degrade.recipe=octuplet"),
     "siamese": ("objective=siamese",),
     "recognizability": ("objective=recognizability", "degrade.recipe=recognizability"),
+    **{
+        f"{name} on the device": ("degrade.on=device", *words)
+        for name, words in {
+            "adaface": ("degrade.recipe=adaface",),
+            "hue": ("degrade.adaface.photometric_third=hue",),
+            "qgface": ("objective=qgface", "degrade.recipe=qgface"),
+            "octuplet": ("objective=octuplet", "degrade.recipe=octuplet"),
+            "recognizability": (
+                "objective=recognizability",
+                "degrade.recipe=recognizability",
+                "degrade.recognizability.low_probability=0.5",
+                "degrade.recognizability.jpeg_probability=0.5",
+            ),
+        }.items()
+    },
 }
 
 

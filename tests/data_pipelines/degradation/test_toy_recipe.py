@@ -3,6 +3,8 @@
 import sys
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -10,8 +12,12 @@ from PIL import Image
 
 from qface_jax import options, tables
 from qface_jax.configs import base
+from qface_jax.data_pipelines.device_degradation.batches import degradation
 from qface_jax.data_pipelines.sources.source import open_source
 from qface_jax.data_pipelines.tools import preview
+from qface_jax.errors import ConfigError
+from qface_jax.settings import config as configs
+from qface_jax.sharded import parallel
 from support.kept_source import Kept, batches
 
 MODULE = """
@@ -31,9 +37,14 @@ def both(image, seed, params):
     return tf.stack([draw(image, seed, params), image])
 
 
+def on_device(images, keys, params):
+    return images * 0 + params.level
+
+
 OPTIONS = {"level": Option(200, NOT_NEGATIVE, "grey level")}
 GREY = Recipe(draw, OPTIONS)
 PAIR = Recipe(both, OPTIONS, views=2)
+BOTH_WAYS = Recipe(draw, OPTIONS, draw_on_device=on_device)
 """
 
 
@@ -81,6 +92,21 @@ def test_a_clean_view_stands_beside_its_own(source, named):
     )
     assert (pairs["images"][:, 0] == 77).all()
     assert np.ptp(pairs["images"][:, 1]) > 100
+
+
+def test_it_may_have_a_form_for_the_device(named):
+    def config(attribute):
+        words = (f"recipe={named(attribute)}", "on=device")
+        return configs.load("demo", [f"--config.degrade.{word}" for word in words])
+
+    name = config("BOTH_WAYS").degrade.recipe
+    call = degradation(
+        name, SimpleNamespace(level=77), batch_size=8, mesh=parallel.make_mesh()
+    )
+    images = jnp.zeros((8, 112, 112, 3), jnp.uint8)
+    assert (call(jax.random.key(0), jnp.int32(3), images) == 77).all()
+    with pytest.raises(ConfigError, match=r"toy_recipes:GREY, which has no form for"):
+        config("GREY")
 
 
 @pytest.mark.parametrize(("attribute", "lines"), [("GREY", 1), ("PAIR", 2)])
