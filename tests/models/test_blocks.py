@@ -7,11 +7,7 @@ import pytest
 from jax.test_util import check_grads
 from numpy.testing import assert_allclose
 
-from qface_jax.models.blocks import (
-    BatchNorm,
-    PReLU,
-    batch_moments,
-)
+from qface_jax.models.blocks import BatchNorm, PReLU, batch_moments
 
 X = np.random.default_rng(0).normal(3.0, 2.0, (6, 2, 2, 5)).astype(np.float32)
 
