@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from qface_jax.data_pipelines.degradation import hue
 
+_LUMA = (19595 / 65536, 38470 / 65536, 7471 / 65536)  # of red, green, blue
 _ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 
 
@@ -83,7 +84,7 @@ def brighten_and_saturate(
 
 
 def _brightness(planes: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    return _whole(planes * factor)
+    return tf.floor(tf.minimum(planes * factor, 255.0))
 
 
 def _contrast(planes: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
@@ -98,9 +99,12 @@ def _saturation(planes: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 def _gray(planes: tf.Tensor) -> tf.Tensor:
     """Pillow's luma, [1, n]; its 16-bit fixed point is exact in float32."""
-    red, green, blue = planes[0:1], planes[1:2], planes[2:3]
-    return tf.floor((red * 19595 + green * 38470 + blue * 7471 + 32768) / 65536)
+    return tf.floor(tf.matmul(tf.constant([_LUMA]), planes) + 0.5)
 
 
 def _whole(planes: tf.Tensor) -> tf.Tensor:
-    return tf.floor(tf.clip_by_value(planes, 0.0, 255.0))
+    # One operation, where tf.clip_by_value is two.
+    clipped = tf.raw_ops.ClipByValue(
+        t=planes, clip_value_min=0.0, clip_value_max=255.0
+    )
+    return tf.floor(clipped)
