@@ -149,9 +149,9 @@ def rescale(
     # Differs from AdaFace/dataset/augmenter.py: there the small picture is rounded to
     # bytes before it is enlarged.
     sides, side = _drawn_side(draws[0], share)
-    large = tf.cast(image, tf.float32)
+    whole = tf.cast(image, tf.float32)
     small = _drawn_kernel(
-        draws[1], lambda kernel: resizing.plain_shrink(large, side, kernel, sides)
+        draws[1], lambda kernel: resizing.plain_shrink(whole, side, kernel, sides)
     )
     large = _drawn_kernel(
         draws[2], lambda kernel: resizing.plain_grow(small, kernel, sides)
@@ -268,12 +268,17 @@ def brighten(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 def truncated(image: tf.Tensor) -> tf.Tensor:
     """Float to uint8 as the published code does: clip and cut off the fraction."""
-    return tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
+    return tf.cast(clipped(image), tf.uint8)
 
 
 def rounded(image: tf.Tensor) -> tf.Tensor:
     """Float to the nearest uint8."""
-    return tf.cast(tf.clip_by_value(image, 0.0, 255.0) + 0.5, tf.uint8)
+    return tf.cast(clipped(image) + 0.5, tf.uint8)
+
+
+def clipped(image: tf.Tensor) -> tf.Tensor:
+    """Float to 0 .. 255, in one pass, where tf.clip_by_value takes two."""
+    return tf.raw_ops.ClipByValue(t=image, clip_value_min=0.0, clip_value_max=255.0)
 
 
 def jpeg(

@@ -31,9 +31,7 @@ def decode(encoded: tf.Tensor, resize: str = "crop") -> tf.Tensor:
     image = _decoded(encoded)
     # Whatever a picture may lack stands behind one condition.
     usual = tf.reduce_all(tf.shape(image) == [SIDE, SIDE, 3]) & ~_ends_flat(image)
-    fitted = tf.cond(
-        usual, lambda: image, lambda: fit(_whole(image, encoded), resize)
-    )
+    fitted = tf.cond(usual, lambda: image, lambda: fit(_whole(image, encoded), resize))
     return tf.ensure_shape(fitted, [SIDE, SIDE, 3])
 
 
