@@ -7,11 +7,12 @@ All ways run in turn, round after round in one process, so that a busy machine s
 all of them. The records are fetched once and kept, so that no way waits for a disk or
 for a face being drawn. Two numbers are given: by the clock, and by processor time,
 which other programs on the machine disturb less. A pair, two views of one record,
-counts as one image. `degrade.on=device` is what a host does where the training step
+counts as two images. `degrade.on=device` is what a host does where the training step
 degrades, whatever the recipe; `device_degradation.py` has the other half.
 """
 
 import argparse
+import math
 import os
 import statistics
 import time
@@ -119,6 +120,12 @@ def ways(source: Held, steps: int, workers: int) -> dict:
     return ways
 
 
+def pictures(batch: np.ndarray | dict[str, np.ndarray]) -> int:
+    """How many there are in a batch [b, h, w, 3], or of pairs [b, 2, h, w, 3]."""
+    images = batch["images"] if isinstance(batch, dict) else batch
+    return math.prod(images.shape[:-3])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rec", help="folder or .rec file; default: synthetic faces")
@@ -145,10 +152,7 @@ def main() -> None:
             batches = iter(make())
             next(batches)  # building and tracing are not what is measured
             began, worked = time.perf_counter(), time.process_time()
-            images = sum(
-                len(batch["images"] if isinstance(batch, dict) else batch)
-                for batch in batches
-            )
+            images = sum(pictures(batch) for batch in batches)
             if round_number:  # the first round only warms up
                 clock[name].append(images / (time.perf_counter() - began))
                 processor[name].append(images / (time.process_time() - worked))

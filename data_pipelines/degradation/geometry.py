@@ -1,103 +1,13 @@
-"""Where the pixels of a square picture come from: resampling, crops, rotation."""
+"""Where the pixels of a square picture come from: crops and rotation."""
 
-import functools
 import math
 
 import tensorflow as tf
-
-from qface_jax.data_pipelines.degradation import resample
 
 _ATTEMPTS = 10  # at a box that fits, as in torchvision's RandomResizedCrop
 BOX_DRAWS = 2 + 2 * _ATTEMPTS
 
 Box = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
-
-
-class Table:
-    """The matrices of `resample.table` as tensors, to look up the drawn ones."""
-
-    def __init__(self, size: int, matrices: resample.Table):
-        """Takes the matrices from `size` px to every side and back.
-
-        Args:
-          size: side of the large pictures.
-          matrices: of `resample.table`, for that size.
-        """
-        self._size = size
-        # Outside of any graph: captured there, not copied.
-        with tf.init_scope():
-            self._down = tf.constant(matrices.down)
-            self._up = tf.constant(matrices.up)
-            self._offsets = tf.constant(matrices.offsets)
-
-    def down(self, kernel: tf.Tensor | int, side: tf.Tensor) -> tf.Tensor:
-        """Returns the matrix of one kernel and side, float32 [side, size]."""
-        return tf.reshape(self._part(self._down, kernel, side), [side, self._size])
-
-    def up(self, kernel: tf.Tensor | int, side: tf.Tensor) -> tf.Tensor:
-        """Returns the matrix of one kernel and side, float32 [size, side]."""
-        return tf.reshape(self._part(self._up, kernel, side), [self._size, side])
-
-    def _part(self, flat: tf.Tensor, kernel: tf.Tensor | int, side: tf.Tensor):
-        return tf.slice(flat, [self._offsets[kernel, side]], [side * self._size])
-
-
-@functools.lru_cache(maxsize=16)
-def table(
-    size: int, sides: tuple[int, ...], kernels: tuple[str, ...], *, antialias: bool
-) -> Table:
-    """Returns the matrices from `size` px to every side and back, for every kernel.
-
-    Args: as of `resample.table`.
-    """
-    return Table(size, resample.table(size, sides, kernels, antialias=antialias))
-
-
-def shrink(down: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Resamples a picture to a smaller one; rows first, while n < m.
-
-    The colours are moved between the two products, and that costs as much as a
-    product: so it is done where the picture is smallest, here and in `grow`.
-
-    Args:
-      down: float32 [n, m].
-      image: float32 [m, m, 3].
-
-    Returns:
-      float32 [n, n, 3].
-    """
-    size, new = tf.shape(image)[0], tf.shape(down)[0]
-    rows = tf.matmul(down, tf.reshape(image, [size, 3 * size]))
-    planes = tf.reshape(_turned(tf.reshape(rows, [new * size, 3])), [3 * new, size])
-    small = tf.matmul(planes, down, transpose_b=True)
-    return tf.reshape(_turned(tf.reshape(small, [3, new * new])), [new, new, 3])
-
-
-def grow(up: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Resamples a picture to a larger one; columns first, while n < m.
-
-    Args:
-      up: float32 [m, n].
-      image: float32 [n, n, 3].
-
-    Returns:
-      float32 [m, m, 3].
-    """
-    size, new = tf.shape(image)[0], tf.shape(up)[0]
-    planes = _turned(tf.reshape(image, [size * size, 3]))
-    columns = tf.matmul(tf.reshape(planes, [3 * size, size]), up, transpose_b=True)
-    columns = _turned(tf.reshape(columns, [3, size * new]))
-    large = tf.matmul(up, tf.reshape(columns, [size, 3 * new]))
-    return tf.reshape(large, [new, new, 3])
-
-
-def _turned(matrix: tf.Tensor) -> tf.Tensor:
-    """Transposes float32 [n, m].
-
-    As whole numbers: TensorFlow hands the transposition of floats to oneDNN, whose
-    set-up takes 75 us, half as long as decoding the picture.
-    """
-    return tf.bitcast(tf.transpose(tf.bitcast(matrix, tf.uint32)), tf.float32)
 
 
 def draw_box(

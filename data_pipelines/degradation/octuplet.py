@@ -19,7 +19,7 @@ def draw(image: Any, seed: Any, params: Any) -> Any:
     from qface_jax.data_pipelines.degradation import photometric, steps
 
     draws = steps.uniform(1 + _PHOTOMETRIC + steps.DRAWS_OF_SHRINK, seed)
-    image = tf.where(draws[0] < params.flip_probability, steps.flip(image), image)
+    image = steps.sometimes(draws[0], params.flip_probability, steps.flip, image)
     image = photometric.brighten_and_saturate(
         image,
         draws[1 : 1 + _PHOTOMETRIC],

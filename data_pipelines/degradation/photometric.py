@@ -5,6 +5,7 @@ import functools
 import tensorflow as tf
 
 from qface_jax.data_pipelines.degradation import hue
+from qface_jax.data_pipelines.degradation.steps import clipped, one_call
 
 _ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 
@@ -37,26 +38,15 @@ def jitter(
     changes = [_brightness, _contrast, _saturation]
     amounts = [factors[0], factors[1], factors[2]]
     if hue_shift is not None:
-        changes[1], amounts[1] = hue.turn, (2.0 * draws[1] - 1.0) * hue_shift
+        changes[1], amounts[1] = _hue, (2.0 * draws[1] - 1.0) * hue_shift
 
     def in_order(order: tuple[int, ...]) -> tf.Tensor:
-        # One plane per colour: mixing them is then arithmetic on whole rows.
-        planes = tf.transpose(tf.reshape(image, [-1, 3]))
-        planes = tf.cast(planes, tf.float32)
+        pixels = _pixels(image)
         for which in order:
-            planes = changes[which](planes, amounts[which])
-        planes = tf.transpose(tf.cast(planes, tf.uint8))
-        return tf.reshape(planes, tf.shape(image))
+            pixels = changes[which](pixels, amounts[which])
+        return tf.reshape(tf.cast(pixels, tf.uint8), tf.shape(image))
 
-    # Each order one call, so that the other five cost one node each (see degrade).
-    calls = [
-        tf.function(
-            functools.partial(in_order, order),
-            autograph=False,
-            experimental_attributes={"_noinline": True},
-        )
-        for order in _ORDERS
-    ]
+    calls = [one_call(functools.partial(in_order, order)) for order in _ORDERS]
     return tf.switch_case(tf.cast(draws[3] * len(_ORDERS), tf.int32), calls)
 
 
@@ -77,30 +67,41 @@ def brighten_and_saturate(
     low = [max(0.0, 1.0 - strength) for strength in strengths]
     spans = [1.0 + strength - a for strength, a in zip(strengths, low, strict=True)]
     factors = tf.constant(low) + tf.constant(spans) * draws
-    planes = tf.cast(tf.transpose(tf.reshape(image, [-1, 3])), tf.float32)
-    planes = _saturation(_brightness(planes, factors[0]), factors[1])
-    return tf.reshape(tf.transpose(tf.cast(planes, tf.uint8)), tf.shape(image))
+    pixels = _saturation(_brightness(_pixels(image), factors[0]), factors[1])
+    return tf.reshape(tf.cast(pixels, tf.uint8), tf.shape(image))
 
 
-def _brightness(planes: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    return _whole(planes * factor)
+# The changes take pixels [n, 3] to pixels, float32, all of them whole numbers.
 
 
-def _contrast(planes: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    mean = tf.floor(tf.reduce_mean(_gray(planes)) + 0.5)
-    return _whole(mean + factor * (planes - mean))
+def _pixels(image: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.reshape(image, [-1, 3]), tf.float32)
 
 
-def _saturation(planes: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    gray = _gray(planes)
-    return _whole(gray + factor * (planes - gray))
+def _brightness(pixels: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    return tf.floor(tf.minimum(pixels * factor, 255.0))
 
 
-def _gray(planes: tf.Tensor) -> tf.Tensor:
-    """Pillow's luma, [1, n]; its 16-bit fixed point is exact in float32."""
-    red, green, blue = planes[0:1], planes[1:2], planes[2:3]
+def _contrast(pixels: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    mean = tf.floor(tf.reduce_mean(_luma(pixels)) + 0.5)
+    return _whole(mean + factor * (pixels - mean))
+
+
+def _saturation(pixels: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    # A product, since TensorFlow repeats a column several times more slowly.
+    gray = tf.matmul(_luma(pixels)[:, tf.newaxis], tf.ones([1, 3]))
+    return _whole(gray + factor * (pixels - gray))
+
+
+def _hue(pixels: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    return tf.transpose(hue.turn(tf.transpose(pixels), share))
+
+
+def _luma(pixels: tf.Tensor) -> tf.Tensor:
+    """Pillow's luma, [n]; its 16-bit fixed point is exact in float32."""
+    red, green, blue = pixels[:, 0], pixels[:, 1], pixels[:, 2]
     return tf.floor((red * 19595 + green * 38470 + blue * 7471 + 32768) / 65536)
 
 
-def _whole(planes: tf.Tensor) -> tf.Tensor:
-    return tf.floor(tf.clip_by_value(planes, 0.0, 255.0))
+def _whole(pixels: tf.Tensor) -> tf.Tensor:
+    return tf.floor(clipped(pixels))

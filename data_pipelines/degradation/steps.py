@@ -1,11 +1,12 @@
 """Steps that recipes are made of, and the degradation of an evaluation."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from qface_jax.data_pipelines.degradation import geometry, resample
+from qface_jax.data_pipelines.degradation import geometry, resample, resizing
 from qface_jax.data_pipelines.degradation.recipe import SIDE
 
 DRAWS_OF_SHRINK = 3
@@ -48,7 +49,7 @@ def down_up(image: tf.Tensor, *, side: int, antialias: bool) -> tf.Tensor:
     down = tf.constant(resample.weights(SIDE, side, "bicubic", antialias=antialias))
     up = tf.constant(resample.weights(side, SIDE, "bicubic", antialias=antialias))
     return truncated(
-        geometry.grow(up, geometry.shrink(down, tf.cast(image, tf.float32)))
+        resizing.grow(up, resizing.shrink(down, tf.cast(image, tf.float32)))
     )
 
 
@@ -71,13 +72,20 @@ def sometimes(
     """
     if probability in (0, 1):  # decided already: the graph needs no branch
         return tf.ensure_shape(change(image) if probability else image, image.shape)
-    # Kept as one call: spread out in the graph, every operation of a branch that is
-    # not taken is still visited, which costs more than the branch that is.
-    branch = tf.function(
-        change, autograph=False, experimental_attributes={"_noinline": True}
-    )
+    branch = one_call(change)
     changed = tf.cond(draw < probability, lambda: branch(image), lambda: image)
     return tf.ensure_shape(changed, image.shape)
+
+
+def one_call(change: Callable) -> Callable:
+    """Keeps a branch of a condition as one call.
+
+    Spread out in the graph, every operation of a branch that is not taken is still
+    visited, which costs more than the branch that is.
+    """
+    return tf.function(
+        change, autograph=False, experimental_attributes={"_noinline": True}
+    )
 
 
 def flip(image: tf.Tensor) -> tf.Tensor:
@@ -111,8 +119,8 @@ def shrink(
     sides = tuple(sides)
     row = tf.cast(draws[0] * len(sides), tf.int32)
     side = tf.constant(sides)[row]
-    table = geometry.table(SIDE, sides, ("bicubic",), antialias=antialias)
-    small = geometry.shrink(table.down(0, side), tf.cast(image, tf.float32))
+    table = resizing.table(SIDE, sides, ("bicubic",), antialias=antialias)
+    small = resizing.shrink(table.down(0, side), tf.cast(image, tf.float32))
     small = sometimes(
         draws[1],
         jpeg_probability,
@@ -121,7 +129,7 @@ def shrink(
         ),
         small,
     )
-    return truncated(geometry.grow(table.up(0, side), small))
+    return truncated(resizing.grow(table.up(0, side), small))
 
 
 def rescale(
@@ -140,9 +148,15 @@ def rescale(
     # OpenCV, which the reference calls, has no anti-aliasing but in its area kernel.
     # Differs from AdaFace/dataset/augmenter.py: there the small picture is rounded to
     # bytes before it is enlarged.
-    down, up = _drawn_matrices(draws, share, antialias=False)
-    small = geometry.shrink(down, tf.cast(image, tf.float32))
-    return rounded(geometry.grow(up, small))
+    sides, side = _drawn_side(draws[0], share)
+    whole = tf.cast(image, tf.float32)
+    small = _drawn_kernel(
+        draws[1], lambda kernel: resizing.plain_shrink(whole, side, kernel, sides)
+    )
+    large = _drawn_kernel(
+        draws[2], lambda kernel: resizing.plain_grow(small, kernel, sides)
+    )
+    return rounded(tf.ensure_shape(large, image.shape))
 
 
 def rescale_with_jpeg(image: tf.Tensor, draws: tf.Tensor, params: Any) -> tf.Tensor:
@@ -159,29 +173,34 @@ def rescale_with_jpeg(image: tf.Tensor, draws: tf.Tensor, params: Any) -> tf.Ten
     """
     # Differs from Pillow: its box kernel takes whole pixels, ours also parts of them;
     # the two are one where 112 is a multiple of the side.
-    down, up = _drawn_matrices(draws[:3], params.rescale_side, antialias=True)
+    sides, side = _drawn_side(draws[0], params.rescale_side)
+    kernels = tf.cast(draws[1:3] * len(RESCALE_KERNELS), tf.int32)
+    table = resizing.table(SIDE, sides, RESCALE_KERNELS, antialias=True)
+    down, up = table.down(kernels[0], side), table.up(kernels[1], side)
     small = sometimes(
         draws[3],
         params.jpeg_probability,
         lambda small: jpeg(small, draws[4], params.jpeg_quality, "INTEGER_ACCURATE"),
-        rounded(geometry.shrink(down, tf.cast(image, tf.float32))),
+        rounded(resizing.shrink(down, tf.cast(image, tf.float32))),
     )
-    return rounded(geometry.grow(up, tf.cast(small, tf.float32)))
+    return rounded(resizing.grow(up, tf.cast(small, tf.float32)))
 
 
-def _drawn_matrices(
-    draws: tf.Tensor, share: tuple[float, float], *, antialias: bool
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws a side and a kernel for each way: matrices down and up."""
+def _drawn_side(
+    draw: tf.Tensor, share: tuple[float, float]
+) -> tuple[tuple[int, ...], tf.Tensor]:
+    """Returns the sides within a share of 112 px, and the drawn one, int32 []."""
     low, high = share
     smallest, largest = max(1, int(low * SIDE)), max(1, int(high * SIDE))
-    side = tf.cast((low + (high - low) * draws[0]) * SIDE, tf.int32)
-    side = tf.clip_by_value(side, smallest, largest)
-    kernels = tf.cast(draws[1:3] * len(RESCALE_KERNELS), tf.int32)
-    table = geometry.table(
-        SIDE, tuple(range(smallest, largest + 1)), RESCALE_KERNELS, antialias=antialias
-    )
-    return table.down(kernels[0], side), table.up(kernels[1], side)
+    side = tf.cast((low + (high - low) * draw) * SIDE, tf.int32)
+    sides = tuple(range(smallest, largest + 1))
+    return sides, tf.clip_by_value(side, smallest, largest)
+
+
+def _drawn_kernel(draw: tf.Tensor, way: Callable[[str], tf.Tensor]) -> tf.Tensor:
+    """Returns what `way` makes of the drawn one of RESCALE_KERNELS."""
+    ways = [one_call(functools.partial(way, kernel)) for kernel in RESCALE_KERNELS]
+    return tf.switch_case(tf.cast(draw * len(ways), tf.int32), ways)
 
 
 def crop_box(draws: tf.Tensor, params: Any) -> geometry.Box:
@@ -239,7 +258,7 @@ def blur(image: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
     left = tf.reduce_sum(weights[:, : reach + 1], axis=1, keepdims=True)
     right = tf.reduce_sum(weights[:, reach + SIDE - 1 :], axis=1, keepdims=True)
     matrix = tf.concat([left, weights[:, reach + 1 : reach + SIDE - 1], right], axis=1)
-    return rounded(geometry.grow(matrix, tf.cast(image, tf.float32)))
+    return rounded(resizing.grow(matrix, tf.cast(image, tf.float32)))
 
 
 def brighten(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
@@ -249,12 +268,17 @@ def brighten(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 def truncated(image: tf.Tensor) -> tf.Tensor:
     """Float to uint8 as the published code does: clip and cut off the fraction."""
-    return tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
+    return tf.cast(clipped(image), tf.uint8)
 
 
 def rounded(image: tf.Tensor) -> tf.Tensor:
     """Float to the nearest uint8."""
-    return tf.cast(tf.clip_by_value(image, 0.0, 255.0) + 0.5, tf.uint8)
+    return tf.cast(clipped(image) + 0.5, tf.uint8)
+
+
+def clipped(image: tf.Tensor) -> tf.Tensor:
+    """Float to 0 .. 255, in one pass, where tf.clip_by_value takes two."""
+    return tf.raw_ops.ClipByValue(t=image, clip_value_min=0.0, clip_value_max=255.0)
 
 
 def jpeg(

@@ -28,23 +28,39 @@ def decode(encoded: tf.Tensor, resize: str = "crop") -> tf.Tensor:
     Returns:
       uint8 [112, 112, 3], RGB.
     """
-    return fit(pixels(encoded), resize)
+    image = _decoded(encoded)
+    # Whatever a picture may lack stands behind one condition.
+    usual = tf.reduce_all(tf.shape(image) == [SIDE, SIDE, 3]) & ~_ends_flat(image)
+    fitted = tf.cond(usual, lambda: image, lambda: fit(_whole(image, encoded), resize))
+    return tf.ensure_shape(fitted, [SIDE, SIDE, 3])
 
 
 def pixels(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes JPEG, and PNG, which the same kernel takes, to uint8 [h, w, 3]."""
+    return _whole(_decoded(encoded), encoded)
+
+
+def _decoded(encoded: tf.Tensor) -> tf.Tensor:
     # TensorFlow's default transform is the fast one, more than a grey level off from
     # what OpenCV, Pillow and so all public training code decode.
-    image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
-    # Where its data ends too early, the decoder fills what is left with one colour.
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _ends_flat(image: tf.Tensor) -> tf.Tensor:
+    """Whether the last corner is of one colour, as where a JPEG's data ended early."""
     corner = image[-4:, -4:]
-    flat = tf.reduce_all(corner == corner[-1:, -1:])
+    return tf.reduce_all(corner == corner[-1:, -1:])
+
+
+def _whole(image: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
+    """Returns the picture; fails if its data ends too early."""
     cut = tf.cond(
-        flat,
+        _ends_flat(image),
         lambda: tf.numpy_function(_is_cut, [encoded], tf.bool, stateful=False),
         lambda: False,
     )
-    with tf.control_dependencies([tf.debugging.assert_equal(cut, False)]):
+    whole = tf.raw_ops.Assert(condition=tf.logical_not(cut), data=["cut short"])
+    with tf.control_dependencies([whole]):
         return tf.identity(image)
 
 

@@ -168,7 +168,8 @@ def _jpeg(encoded: bytes) -> Picture | None:
         elif mark == 0xE1 and encoded[at + 4 : at + 10] == b"Exif\0\0":
             common &= _orientation(encoded[at + 4 : at + 2 + length]) == 1
         elif mark == 0xDA:
-            if size is None or encoded.find(_END, at) < 0:
+            # From the back, where it is: a search from here goes through all the data.
+            if size is None or encoded.rfind(_END, at) < 0:
                 break
             return Picture("JPEG", *size, encoded) if common else None
         at += 2 + length
