@@ -240,8 +240,8 @@ def test_command(toy, run, tmp_path, capsys):
     command.add_arguments(parser)
     out = tmp_path / "one.html"
     assert command.run(parser.parse_args([str(run), "--out", str(out)])) == 0
-    first, *listed = capsys.readouterr().out.splitlines()
-    assert first == str(out) and out.is_file()
+    *listed, last = capsys.readouterr().out.splitlines()
+    assert last == str(out) and out.is_file()
     assert len(listed) == 3 and listed[-1].split()[-2:] == ["none", "toy.json"]
     other = toy.write_run(tmp_path / "run_b")
     both = tmp_path / "both.html"
