@@ -8,7 +8,7 @@ each by 0.5, and no hue. The default is the code, which its models were trained 
 
 from typing import Any
 
-from qface_jax.data_pipelines.degradation.recipe import Recipe
+from qface_jax.data_pipelines.degradation.recipe import BOX_DRAWS, Recipe
 from qface_jax.options import ASPECTS, SHARE, SHARES, Option, Rule, one_of
 
 
@@ -18,7 +18,7 @@ def draw(image: Any, seed: Any, params: Any) -> Any:
 
     # Differs from AdaFace/dataset/augmenter.py: OpenCV's cubic has a = -3/4 and its
     # Lanczos four lobes; ours are those of `resample.KERNELS`, a = -1/2 and three.
-    draws = steps.uniform(11 + geometry.BOX_DRAWS, seed)
+    draws = steps.uniform(11 + BOX_DRAWS, seed)
     image = steps.sometimes(draws[0], params.flip_probability, steps.flip, image)
     image = steps.sometimes(
         draws[1],
@@ -53,7 +53,7 @@ def draw_on_device(images: Any, keys: Any, params: Any) -> Any:
     """`draw` of a batch, in JAX."""
     from qface_jax.data_pipelines.device_degradation import geometry, photometric, steps
 
-    draws = steps.uniform(11 + geometry.BOX_DRAWS, keys)
+    draws = steps.uniform(11 + BOX_DRAWS, keys)
     planes = steps.planes(images)
     planes = steps.sometimes(
         draws[:, 0], params.flip_probability, geometry.flip, planes

@@ -4,8 +4,7 @@ import math
 
 import tensorflow as tf
 
-_ATTEMPTS = 10  # at a box that fits, as in torchvision's RandomResizedCrop
-BOX_DRAWS = 2 + 2 * _ATTEMPTS
+from qface_jax.data_pipelines.degradation.recipe import BOX_ATTEMPTS
 
 Box = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 
@@ -31,7 +30,7 @@ def draw_box(
     Returns:
       Top, left, height and width in pixels, int32 [] each.
     """
-    tries = tf.reshape(draws[2:], [_ATTEMPTS, 2])
+    tries = tf.reshape(draws[2:], [BOX_ATTEMPTS, 2])
     low, high = area
     areas = (low + (high - low) * tries[:, 0]) * side * side
     narrow, wide = (math.log(bound) for bound in aspect)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from qface_jax.data_pipelines.degradation.recipe import Recipe
+from qface_jax.data_pipelines.degradation.recipe import DRAWS_OF_SHRINK, Recipe
 from qface_jax.options import JPEG_QUALITIES, SHARE, SIDES, Option
 
 _PHOTOMETRIC = 2  # draws: brightness and saturation
@@ -18,7 +18,7 @@ def draw(image: Any, seed: Any, params: Any) -> Any:
 
     from qface_jax.data_pipelines.degradation import photometric, steps
 
-    draws = steps.uniform(1 + _PHOTOMETRIC + steps.DRAWS_OF_SHRINK, seed)
+    draws = steps.uniform(1 + _PHOTOMETRIC + DRAWS_OF_SHRINK, seed)
     image = steps.sometimes(draws[0], params.flip_probability, steps.flip, image)
     image = photometric.brighten_and_saturate(
         image,
@@ -40,7 +40,7 @@ def draw_on_device(images: Any, keys: Any, params: Any) -> Any:
     """`draw` of a batch, in JAX."""
     from qface_jax.data_pipelines.device_degradation import geometry, photometric, steps
 
-    draws = steps.uniform(1 + _PHOTOMETRIC + steps.DRAWS_OF_SHRINK, keys)
+    draws = steps.uniform(1 + _PHOTOMETRIC + DRAWS_OF_SHRINK, keys)
     planes = steps.planes(images)
     planes = steps.sometimes(
         draws[:, 0], params.flip_probability, geometry.flip, planes

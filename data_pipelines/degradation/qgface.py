@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from qface_jax.data_pipelines.degradation.recipe import Recipe
+from qface_jax.data_pipelines.degradation.recipe import BOX_DRAWS, Recipe
 from qface_jax.options import (
     ASPECTS,
     DEGREES,
@@ -17,7 +17,7 @@ def draw(image: Any, seed: Any, params: Any) -> Any:
     """Rescales, enlarges a box, changes colours, rotates, mirrors, each sometimes."""
     from qface_jax.data_pipelines.degradation import geometry, photometric, steps
 
-    draws = steps.uniform(15 + geometry.BOX_DRAWS, seed)
+    draws = steps.uniform(15 + BOX_DRAWS, seed)
     image = steps.sometimes(
         draws[0],
         params.rescale_probability,
@@ -55,7 +55,7 @@ def draw_on_device(images: Any, keys: Any, params: Any) -> Any:
     """`draw` of a batch, in JAX."""
     from qface_jax.data_pipelines.device_degradation import geometry, photometric, steps
 
-    draws = steps.uniform(15 + geometry.BOX_DRAWS, keys)
+    draws = steps.uniform(15 + BOX_DRAWS, keys)
     planes = steps.planes(images)
     planes = steps.sometimes(
         draws[:, 0],

@@ -13,6 +13,11 @@ from qface_jax.options import Option
 from qface_jax.tables import RECIPES
 
 SIDE = 112  # px, of every picture that the networks see
+# What the steps on the host and those on the device have in common.
+DRAWS_OF_SHRINK = 3
+RESCALE_KERNELS = ("nearest", "bilinear", "area", "bicubic", "lanczos")
+BOX_ATTEMPTS = 10  # at a box that fits, as in torchvision's RandomResizedCrop
+BOX_DRAWS = 2 + 2 * BOX_ATTEMPTS
 
 
 class Recipe(NamedTuple):

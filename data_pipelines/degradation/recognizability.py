@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from qface_jax.data_pipelines.degradation.recipe import Recipe
+from qface_jax.data_pipelines.degradation.recipe import DRAWS_OF_SHRINK, Recipe
 from qface_jax.options import DEGREES, JPEG_QUALITIES, SHARE, SIDES, Option
 
 
@@ -15,9 +15,9 @@ def draw(image: Any, seed: Any, params: Any) -> Any:
     """
     from qface_jax.data_pipelines.degradation import geometry, steps
 
-    draws = steps.uniform(5 + 2 * steps.DRAWS_OF_SHRINK, seed)
-    rescale_draws = draws[5 : 5 + steps.DRAWS_OF_SHRINK]
-    low_draws = draws[5 + steps.DRAWS_OF_SHRINK :]
+    draws = steps.uniform(5 + 2 * DRAWS_OF_SHRINK, seed)
+    rescale_draws = draws[5 : 5 + DRAWS_OF_SHRINK]
+    low_draws = draws[5 + DRAWS_OF_SHRINK :]
     image = steps.sometimes(draws[0], params.flip_probability, steps.flip, image)
     image = steps.sometimes(
         draws[1],
@@ -54,9 +54,9 @@ def draw_on_device(images: Any, keys: Any, params: Any) -> Any:
     """`draw` of a batch, in JAX."""
     from qface_jax.data_pipelines.device_degradation import geometry, steps
 
-    draws = steps.uniform(5 + 2 * steps.DRAWS_OF_SHRINK, keys)
-    rescale_draws = draws[:, 5 : 5 + steps.DRAWS_OF_SHRINK]
-    low_draws = draws[:, 5 + steps.DRAWS_OF_SHRINK :]
+    draws = steps.uniform(5 + 2 * DRAWS_OF_SHRINK, keys)
+    rescale_draws = draws[:, 5 : 5 + DRAWS_OF_SHRINK]
+    low_draws = draws[:, 5 + DRAWS_OF_SHRINK :]
     planes = steps.planes(images)
     planes = steps.sometimes(
         draws[:, 0], params.flip_probability, geometry.flip, planes

@@ -89,34 +89,6 @@ def weights(size_in: int, size_out: int, kernel: str, *, antialias: bool) -> np.
     return matrix
 
 
-@functools.lru_cache(maxsize=64)
-def round_trips(
-    size: int, sides: tuple[int, ...], kernel: str, *, antialias: bool
-) -> np.ndarray:
-    """Returns, for each side r, the one matrix that goes down to r and up again.
-
-    Both ways are linear, so M[r] = up(r, size) @ down(size, r), and a picture that
-    lost everything finer than r pixels is M[r] @ image @ M[r]^T.
-
-    Args:
-      size: side of the pictures, at least 1.
-      sides: r, each at least 1.
-      kernel: a key of KERNELS, for both ways.
-      antialias: widen the kernel on the way down.
-
-    Returns:
-      float32 [len(sides), size, size], read-only.
-    """
-    stack = [
-        weights(side, size, kernel, antialias=antialias).astype(np.float64)
-        @ weights(size, side, kernel, antialias=antialias)
-        for side in sides
-    ]
-    table = np.stack(stack).astype(np.float32)
-    table.flags.writeable = False
-    return table
-
-
 class Table(NamedTuple):
     """Matrices of many kernels and sides behind one another, for drawing any.
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from qface_jax.data_pipelines.degradation.recipe import Recipe
+from qface_jax.data_pipelines.degradation.recipe import DRAWS_OF_SHRINK, Recipe
 from qface_jax.options import JPEG_QUALITIES, SHARE, SIDES, Option
 
 
@@ -10,7 +10,7 @@ def draw(image: Any, seed: Any, params: Any) -> Any:
     """Goes down to a side drawn from `sides` and up again, sometimes through JPEG."""
     from qface_jax.data_pipelines.degradation import steps
 
-    draws = steps.uniform(2 + steps.DRAWS_OF_SHRINK, seed)
+    draws = steps.uniform(2 + DRAWS_OF_SHRINK, seed)
     image = steps.sometimes(draws[0], params.flip_probability, steps.flip, image)
     return steps.sometimes(
         draws[1],
@@ -31,7 +31,7 @@ def draw_on_device(images: Any, keys: Any, params: Any) -> Any:
     """`draw` of a batch, in JAX."""
     from qface_jax.data_pipelines.device_degradation import geometry, steps
 
-    draws = steps.uniform(2 + steps.DRAWS_OF_SHRINK, keys)
+    draws = steps.uniform(2 + DRAWS_OF_SHRINK, keys)
     planes = steps.planes(images)
     planes = steps.sometimes(
         draws[:, 0], params.flip_probability, geometry.flip, planes

@@ -7,10 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from qface_jax.data_pipelines.degradation import geometry, resample, resizing
-from qface_jax.data_pipelines.degradation.recipe import SIDE
+from qface_jax.data_pipelines.degradation.recipe import RESCALE_KERNELS, SIDE
 
-DRAWS_OF_SHRINK = 3
-RESCALE_KERNELS = ("nearest", "bilinear", "area", "bicubic", "lanczos")
 _TAILS = 4  # standard deviations that a blur reaches either way
 
 
@@ -222,7 +220,7 @@ def cover(
 
     Args:
       image: uint8 [112, 112, 3].
-      draws: of the box, float32 [geometry.BOX_DRAWS] in [0, 1).
+      draws: of the box, float32 [BOX_DRAWS] in [0, 1).
       grey: float32 [] in [0, 1), of black to white.
       area: of the box, as of `geometry.draw_box`.
       aspect: likewise.

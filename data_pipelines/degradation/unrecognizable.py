@@ -2,7 +2,11 @@
 
 from typing import Any
 
-from qface_jax.data_pipelines.degradation.recipe import Recipe
+from qface_jax.data_pipelines.degradation.recipe import (
+    BOX_DRAWS,
+    DRAWS_OF_SHRINK,
+    Recipe,
+)
 from qface_jax.options import ASPECTS, FACTORS, SHARE, SHARES, SIDES, SIGMAS, Option
 
 
@@ -12,10 +16,10 @@ def draw(image: Any, seed: Any, params: Any) -> Any:
     Each with its own probability. It stands in for the tiny faces that the published
     method collects by hand; what is done to a picture is this project's choice.
     """
-    from qface_jax.data_pipelines.degradation import geometry, steps
+    from qface_jax.data_pipelines.degradation import steps
 
-    box_at = 8 + steps.DRAWS_OF_SHRINK
-    draws = steps.uniform(box_at + geometry.BOX_DRAWS, seed)
+    box_at = 8 + DRAWS_OF_SHRINK
+    draws = steps.uniform(box_at + BOX_DRAWS, seed)
     image = steps.sometimes(draws[0], params.flip_probability, steps.flip, image)
     image = steps.sometimes(
         draws[1],

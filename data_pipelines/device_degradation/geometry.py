@@ -9,10 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from qface_jax.data_pipelines.degradation.recipe import BOX_ATTEMPTS
 from qface_jax.data_pipelines.device_degradation.resampling import Planes, apply
-
-_ATTEMPTS = 10  # at a box that fits, as in torchvision's RandomResizedCrop
-BOX_DRAWS = 2 + 2 * _ATTEMPTS
 
 Draws = Float[Array, "b n"]
 # Top, left, height and width in pixels, int32 [b] each.
@@ -50,7 +48,7 @@ def draw_box(
     heights = jnp.round(jnp.sqrt(areas / aspects)).astype(jnp.int32)
     fits = (widths >= 1) & (widths <= side) & (heights >= 1) & (heights <= side)
     width = height = jnp.full(draws.shape[0], side, jnp.int32)
-    for attempt in reversed(range(_ATTEMPTS)):
+    for attempt in reversed(range(BOX_ATTEMPTS)):
         width = jnp.where(fits[:, attempt], widths[:, attempt], width)
         height = jnp.where(fits[:, attempt], heights[:, attempt], height)
     top = (draws[:, 0] * (side - height + 1).astype(jnp.float32)).astype(jnp.int32)

@@ -12,12 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 
-from qface_jax.data_pipelines.degradation.recipe import SIDE
+from qface_jax.data_pipelines.degradation.recipe import RESCALE_KERNELS, SIDE
 from qface_jax.data_pipelines.device_degradation import geometry, jpeg, resampling
 from qface_jax.data_pipelines.device_degradation.resampling import Planes
-
-DRAWS_OF_SHRINK = 3
-RESCALE_KERNELS = ("nearest", "bilinear", "area", "bicubic", "lanczos")
 
 Draw = Float[Array, " b"]
 

@@ -10,9 +10,8 @@ def give_back() -> None:
     """Frees what nobody holds, and hands it back where the C library keeps it.
 
     An evaluation and a checkpoint allocate much, on many threads. What of it is part of
-    a cycle Python leaves for many evaluations, since few objects hold the many bytes.
-    GNU's library keeps what is freed for each thread, in pieces that the next one does
-    not quite fit into. So a run of days would hold more and more.
+    a cycle waits for Python's collector, and GNU's library keeps what is freed for each
+    thread. This does not bound what a run holds.
     """
     gc.collect()
     _trim()(0)

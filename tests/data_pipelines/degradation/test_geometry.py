@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from qface_jax.data_pipelines.degradation import geometry
+from qface_jax.data_pipelines.degradation.recipe import BOX_DRAWS
 from support.degrade_goldens import drawn
 
 SIDE = 112
@@ -43,7 +44,7 @@ def test_the_whole_picture_as_a_box_is_the_picture(image):
 
 
 def test_boxes_have_the_area_and_the_aspect_asked_for():
-    draws = np.random.default_rng(0).random((300, geometry.BOX_DRAWS))
+    draws = np.random.default_rng(0).random((300, BOX_DRAWS))
     call = tf.function(
         lambda row: geometry.draw_box(row, SIDE, area=(0.8, 1.0), aspect=(0.75, 4 / 3))
     )
@@ -65,7 +66,7 @@ def test_boxes_have_the_area_and_the_aspect_asked_for():
 
 
 def test_a_box_that_never_fits_is_the_whole_picture():
-    draws = tf.fill([geometry.BOX_DRAWS], 0.5)
+    draws = tf.fill([BOX_DRAWS], 0.5)
     box = geometry.draw_box(draws, SIDE, area=(1.0, 1.0), aspect=(1.3, 1.3))
     assert [int(value) for value in box] == [0, 0, SIDE, SIDE]
 

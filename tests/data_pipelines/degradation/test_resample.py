@@ -68,14 +68,6 @@ def test_rows_sum_to_one_and_the_same_size_changes_nothing(kernel, antialias):
     np.testing.assert_allclose(same, np.eye(112), atol=1e-7)
 
 
-def test_round_trips_are_down_and_then_up():
-    table = resample.round_trips(112, (7, 112), "bicubic", antialias=True)
-    down = resample.weights(112, 7, "bicubic", antialias=True)
-    up = resample.weights(7, 112, "bicubic", antialias=True)
-    np.testing.assert_allclose(table[0], up @ down, atol=1e-6)
-    np.testing.assert_allclose(table[1], np.eye(112), atol=1e-6)
-
-
 def test_table_holds_every_matrix():
     kernels = ("nearest", "bicubic")
     table = resample.table(112, (7, 30), kernels, antialias=False)

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from qface_jax.data_pipelines.degradation import geometry as host
+from qface_jax.data_pipelines.degradation.recipe import BOX_DRAWS
 from qface_jax.data_pipelines.device_degradation import geometry, steps
 from support.degrade_goldens import assert_within_one_grey_level, drawn
 
@@ -14,7 +15,7 @@ AREAS = {"area": (0.1, 1.0), "aspect": (0.5, 2.0)}
 
 
 def boxes(count, **named):
-    draws = np.random.default_rng(3).random((count, geometry.BOX_DRAWS), np.float32)
+    draws = np.random.default_rng(3).random((count, BOX_DRAWS), np.float32)
     on_host = [host.draw_box(tf.constant(draw), 112, **named) for draw in draws]
     return geometry.draw_box(jnp.asarray(draws), 112, **named), on_host
 
